@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tkr/embed.h: the one public header of libtkr, which turns text into vectors.
+ *
+ * Rules that hold for every function here:
+ *  - Outputs come first, then inputs, then options, then a nullable `tkr_error *`.
+ *  - Ownership is said in one word: borrows (valid for the call), copies, takes, returns (the caller frees).
+ *  - `*_free` takes the address of the handle, sets it to NULL and accepts NULL.
+ *  - Sizes and counts are `size_t` in the unit that the name says; text is UTF-8 with an explicit byte length.
+ *  - The library never prints, never exits, never aborts, and executes nothing from a model repository.
+ *  - A loaded model is immutable and may be shared by threads; a session belongs to one thread at a time.
+ */
+#ifndef TKR_EMBED_H
+#define TKR_EMBED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define TKR_API __attribute__((visibility("default")))
+#else
+#define TKR_API
+#endif
+
+#define TKR_VERSION_MAJOR 0
+#define TKR_VERSION_MINOR 1
+#define TKR_VERSION_PATCH 0
+
+/* ---- Status and error ------------------------------------------------------------------------------------------ */
+
+/* X(name, value, text). Values are part of the ABI and never change meaning. */
+#define TKR_STATUS_LIST(X)                                                   \
+    X(OK, 0, "ok")                                                           \
+    X(INVALID_ARGUMENT, 1, "invalid argument")                               \
+    X(NOT_FOUND, 2, "not found")                                             \
+    X(IO, 3, "input/output error")                                           \
+    X(FORMAT, 4, "damaged or malformed data")                                \
+    X(UNSUPPORTED, 5, "not supported by this build")                         \
+    X(NO_MEMORY, 6, "out of memory")                                         \
+    X(LIMIT, 7, "a limit was exceeded")                                      \
+    X(NETWORK, 8, "network error")                                           \
+    X(DENIED, 9, "refused by policy or permission")                          \
+    X(CANCELLED, 10, "cancelled")                                            \
+    X(DEADLINE, 11, "deadline exceeded")                                     \
+    X(NUMERIC, 12, "the result is not a usable number")                      \
+    X(BUSY, 13, "in use")                                                    \
+    X(INTERNAL, 14, "internal error: please report it")
+
+typedef enum tkr_status {
+#define TKR_X(name, value, text) TKR_##name = value,
+    TKR_STATUS_LIST(TKR_X)
+#undef TKR_X
+} tkr_status;
+
+#define TKR_ERROR_MESSAGE_SIZE 512
+
+/* Caller-owned. A function that returns a status other than TKR_OK has filled it; on TKR_OK it is left alone. */
+typedef struct tkr_error {
+    tkr_status status;
+    const char *origin;                   /* static string "file.c:line", for bug reports */
+    char message[TKR_ERROR_MESSAGE_SIZE]; /* one line, NUL-terminated: the thing, the value, what would be right */
+} tkr_error;
+
+/* Returns a static string such as "out of memory"; "unknown status" for values not in the list. */
+TKR_API const char *tkr_status_text(tkr_status status);
+
+/* Returns the static version string of the library, "MAJOR.MINOR.PATCH". */
+TKR_API const char *tkr_version(void);
+
+/* ---- Options --------------------------------------------------------------------------------------------------- */
+
+typedef enum tkr_precision { /* arithmetic of unquantised weights */
+    TKR_PRECISION_AUTO = 0,  /* bf16 where this CPU multiplies it faster than f32, else f32 */
+    TKR_PRECISION_F32 = 1,
+    TKR_PRECISION_BF16 = 2
+} tkr_precision;
+
+typedef enum tkr_quantization {
+    TKR_QUANTIZATION_AUTO = 0, /* by the memory that this process may use; `info` prints the steps */
+    TKR_QUANTIZATION_NONE = 1,
+    TKR_QUANTIZATION_Q8 = 2
+} tkr_quantization;
+
+typedef enum tkr_truncate {
+    TKR_TRUNCATE_RIGHT = 0, /* keep the beginning */
+    TKR_TRUNCATE_LEFT = 1,  /* keep the end */
+    TKR_TRUNCATE_ERROR = 2  /* a longer input is an error of that input */
+} tkr_truncate;
+
+typedef enum tkr_choice { TKR_DEFAULT = 0, TKR_NO = 1, TKR_YES = 2 } tkr_choice;
+
+/* Called with one line of text, without newline; `level` 0 error, 1 warning, 2 info, 3 debug. May come from any thread. */
+typedef void (*tkr_log_fn)(void *user, int level, const char *line);
+
+/* Bytes of a download; total is 0 while unknown. Return non-zero to cancel. */
+typedef int (*tkr_download_fn)(void *user, const char *file, uint64_t done, uint64_t total);
+
+/* Fill with tkr_model_options_init and change what you need. All strings are borrowed for the call. */
+typedef struct tkr_model_options {
+    size_t struct_size;
+    tkr_precision precision;
+    tkr_quantization quantization;
+    unsigned threads;          /* 0: as many as cgroup, cpuset and affinity give this process */
+    uint64_t max_memory;       /* bytes for weights and workspace; 0: 75 % of what the process may use */
+    size_t batch_tokens;       /* token budget of one forward pass; 0: chosen by the library */
+    const char *pooling;       /* NULL: from the checkpoint; else cls|mean|max|mean_sqrt_len|weightedmean|lasttoken, '+'-joined */
+    size_t max_tokens;         /* 0: from the checkpoint; may only lower the model's own limit */
+    int trust_remote_code;     /* a checkpoint that asks for custom code: use tkr-embed's own adapter where there is one */
+    int offline;               /* never use the network */
+    const char *cache_dir;     /* NULL: HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface/hub */
+    const char *cpu;           /* NULL: environment TKR_CPU, else all the CPU has; "generic", "avx2", ... caps the kernels */
+    tkr_log_fn log;            /* NULL: silent */
+    void *log_user;
+    tkr_download_fn download;  /* NULL: no progress wanted */
+    void *download_user;
+} tkr_model_options;
+
+TKR_API void tkr_model_options_init(tkr_model_options *options);
+
+/* What a forward pass tells its check function at each yield point. */
+typedef struct tkr_progress {
+    size_t done_inputs, n_inputs;
+    size_t done_tokens, n_tokens;
+    int may_block; /* 1 where no worker thread is held: here the check may wait for more urgent work on the same model */
+} tkr_progress;
+
+/* Called between operations of the forward pass, from the calling thread only. TKR_OK goes on; TKR_CANCELLED or
+ * TKR_DEADLINE stops soon and becomes the status of the call. Where may_block is 0 it must return at once. */
+typedef tkr_status (*tkr_check_fn)(void *user, const tkr_progress *progress);
+
+/* Fill with tkr_embed_options_init. */
+typedef struct tkr_embed_options {
+    size_t struct_size;
+    const char *prompt_name; /* name from the checkpoint's prompts; NULL: its default_prompt_name, if any */
+    const char *prompt;      /* text put before each input; wins over prompt_name */
+    size_t dimensions;       /* keep the first n values and renormalise; 0: all */
+    tkr_choice normalize;    /* TKR_DEFAULT: as the checkpoint's modules say */
+    tkr_truncate truncate;
+    size_t max_tokens;       /* 0: the model's; counts special tokens */
+    int strict_utf8;         /* invalid UTF-8 is an error of that input instead of becoming U+FFFD */
+    tkr_check_fn check;      /* NULL: none */
+    void *check_user;
+} tkr_embed_options;
+
+TKR_API void tkr_embed_options_init(tkr_embed_options *options);
+
+/* ---- Model ----------------------------------------------------------------------------------------------------- */
+
+typedef struct tkr_model tkr_model;
+typedef struct tkr_session tkr_session;
+typedef struct tkr_result tkr_result;
+typedef struct tkr_tokenizer tkr_tokenizer;
+
+/* Loads `reference`: a folder, a Hugging Face id "org/name[@revision]", or an alias such as "minilm".
+ * Downloads into the Hugging Face cache when it isn't there and options->offline is 0.
+ * Returns a model; free with tkr_model_free after its last session. */
+TKR_API tkr_status tkr_model_load(tkr_model **model, const char *reference, const tkr_model_options *options,
+                                  tkr_error *error);
+TKR_API void tkr_model_free(tkr_model **model);
+
+/* One row of a table of strings; both borrowed from the object that gave it. */
+typedef struct tkr_pair {
+    const char *name;
+    const char *value;
+} tkr_pair;
+
+/* Everything points into the model and lives as long as it. */
+typedef struct tkr_model_info {
+    const char *reference;      /* as given */
+    const char *path;           /* folder it was loaded from */
+    const char *architecture;   /* registry name, e.g. "bert" */
+    const char *pooling;        /* e.g. "mean" or "cls+max" */
+    const char *precision;      /* "f32" or "bf16" */
+    const char *quantization;   /* "none" or "q8" */
+    const char *fingerprint;    /* model hash, numbers and kernels: vectors are comparable bit for bit only within one */
+    const char *default_prompt; /* name, or NULL */
+    size_t dimensions;          /* length of a vector */
+    size_t max_tokens;          /* special tokens included */
+    size_t vocab_size, hidden_size, n_layers, n_heads, intermediate_size;
+    uint64_t n_parameters;
+    uint64_t weights_bytes;     /* packed weights, anonymous memory */
+    uint64_t mapped_bytes;      /* checkpoint mapped read-only */
+    uint64_t workspace_bytes;   /* most that all sessions' threads use at once */
+    uint64_t memory_limit;
+    unsigned threads;
+    size_t batch_tokens;
+    int normalizes;             /* vectors have length 1 */
+    const tkr_pair *prompts;    /* [n_prompts] name and text */
+    size_t n_prompts;
+    const tkr_pair *kernels;    /* [n_kernels] operation and kernel chosen */
+    size_t n_kernels;
+    const tkr_pair *notes;      /* [n_notes] how a choice was made: quantisation rule, limits, files ignored */
+    size_t n_notes;
+} tkr_model_info;
+
+TKR_API const tkr_model_info *tkr_model_get_info(const tkr_model *model);
+
+/* ---- Embedding ------------------------------------------------------------------------------------------------- */
+
+typedef enum tkr_input_kind {
+    TKR_INPUT_TEXT = 0,  /* text, n_text */
+    TKR_INPUT_TOKENS = 1,/* ids, n_ids: used as they are, special tokens included by the caller */
+    TKR_INPUT_PAIR = 2   /* text and pair: [CLS] text [SEP] pair [SEP] */
+} tkr_input_kind;
+
+/* Zero-initialise, then fill. Everything is borrowed for the call. */
+typedef struct tkr_input {
+    tkr_input_kind kind;
+    const char *text;
+    size_t n_text; /* bytes */
+    const char *pair;
+    size_t n_pair; /* bytes */
+    const int32_t *ids;
+    size_t n_ids;
+    const char *prompt_name; /* per input; NULL: the options' */
+    const char *prompt;      /* per input; wins over prompt_name */
+} tkr_input;
+
+typedef enum tkr_result_kind {
+    TKR_RESULT_DENSE = 0,        /* one row an input */
+    TKR_RESULT_MULTI_VECTOR = 1, /* several rows an input */
+    TKR_RESULT_TOKENS = 2,
+    TKR_RESULT_SPARSE = 3,
+    TKR_RESULT_SCORE = 4
+} tkr_result_kind;
+
+/* One input's outcome. An input that failed has a status, a message and no rows; the others are unaffected. */
+typedef struct tkr_result_item {
+    tkr_status status;
+    const char *message;         /* NULL when status is TKR_OK */
+    const float *rows;           /* [n_rows, dimensions], borrowed from the result */
+    size_t n_rows;
+    size_t n_tokens;             /* tokens computed, specials included */
+    size_t n_tokens_untruncated; /* what it would have been without a limit */
+} tkr_result_item;
+
+/* Returns a session on `model`, which must outlive it. Not thread-safe itself; make one a thread. */
+TKR_API tkr_status tkr_session_create(tkr_session **session, tkr_model *model, tkr_error *error);
+TKR_API void tkr_session_free(tkr_session **session);
+
+/* Embeds n_inputs inputs; results come in the order of the inputs. The bits of a row depend on its input alone, not on
+ * the other inputs, their order, the number of threads, or repetition.
+ * TKR_OK also when single inputs failed: look at each item's status. Returns a result. */
+TKR_API tkr_status tkr_embed(tkr_result **result, tkr_session *session, const tkr_input *inputs, size_t n_inputs,
+                             const tkr_embed_options *options, tkr_error *error);
+TKR_API void tkr_result_free(tkr_result **result);
+
+TKR_API tkr_result_kind tkr_result_get_kind(const tkr_result *result);
+TKR_API size_t tkr_result_n_items(const tkr_result *result);
+TKR_API size_t tkr_result_dimensions(const tkr_result *result);
+TKR_API const char *tkr_result_fingerprint(const tkr_result *result);
+/* index < tkr_result_n_items; an index beyond gives an item with TKR_INVALID_ARGUMENT. */
+TKR_API tkr_result_item tkr_result_get(const tkr_result *result, size_t index);
+
+/* ---- Tokenising ------------------------------------------------------------------------------------------------ */
+
+/* Needs the tokenizer files of the checkpoint only. Returns a tokenizer, immutable and shareable by threads. */
+TKR_API tkr_status tkr_tokenizer_load(tkr_tokenizer **tokenizer, const char *reference,
+                                      const tkr_model_options *options, tkr_error *error);
+TKR_API void tkr_tokenizer_free(tkr_tokenizer **tokenizer);
+
+/* Returned by tkr_tokenize; free with tkr_tokens_free. */
+typedef struct tkr_tokens {
+    int32_t *ids;      /* [n] */
+    uint64_t *offsets; /* [n, 2] start and end in bytes of prompt + text; 0, 0 for special tokens */
+    size_t n;
+    size_t n_untruncated;
+} tkr_tokens;
+
+/* Tokenises exactly as tkr_embed would (prompt, truncation and special tokens from `options`). */
+TKR_API tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, const tkr_input *input,
+                                const tkr_embed_options *options, tkr_error *error);
+TKR_API void tkr_tokens_free(tkr_tokens *tokens);
+
+/* The vocabulary's spelling of an id, borrowed from the tokenizer; NULL when there is none. */
+TKR_API const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id);
+TKR_API size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer);
+
+/* ---- Similarity ------------------------------------------------------------------------------------------------ */
+
+/* Cosine of two vectors of n values, accumulated in double; NaN-free: a zero vector gives 0. */
+TKR_API double tkr_cosine(const float *a, const float *b, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tokenizer: Strip, Prepend, Replace with a fixed text. Refuses Replace with a regular expression. */
+#include "tokenizer/engine.h"
+#include "tokenizer/unicode.h"
+
+#include <string.h>
+
+typedef struct strip {
+    bool left, right;
+} strip;
+
+typedef struct replace {
+    const char *pattern, *content;
+    size_t n_pattern, n_content;
+} replace;
+
+static tkr_status no_memory(const tkr_tok_loader *loader) {
+    return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for a normalizer", loader->what);
+}
+
+static tkr_status parse_strip(void **out, tkr_tok_loader *loader, const json_t *config) {
+    strip *self = tkr_arena_alloc(&loader->tok->arena, sizeof *self);
+    if (self == NULL) {
+        return no_memory(loader);
+    }
+    *out = self;
+    const tkr_status status =
+        tkr_json_get_bool(&self->left, config, "strip_left", true, loader->what, loader->error);
+    return status != TKR_OK ? status
+                            : tkr_json_get_bool(&self->right, config, "strip_right", true, loader->what, loader->error);
+}
+
+static bool run_strip(const void *data, tkr_tok_scratch *scratch) {
+    const strip *self = data;
+    const tkr_tok_text *text = &scratch->text;
+    size_t begin = 0, end = 0, i = 0;
+    for (bool leading = true; i < text->size;) {
+        const size_t at = i;
+        const bool space = (tkr_uni(tkr_tok_next(text->bytes, text->size, &i)) & TKR_UNI_SPACE) != 0;
+        begin = leading && !space ? at : begin;
+        leading = leading && space;
+        begin = leading ? i : begin;
+        end = space ? end : i;
+    }
+    begin = self->left ? begin : 0;
+    end = self->right ? end : text->size;
+    tkr_tok_edit edit;
+    tkr_tok_edit_begin(&edit, scratch);
+    if (begin < end) {
+        edit.at = begin;
+        tkr_tok_edit_copy(&edit, end);
+    }
+    return tkr_tok_edit_end(&edit);
+}
+
+static tkr_status copy_string(const char **out, size_t *n, tkr_tok_loader *loader, const json_t *value, const char *field) {
+    if (!json_is_string(value)) {
+        return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of a normalizer is %s, expected a string", loader->what,
+                        field, value == NULL ? "missing" : tkr_json_type_name(value));
+    }
+    *n = json_string_length(value);
+    *out = tkr_arena_strndup(&loader->tok->arena, json_string_value(value), *n);
+    return *out == NULL ? no_memory(loader) : TKR_OK;
+}
+
+static tkr_status parse_prepend(void **out, tkr_tok_loader *loader, const json_t *config) {
+    replace *self = tkr_arena_alloc(&loader->tok->arena, sizeof *self);
+    if (self == NULL) {
+        return no_memory(loader);
+    }
+    *out = self;
+    return copy_string(&self->content, &self->n_content, loader, json_object_get(config, "prepend"), "prepend");
+}
+
+static bool run_prepend(const void *data, tkr_tok_scratch *scratch) {
+    const replace *self = data;
+    const tkr_tok_text *text = &scratch->text;
+    if (text->size == 0 || self->n_content == 0) {
+        return true;
+    }
+    tkr_tok_edit edit;
+    tkr_tok_edit_begin(&edit, scratch);
+    tkr_tok_edit_bytes(&edit, self->content, self->n_content, text->align[0]);
+    tkr_tok_edit_copy(&edit, text->size);
+    return tkr_tok_edit_end(&edit);
+}
+
+static tkr_status parse_replace(void **out, tkr_tok_loader *loader, const json_t *config) {
+    replace *self = tkr_arena_alloc(&loader->tok->arena, sizeof *self);
+    if (self == NULL) {
+        return no_memory(loader);
+    }
+    *out = self;
+    const json_t *pattern = json_object_get(config, "pattern");
+    const json_t *regex = json_object_get(pattern, "Regex");
+    if (regex != NULL) {
+        return TKR_FAIL(loader->error, UNSUPPORTED, "%s: normalizer Replace with the regular expression \"%.60s\" is not "
+                        "supported, only a String pattern", loader->what,
+                        json_is_string(regex) ? json_string_value(regex) : "?");
+    }
+    const tkr_status status = copy_string(&self->pattern, &self->n_pattern, loader, json_object_get(pattern, "String"),
+                                          "pattern");
+    if (status != TKR_OK) {
+        return status;
+    }
+    return copy_string(&self->content, &self->n_content, loader, json_object_get(config, "content"), "content");
+}
+
+static bool run_replace(const void *data, tkr_tok_scratch *scratch) {
+    const replace *self = data;
+    const tkr_tok_text *text = &scratch->text;
+    const size_t n = self->n_pattern;
+    if (n == 0 || text->size < n) {
+        return true;
+    }
+    tkr_tok_edit edit;
+    tkr_tok_edit_begin(&edit, scratch);
+    for (size_t i = 0; i + n <= text->size;) {
+        const char *hit = memchr(text->bytes + i, self->pattern[0], text->size - n + 1 - i);
+        if (hit == NULL) {
+            break;
+        }
+        i = (size_t)(hit - text->bytes);
+        if (memcmp(hit, self->pattern, n) != 0) {
+            i++;
+            continue;
+        }
+        tkr_tok_edit_copy(&edit, i);
+        i += n;
+        tkr_tok_edit_bytes(&edit, self->content, self->n_content, text->align[i - 1]);
+        edit.at = i;
+    }
+    tkr_tok_edit_copy(&edit, text->size);
+    return tkr_tok_edit_end(&edit);
+}
+
+extern const tkr_tok_component tkr_norm_strip, tkr_norm_prepend, tkr_norm_replace;
+const tkr_tok_component tkr_norm_strip = {.parse = parse_strip, .run = run_strip};
+const tkr_tok_component tkr_norm_prepend = {.parse = parse_prepend, .run = run_prepend};
+const tkr_tok_component tkr_norm_replace = {.parse = parse_replace, .run = run_replace};

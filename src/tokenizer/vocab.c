@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tokenizer/vocab: pieces by id and by text. One pool of bytes, open addressing at a load of at most one half. */
+#include "tokenizer/engine.h"
+
+#include <string.h>
+
+#define NO_PIECE UINT32_MAX
+
+bool tkr_tok_grow(void **block, size_t *room, size_t count, size_t size) {
+    if (count <= *room) {
+        return true;
+    }
+    size_t want = *room < 16 ? 16 : *room * 2, bytes;
+    want = want < count ? count : want;
+    if (!tkr_mul_size(&bytes, want, size)) {
+        return false;
+    }
+    void *grown = tkr_realloc(*block, bytes);
+    if (grown == NULL) {
+        return false;
+    }
+    *block = grown;
+    *room = want;
+    return true;
+}
+
+static bool reserve_ids(tkr_tok_vocab *vocab, size_t count) {
+    size_t lengths_room = vocab->room;
+    if (!TKR_TOK_GROW(vocab->length, lengths_room, count) || !TKR_TOK_GROW(vocab->offset, vocab->room, count)) {
+        return false;
+    }
+    while (vocab->n_ids < count) {
+        vocab->offset[vocab->n_ids++] = NO_PIECE;
+    }
+    return true;
+}
+
+tkr_tok_put tkr_tok_vocab_add(tkr_tok_vocab *vocab, int32_t id, const char *piece, size_t n) {
+    const size_t index = (size_t)id;
+    if (index >= vocab->n_ids && !reserve_ids(vocab, index + 1)) {
+        return TKR_TOK_PUT_MEMORY;
+    }
+    if (vocab->offset[index] != NO_PIECE) {
+        return TKR_TOK_PUT_TWICE;
+    }
+    const size_t at = vocab->pool.size;
+    if (at > NO_PIECE - 1 - n || !tkr_buf_append(&vocab->pool, piece, n) || !tkr_buf_putc(&vocab->pool, '\0')) {
+        return TKR_TOK_PUT_MEMORY;
+    }
+    vocab->offset[index] = (uint32_t)at;
+    vocab->length[index] = (uint32_t)n;
+    vocab->n_pieces++;
+    return TKR_TOK_PUT_OK;
+}
+
+static uint64_t mix(uint64_t hash) {
+    hash ^= hash >> 32;
+    hash *= 0xD6E8FEB86659FD93u;
+    return hash ^ (hash >> 29);
+}
+
+static uint64_t hash_text(const char *text, size_t n) {
+    uint64_t hash = 0;
+    for (size_t i = 0; i < n; i++) {
+        hash = TKR_TOK_HASH_STEP(hash, text[i]);
+    }
+    return hash;
+}
+
+int32_t tkr_tok_index_find(const tkr_tok_index *index, const tkr_tok_vocab *vocab, uint64_t hash, const char *text,
+                           size_t n) {
+    const uint64_t mixed = mix(hash);
+    const uint32_t tag = (uint32_t)(mixed >> 32);
+    for (size_t i = (size_t)mixed & index->mask; index->slots[i].id >= 0; i = (i + 1) & index->mask) {
+        if (index->slots[i].tag == tag) {
+            const size_t id = (size_t)index->slots[i].id;
+            if (vocab->length[id] == n + index->skip &&
+                memcmp(vocab->pool.data + vocab->offset[id] + index->skip, text, n) == 0) {
+                return (int32_t)id;
+            }
+        }
+    }
+    return -1;
+}
+
+tkr_tok_put tkr_tok_index_build(tkr_tok_index *index, const tkr_tok_vocab *vocab, const char *prefix, size_t n_prefix,
+                                int32_t *twice) {
+    size_t count = 16;
+    while (count < vocab->n_pieces * 2) {
+        count *= 2;
+    }
+    size_t bytes;
+    if (!tkr_mul_size(&bytes, count, sizeof *index->slots)) {
+        return TKR_TOK_PUT_MEMORY;
+    }
+    index->slots = tkr_malloc(bytes);
+    if (index->slots == NULL) {
+        return TKR_TOK_PUT_MEMORY;
+    }
+    memset(index->slots, 0xFF, bytes);
+    index->mask = count - 1;
+    index->skip = (uint32_t)n_prefix;
+    for (size_t id = 0; id < vocab->n_ids; id++) {
+        if (vocab->offset[id] == NO_PIECE || vocab->length[id] < n_prefix) {
+            continue;
+        }
+        const char *piece = vocab->pool.data + vocab->offset[id];
+        if (memcmp(piece, prefix, n_prefix) != 0) {
+            continue;
+        }
+        const char *text = piece + n_prefix;
+        const size_t n = vocab->length[id] - n_prefix;
+        const uint64_t hash = hash_text(text, n), mixed = mix(hash);
+        *twice = tkr_tok_index_find(index, vocab, hash, text, n);
+        if (*twice >= 0) {
+            return TKR_TOK_PUT_TWICE;
+        }
+        size_t slot = (size_t)mixed & index->mask;
+        while (index->slots[slot].id >= 0) {
+            slot = (slot + 1) & index->mask;
+        }
+        index->slots[slot] = (tkr_tok_slot){(uint32_t)(mixed >> 32), (int32_t)id};
+        index->max_length = n > index->max_length ? (uint32_t)n : index->max_length;
+        index->lengths |= (uint64_t)1 << (n < 63 ? n : 63);
+    }
+    return TKR_TOK_PUT_OK;
+}
+
+int32_t tkr_tok_vocab_find(const tkr_tok_vocab *vocab, const char *text, size_t n) {
+    return vocab->index.slots == NULL ? -1 : tkr_tok_index_find(&vocab->index, vocab, hash_text(text, n), text, n);
+}
+
+void tkr_tok_index_free(tkr_tok_index *index) {
+    tkr_free(index->slots);
+    *index = (tkr_tok_index){0};
+}
+
+void tkr_tok_vocab_free(tkr_tok_vocab *vocab) {
+    tkr_buf_free(&vocab->pool);
+    tkr_free(vocab->offset);
+    tkr_free(vocab->length);
+    tkr_free(vocab->score);
+    tkr_tok_index_free(&vocab->index);
+    *vocab = (tkr_tok_vocab){0};
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* x86/avx2: what the files of the AVX2+FMA rung share. */
+#ifndef TKR_KERNELS_X86_AVX2_H
+#define TKR_KERNELS_X86_AVX2_H
+
+#include "kernels/kernels.h"
+
+enum { TKR_AVX2_MR = 6, TKR_AVX2_NR = 16 };
+
+/* c[r][0..15] = sum over k of a[r * lda + k] * b[k * 16 + 0..15], k a multiple of 4, k ascending, f32. ldc a multiple of 8;
+ * b and c 32-byte aligned. Index 0 is one row, 5 is six. */
+typedef void tkr_avx2_tile_f32_fn(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc);
+extern tkr_avx2_tile_f32_fn *const tkr_avx2_tile_f32[TKR_AVX2_MR];
+
+/* Rows of the next tile when n_rows (> 0) are left: all tiles of a call as even as can be, since one or two rows alone wait
+ * for their own sums. */
+static inline size_t tkr_avx2_tile_rows(size_t n_rows) {
+    size_t n_tiles = (n_rows + TKR_AVX2_MR - 1) / TKR_AVX2_MR;
+    return n_rows > 2 * TKR_AVX2_MR ? TKR_AVX2_MR : (n_rows + n_tiles - 1) / n_tiles;
+}
+
+/* Finishes a tile of n_rows x 16 values x (rows of 16 floats): bias, activation, residual, store of args->n_cols columns. */
+void tkr_avx2_store_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, float *x);
+
+extern const tkr_gemm tkr_gemm_f32_avx2;
+extern const tkr_gemm tkr_gemm_bf16_avx2;
+extern const tkr_gemm tkr_gemm_q8_avx2;
+extern const tkr_attention tkr_attention_avx2;
+TKR_DECL_LAYER_NORM(tkr_layer_norm_avx2);
+TKR_DECL_ACTIVATE(tkr_activate_avx2);
+TKR_DECL_AXPY(tkr_axpy_avx2);
+tkr_peak_fn tkr_peak_f32_avx2;
+tkr_peak_fn tkr_peak_q8_avx2;
+
+#endif

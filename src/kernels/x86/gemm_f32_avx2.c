@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* x86/gemm_f32_avx2: f32 GEMM in tiles of 6 rows x 16 columns, panels [k][16]. Rows are used where they lie. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/x86/avx2.h"
+#include "kernels/x86/tile_avx2.h"
+
+enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
+
+#define STEP(R, j)                                                                                                     \
+    b0 = _mm256_load_ps(b + j * NR);                                                                                   \
+    b1 = _mm256_load_ps(b + j * NR + 8);                                                                               \
+    TKR_ROWS_##R(TKR_FMA_PS_##j)
+
+#define DEFINE_TILE(R)                                                                                                 \
+    static void tile_##R(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc) {                 \
+        const float *a3 = a + 3 * lda, *end = b + k * NR;                                                              \
+        __m256 x, b0, b1;                                                                                              \
+        TKR_ROWS_##R(TKR_ZERO_PS)                                                                                      \
+        for (; b != end; b += 4 * NR, a += 4, a3 += 4) {                                                               \
+            STEP(R, 0) STEP(R, 1) STEP(R, 2) STEP(R, 3)                                                                \
+        }                                                                                                              \
+        TKR_ROWS_##R(TKR_STORE_PS)                                                                                     \
+        (void)ldc;                                                                                                     \
+    }
+TKR_EACH_TILE(DEFINE_TILE)
+
+tkr_avx2_tile_f32_fn *const tkr_avx2_tile_f32[MR] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+
+static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows, size_t k,
+                      size_t k_padded) {
+    (void)quant;
+    for (size_t i = 0; i < n_rows; i++) {
+        char *row = (char *)dst + i * dst_stride;
+        memcpy(row, src + i * ld, k * sizeof(float));
+        memset(row + k * sizeof(float), 0, (k_padded - k) * sizeof(float));
+    }
+}
+
+static void pack_panel(void *panel, float *scale, int32_t *sum, const float *w, size_t ld, size_t n_cols, size_t k,
+                       size_t k_padded) {
+    (void)scale;
+    (void)sum;
+    float *b = panel;
+    memset(b, 0, k_padded * NR * sizeof(float));
+    for (size_t i = 0; i < k; i++) {
+        for (size_t j = 0; j < n_cols; j++) {
+            b[i * NR + j] = w[j * ld + i];
+        }
+    }
+}
+
+static void panel(const tkr_gemm_args *args) {
+    _Alignas(32) float x[MR * NR];
+    const float *a = args->a;
+    size_t lda = args->a_stride / sizeof(float);
+    for (size_t m = 0, n; m < args->n_rows; m += n) {
+        n = tkr_avx2_tile_rows(args->n_rows - m);
+        tkr_avx2_tile_f32[n - 1](a + m * lda, lda, args->b, args->k_padded, x, NR);
+        tkr_avx2_store_tile(args, m, n, x);
+    }
+}
+
+const tkr_gemm tkr_gemm_f32_avx2 = {
+    .name = "f32/avx2",
+    .nr = NR,
+    .mr = MR,
+    .k_align = 4,
+    .act_bytes = 4,
+    .weight_bits = 32,
+    .rows_in_place = true,
+    .pack_rows = pack_rows,
+    .pack_panel = pack_panel,
+    .panel = panel,
+};

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* x86/rows_avx2: what is done to rows of f32: tile epilogue, activations, layer norm, axpy. */
+#include <math.h>
+
+#include "kernels/x86/avx2.h"
+#include "kernels/x86/math_avx2.h"
+
+enum { NR = TKR_AVX2_NR };
+
+#define DEFINE_ACTIVATE(name)                                                                                          \
+    static void activate_##name(float *x, size_t n) {                                                                  \
+        size_t i = 0;                                                                                                  \
+        for (; i + 16 <= n; i += 16) {                                                                                 \
+            __m256 a = tkr_v_##name(_mm256_loadu_ps(x + i)), b = tkr_v_##name(_mm256_loadu_ps(x + i + 8));             \
+            _mm256_storeu_ps(x + i, a);                                                                                \
+            _mm256_storeu_ps(x + i + 8, b);                                                                            \
+        }                                                                                                              \
+        for (; i < n; i += 8) {                                                                                        \
+            __m256i mask = tkr_v_mask(n - i < 8 ? n - i : 8);                                                          \
+            _mm256_maskstore_ps(x + i, mask, tkr_v_##name(_mm256_maskload_ps(x + i, mask)));                           \
+        }                                                                                                              \
+    }
+DEFINE_ACTIVATE(gelu_erf)
+DEFINE_ACTIVATE(gelu_tanh)
+DEFINE_ACTIVATE(relu)
+DEFINE_ACTIVATE(tanh)
+DEFINE_ACTIVATE(silu)
+
+void tkr_activate_avx2(float *x, size_t n, tkr_activation activation) {
+    switch (activation) {
+    case TKR_ACT_NONE:
+        break;
+    case TKR_ACT_GELU_ERF:
+        activate_gelu_erf(x, n);
+        break;
+    case TKR_ACT_GELU_TANH:
+        activate_gelu_tanh(x, n);
+        break;
+    case TKR_ACT_RELU:
+        activate_relu(x, n);
+        break;
+    case TKR_ACT_TANH:
+        activate_tanh(x, n);
+        break;
+    case TKR_ACT_SILU:
+        activate_silu(x, n);
+        break;
+    }
+}
+
+/* Full width: no masks. */
+static void store_full(const tkr_gemm_args *args, size_t row, size_t n_rows, const float *x, __m256 bias0, __m256 bias1) {
+    for (size_t i = 0; i < n_rows; i++) {
+        float *c = args->c + (row + i) * args->ldc;
+        __m256 y0 = _mm256_add_ps(_mm256_load_ps(x + i * NR), bias0);
+        __m256 y1 = _mm256_add_ps(_mm256_load_ps(x + i * NR + 8), bias1);
+        if (args->residual) {
+            const float *residual = args->residual + (row + i) * args->ld_residual;
+            y0 = _mm256_add_ps(y0, _mm256_loadu_ps(residual));
+            y1 = _mm256_add_ps(y1, _mm256_loadu_ps(residual + 8));
+        }
+        _mm256_storeu_ps(c, y0);
+        _mm256_storeu_ps(c + 8, y1);
+    }
+}
+
+static void store_masked(const tkr_gemm_args *args, size_t row, size_t n_rows, const float *x, __m256 bias0, __m256 bias1) {
+    size_t n = args->n_cols;
+    __m256i mask0 = tkr_v_mask(n < 8 ? n : 8), mask1 = tkr_v_mask(n > 8 ? n - 8 : 0);
+    for (size_t i = 0; i < n_rows; i++) {
+        float *c = args->c + (row + i) * args->ldc;
+        __m256 y0 = _mm256_add_ps(_mm256_load_ps(x + i * NR), bias0);
+        __m256 y1 = _mm256_add_ps(_mm256_load_ps(x + i * NR + 8), bias1);
+        if (args->residual) {
+            const float *residual = args->residual + (row + i) * args->ld_residual;
+            y0 = _mm256_add_ps(y0, _mm256_maskload_ps(residual, mask0));
+            y1 = _mm256_add_ps(y1, _mm256_maskload_ps(residual + 8, mask1));
+        }
+        _mm256_maskstore_ps(c, mask0, y0);
+        _mm256_maskstore_ps(c + 8, mask1, y1);
+    }
+}
+
+void tkr_avx2_store_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, float *x) {
+    __m256 bias0 = _mm256_setzero_ps(), bias1 = bias0;
+    if (args->bias) {
+        bias0 = _mm256_loadu_ps(args->bias);
+        bias1 = _mm256_loadu_ps(args->bias + 8);
+    }
+    if (args->activation != TKR_ACT_NONE) {
+        for (size_t i = 0; i < n_rows; i++) {
+            _mm256_store_ps(x + i * NR, _mm256_add_ps(_mm256_load_ps(x + i * NR), bias0));
+            _mm256_store_ps(x + i * NR + 8, _mm256_add_ps(_mm256_load_ps(x + i * NR + 8), bias1));
+        }
+        tkr_activate_avx2(x, n_rows * NR, args->activation);
+        bias0 = bias1 = TKR_V_SET(-0.0f); /* x + -0 is x, for -0 too */
+    }
+    if (args->n_cols == NR) {
+        store_full(args, row, n_rows, x, bias0, bias1);
+    } else {
+        store_masked(args, row, n_rows, x, bias0, bias1);
+    }
+}
+
+void tkr_axpy_avx2(float *acc, const float *x, float weight, size_t n) {
+    const __m256 w = TKR_V_SET(weight);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        _mm256_storeu_ps(acc + i, _mm256_fmadd_ps(_mm256_loadu_ps(x + i), w, _mm256_loadu_ps(acc + i)));
+    }
+    if (i < n) {
+        __m256i mask = tkr_v_mask(n - i);
+        __m256 y = _mm256_fmadd_ps(_mm256_maskload_ps(x + i, mask), w, _mm256_maskload_ps(acc + i, mask));
+        _mm256_maskstore_ps(acc + i, mask, y);
+    }
+}
+
+/* Four sums of 8 lanes: short chains, and errors that grow with dim / 32 only. */
+static float sum_row(const float *x, size_t dim) {
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    size_t i = 0;
+    for (; i + 32 <= dim; i += 32) {
+        s0 = _mm256_add_ps(s0, _mm256_loadu_ps(x + i));
+        s1 = _mm256_add_ps(s1, _mm256_loadu_ps(x + i + 8));
+        s2 = _mm256_add_ps(s2, _mm256_loadu_ps(x + i + 16));
+        s3 = _mm256_add_ps(s3, _mm256_loadu_ps(x + i + 24));
+    }
+    for (; i < dim; i += 8) {
+        s0 = _mm256_add_ps(s0, _mm256_maskload_ps(x + i, tkr_v_mask(dim - i < 8 ? dim - i : 8)));
+    }
+    return tkr_v_sum(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+}
+
+static float sum_squares(const float *x, __m256 mean, size_t dim) {
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    size_t i = 0;
+    for (; i + 32 <= dim; i += 32) {
+        __m256 d0 = _mm256_sub_ps(_mm256_loadu_ps(x + i), mean), d1 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8), mean);
+        __m256 d2 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 16), mean), d3 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 24), mean);
+        s0 = _mm256_fmadd_ps(d0, d0, s0);
+        s1 = _mm256_fmadd_ps(d1, d1, s1);
+        s2 = _mm256_fmadd_ps(d2, d2, s2);
+        s3 = _mm256_fmadd_ps(d3, d3, s3);
+    }
+    for (; i < dim; i += 8) {
+        __m256i mask = tkr_v_mask(dim - i < 8 ? dim - i : 8);
+        __m256 d = _mm256_and_ps(_mm256_sub_ps(_mm256_maskload_ps(x + i, mask), mean), _mm256_castsi256_ps(mask));
+        s0 = _mm256_fmadd_ps(d, d, s0);
+    }
+    return tkr_v_sum(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+}
+
+TKR_V_INLINE __m256 normalize(__m256 x, __m256 mean, __m256 inverse, __m256 gain, __m256 add) {
+    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_sub_ps(x, mean), inverse), gain, add);
+}
+
+void tkr_layer_norm_avx2(float *dst, const float *src, const float *gain, const float *shift, float eps, size_t n_rows,
+                         size_t dim) {
+    for (size_t row = 0; row < n_rows; row++) {
+        const float *x = src + row * dim;
+        float *y = dst + row * dim;
+        const __m256 mean = TKR_V_SET(sum_row(x, dim) / (float)dim);
+        const __m256 inverse = TKR_V_SET(1.0f / sqrtf(sum_squares(x, mean, dim) / (float)dim + eps));
+        size_t i = 0;
+        for (; i + 8 <= dim; i += 8) {
+            __m256 add = shift ? _mm256_loadu_ps(shift + i) : _mm256_setzero_ps();
+            _mm256_storeu_ps(y + i, normalize(_mm256_loadu_ps(x + i), mean, inverse, _mm256_loadu_ps(gain + i), add));
+        }
+        if (i < dim) {
+            __m256i mask = tkr_v_mask(dim - i);
+            __m256 add = shift ? _mm256_maskload_ps(shift + i, mask) : _mm256_setzero_ps();
+            __m256 z = normalize(_mm256_maskload_ps(x + i, mask), mean, inverse, _mm256_maskload_ps(gain + i, mask), add);
+            _mm256_maskstore_ps(y + i, mask, z);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ops/cpu: private types of the CPU backend. */
+#ifndef TKR_OPS_CPU_CPU_OPS_H
+#define TKR_OPS_CPU_CPU_OPS_H
+
+#include "core/mem.h"
+#include "ops/ops.h"
+
+#define TKR_RUN_MAX_TENSORS 16
+#define TKR_MAX_WORKERS 1024
+
+struct tkr_backend {
+    const tkr_kernels *kernels;
+    tkr_pool *pool;
+};
+
+typedef enum tkr_weight_kind { TKR_WEIGHT_LINEAR, TKR_WEIGHT_VECTOR, TKR_WEIGHT_TABLE } tkr_weight_kind;
+
+struct tkr_weight {
+    tkr_weight_kind kind;
+    size_t rows, cols; /* linear: n outputs, k inputs; vector: 1, n; table: vocabulary, width */
+    /* linear */
+    const tkr_gemm *gemm;
+    size_t k_padded, n_panels, panel_bytes;
+    char *panels;    /* [n_panels] panel_bytes each */
+    float *bias;     /* [n_panels * nr] zero-padded, or NULL */
+    float *scale;    /* [n_panels * nr], integer kernels */
+    int32_t *sums;   /* [n_panels * nr], integer kernels */
+    void *block;     /* the one allocation behind panels, bias, scale, sums */
+    size_t block_bytes;
+    /* vector */
+    float *values; /* [cols] */
+    /* table */
+    tkr_source source;
+};
+
+struct tkr_tensor {
+    size_t rows, cols;
+    float *data; /* [rows, cols] */
+    size_t bytes;
+    bool in_use;
+};
+
+/* A buffer that only grows, owned by one worker of a run. */
+typedef struct tkr_scratch {
+    void *data;
+    size_t bytes;
+} tkr_scratch;
+
+struct tkr_run {
+    tkr_backend *backend;
+    tkr_run_options options;
+    tkr_status status;
+    tkr_error error;
+    tkr_tensor tensors[TKR_RUN_MAX_TENSORS];
+    size_t n_workers;      /* that scratch exists for */
+    tkr_scratch *packed;   /* [n_workers] encoded rows of A */
+    tkr_scratch *kernel;   /* [n_workers] what a kernel asks for */
+    size_t used_bytes;
+};
+
+/* New [rows, cols] tensor with undefined content, or NULL with the sticky status set. */
+tkr_tensor *tkr_run_tensor(tkr_run *run, size_t rows, size_t cols);
+/* false after a failure or when the yield point says stop. Every operation asks first. */
+bool tkr_run_proceed(tkr_run *run);
+/* Sets the sticky status if none is set. */
+void tkr_run_fail(tkr_run *run, tkr_status status, const char *origin, const char *message);
+/* Makes each of `workers` workers own at least these bytes. */
+bool tkr_run_scratch(tkr_run *run, size_t workers, size_t packed_bytes, size_t kernel_bytes);
+/* Runs fn on the cooperating workers, or on the caller alone as worker 0 of 1. */
+void tkr_run_parallel(tkr_run *run, bool split, tkr_pool_fn fn, void *arg);
+size_t tkr_run_workers(const tkr_run *run);
+
+/* Bytes between packed rows of A: off a large power of two, so that rows don't share cache sets. */
+size_t tkr_cpu_row_stride(const tkr_gemm *gemm, size_t k_padded);
+/* Rows of A that stay in the L2 cache while all panels pass over them. */
+size_t tkr_cpu_row_block(const tkr_gemm *gemm, size_t k_padded);
+size_t tkr_cpu_k_padded(const tkr_gemm *gemm, size_t k);
+
+/* The operations, one file each family. */
+tkr_status tkr_cpu_linear(tkr_weight **weight, tkr_backend *backend, const tkr_source *parts,
+                          const tkr_source *const *biases, size_t n_parts, tkr_gemm_mode mode, tkr_error *error);
+tkr_status tkr_cpu_vector(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
+tkr_status tkr_cpu_table(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
+void tkr_cpu_weight_free(tkr_weight **weight);
+size_t tkr_cpu_linear_bytes(const tkr_backend *backend, size_t rows, size_t cols, tkr_gemm_mode mode);
+tkr_tensor *tkr_cpu_embed(tkr_run *run, const tkr_weight *const *tables, const int32_t *const *indices, size_t n_tables,
+                          size_t n_tokens);
+tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight, const tkr_linear_options *options);
+tkr_tensor *tkr_cpu_layer_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
+                               float eps);
+tkr_tensor *tkr_cpu_attention(tkr_run *run, const tkr_tensor *qkv, const tkr_batch *batch,
+                              const tkr_attention_options *options);
+tkr_tensor *tkr_cpu_pool(tkr_run *run, const tkr_tensor *x, const tkr_span *spans, size_t n_spans,
+                         const tkr_pool_mode *modes, size_t n_modes);
+tkr_tensor *tkr_cpu_normalize(tkr_run *run, const tkr_tensor *x);
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ops/cpu/run: the scratch of a forward pass (tensors, worker buffers), its sticky status and yield points; the ops table. */
+#include "ops/cpu/cpu_ops.h"
+
+#include <stdio.h>
+#include <string.h>
+
+tkr_status tkr_backend_cpu_create(tkr_backend **backend, const tkr_kernels *kernels, tkr_pool *pool, tkr_error *error) {
+    tkr_backend *b = tkr_calloc(1, sizeof *b);
+    if (!b)
+        return TKR_FAIL(error, NO_MEMORY, "no memory for the CPU backend");
+    b->kernels = kernels;
+    b->pool = pool;
+    *backend = b;
+    return TKR_OK;
+}
+
+void tkr_backend_cpu_free(tkr_backend **backend) {
+    if (!backend)
+        return;
+    tkr_free(*backend);
+    *backend = NULL;
+}
+
+/* ---- run ---- */
+
+static void free_scratch(tkr_run *run, tkr_scratch *scratch) {
+    run->used_bytes -= scratch->bytes;
+    tkr_aligned_free(scratch->data, scratch->bytes);
+    scratch->data = NULL;
+    scratch->bytes = 0;
+}
+
+static void run_free(tkr_run **out) {
+    if (!out || !*out)
+        return;
+    tkr_run *run = *out;
+    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++)
+        tkr_aligned_free(run->tensors[i].data, run->tensors[i].bytes);
+    for (size_t i = 0; i < run->n_workers; i++) {
+        free_scratch(run, &run->packed[i]);
+        free_scratch(run, &run->kernel[i]);
+    }
+    tkr_free(run->packed);
+    tkr_free(run);
+    *out = NULL;
+}
+
+static tkr_status run_create(tkr_run **out, tkr_backend *backend, tkr_error *error) {
+    size_t workers = tkr_pool_size(backend->pool);
+    tkr_run *run = tkr_calloc(1, sizeof *run);
+    tkr_scratch *scratch = tkr_calloc(2 * workers, sizeof *scratch);
+    if (!run || !scratch) {
+        tkr_free(run);
+        tkr_free(scratch);
+        return TKR_FAIL(error, NO_MEMORY, "no memory for a session");
+    }
+    run->backend = backend;
+    run->packed = scratch;
+    run->kernel = scratch + workers;
+    run->n_workers = workers;
+    *out = run;
+    return TKR_OK;
+}
+
+static void run_begin(tkr_run *run, const tkr_run_options *options) {
+    run->options = *options;
+    run->status = TKR_OK;
+    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++)
+        run->tensors[i].in_use = false;
+}
+
+static tkr_status run_status(const tkr_run *run, tkr_error *error) {
+    if (run->status != TKR_OK && error)
+        *error = run->error;
+    return run->status;
+}
+
+void tkr_run_fail(tkr_run *run, tkr_status status, const char *origin, const char *message) {
+    if (run->status != TKR_OK)
+        return;
+    run->status = tkr_error_set(&run->error, origin, status, "%s", message);
+}
+
+bool tkr_run_proceed(tkr_run *run) {
+    if (run->status != TKR_OK)
+        return false;
+    if (!run->options.check)
+        return true;
+    tkr_status status = run->options.check(run->options.check_user);
+    if (status != TKR_OK)
+        tkr_run_fail(run, status, TKR_HERE, status == TKR_DEADLINE ? "the deadline passed" : "cancelled");
+    return status == TKR_OK;
+}
+
+/* Frees tensors and worker buffers that nobody uses, until `bytes` more fit or nothing is left to free. */
+static bool make_room(tkr_run *run, size_t bytes) {
+    size_t limit = run->options.max_bytes;
+    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS && limit && run->used_bytes + bytes > limit; i++) {
+        tkr_tensor *t = &run->tensors[i];
+        if (t->in_use || !t->data)
+            continue;
+        run->used_bytes -= t->bytes;
+        tkr_aligned_free(t->data, t->bytes);
+        t->data = NULL;
+        t->bytes = 0;
+    }
+    return !limit || run->used_bytes + bytes <= limit;
+}
+
+static void fail_room(tkr_run *run, size_t bytes) {
+    char message[160];
+    snprintf(message, sizeof message, "the forward pass needs %zu bytes more than its limit of %zu; raise --max-memory",
+             run->used_bytes + bytes - run->options.max_bytes, run->options.max_bytes);
+    tkr_run_fail(run, TKR_LIMIT, TKR_HERE, message);
+}
+
+/* The free slot that fits best; else one without memory; else the largest free one. */
+static tkr_tensor *pick_slot(tkr_run *run, size_t bytes) {
+    tkr_tensor *fit = NULL, *empty = NULL, *any = NULL;
+    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++) {
+        tkr_tensor *t = &run->tensors[i];
+        if (t->in_use)
+            continue;
+        if (t->bytes >= bytes && (!fit || t->bytes < fit->bytes))
+            fit = t;
+        if (!t->data)
+            empty = t;
+        any = t;
+    }
+    return fit ? fit : empty ? empty : any;
+}
+
+tkr_tensor *tkr_run_tensor(tkr_run *run, size_t rows, size_t cols) {
+    size_t bytes = 0;
+    if (!tkr_mul_size(&bytes, rows, cols) || !tkr_mul_size(&bytes, bytes, sizeof(float)) || bytes > SIZE_MAX / 2) {
+        tkr_run_fail(run, TKR_LIMIT, TKR_HERE, "an activation is larger than the address space");
+        return NULL;
+    }
+    bytes = tkr_align_up(bytes + 64, 64); /* a vector load may read behind the last row */
+    tkr_tensor *t = pick_slot(run, bytes);
+    if (!t) {
+        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a model holds too many activations at once");
+        return NULL;
+    }
+    if (t->bytes < bytes) {
+        run->used_bytes -= t->bytes;
+        tkr_aligned_free(t->data, t->bytes);
+        t->data = NULL;
+        t->bytes = 0;
+        if (!make_room(run, bytes)) {
+            fail_room(run, bytes);
+            return NULL;
+        }
+        t->data = tkr_aligned_alloc(bytes);
+        if (!t->data) {
+            tkr_run_fail(run, TKR_NO_MEMORY, TKR_HERE, "no memory for the forward pass");
+            return NULL;
+        }
+        t->bytes = bytes;
+        run->used_bytes += bytes;
+    }
+    t->rows = rows;
+    t->cols = cols;
+    t->in_use = true;
+    return t;
+}
+
+static bool grow_scratch(tkr_run *run, tkr_scratch *scratch, size_t bytes) {
+    if (scratch->bytes >= bytes)
+        return true;
+    bytes = tkr_align_up(bytes, 64);
+    free_scratch(run, scratch);
+    if (!make_room(run, bytes)) {
+        fail_room(run, bytes);
+        return false;
+    }
+    scratch->data = tkr_aligned_alloc(bytes);
+    if (!scratch->data) {
+        tkr_run_fail(run, TKR_NO_MEMORY, TKR_HERE, "no memory for the forward pass");
+        return false;
+    }
+    scratch->bytes = bytes;
+    run->used_bytes += bytes;
+    return true;
+}
+
+bool tkr_run_scratch(tkr_run *run, size_t workers, size_t packed_bytes, size_t kernel_bytes) {
+    for (size_t i = 0; i < workers; i++)
+        if (!grow_scratch(run, &run->packed[i], packed_bytes) || !grow_scratch(run, &run->kernel[i], kernel_bytes))
+            return false;
+    return true;
+}
+
+size_t tkr_run_workers(const tkr_run *run) { return run->options.pool ? tkr_pool_size(run->options.pool) : 1; }
+
+typedef struct parallel_job {
+    const tkr_kernels *kernels;
+    tkr_pool_fn fn;
+    void *arg;
+} parallel_job;
+
+static void parallel_entry(void *arg, unsigned worker, unsigned n_workers) {
+    parallel_job *job = arg;
+    tkr_kernels_thread_enter(job->kernels);
+    job->fn(job->arg, worker, n_workers);
+}
+
+void tkr_run_parallel(tkr_run *run, bool split, tkr_pool_fn fn, void *arg) {
+    parallel_job job = {.kernels = run->backend->kernels, .fn = fn, .arg = arg};
+    if (!split || !run->options.pool) {
+        parallel_entry(&job, 0, 1);
+        return;
+    }
+    if (tkr_pool_run(run->options.pool, parallel_entry, &job) != TKR_OK)
+        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "worker threads are not available");
+}
+
+/* ---- table ---- */
+
+static tkr_status run_read(tkr_run *run, float *out, const tkr_tensor *x) {
+    if (run->status == TKR_OK && x)
+        memcpy(out, x->data, x->rows * x->cols * sizeof(float));
+    return run->status;
+}
+
+static void run_release(tkr_run *run, tkr_tensor **x) {
+    (void)run;
+    if (*x)
+        (*x)->in_use = false;
+    *x = NULL;
+}
+
+static size_t tensor_cols(const tkr_tensor *x) { return x ? x->cols : 0; }
+
+static size_t scratch_bytes(const tkr_backend *backend, size_t n_tokens, size_t max_seqlen, size_t max_cols,
+                            size_t head_dim) {
+    size_t packed = 0, kernel = 0;
+    for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
+        const tkr_gemm *gemm = backend->kernels->gemm[mode];
+        size_t k = tkr_cpu_k_padded(gemm, max_cols);
+        size_t block = tkr_cpu_row_block(gemm, k), rows = n_tokens < block ? n_tokens : block;
+        size_t bytes = rows * tkr_cpu_row_stride(gemm, k) + 64;
+        size_t own = gemm->scratch_bytes ? gemm->scratch_bytes(k) : 0;
+        size_t padded = tkr_align_up(head_dim, 4), copies = padded == head_dim ? 0 : 4 * max_seqlen * padded * sizeof(float);
+        size_t attention = backend->kernels->attention[mode]->scratch_bytes(max_seqlen, padded);
+        bytes = copies > bytes ? copies : bytes;
+        packed = bytes > packed ? bytes : packed;
+        kernel = own > kernel ? own : kernel;
+        kernel = attention > kernel ? attention : kernel;
+    }
+    return packed + kernel + 64 * sizeof(tkr_row_quant) * 8 + 128;
+}
+
+static const char *kernel_name(const tkr_backend *backend, tkr_gemm_mode mode, bool attention) {
+    return attention ? backend->kernels->attention[mode]->name : backend->kernels->gemm[mode]->name;
+}
+
+const tkr_ops tkr_ops_cpu = {
+    .name = "cpu",
+    .linear = tkr_cpu_linear,
+    .vector = tkr_cpu_vector,
+    .table = tkr_cpu_table,
+    .weight_free = tkr_cpu_weight_free,
+    .linear_bytes = tkr_cpu_linear_bytes,
+    .run_create = run_create,
+    .run_free = run_free,
+    .run_begin = run_begin,
+    .run_status = run_status,
+    .embed = tkr_cpu_embed,
+    .apply = tkr_cpu_apply,
+    .layer_norm = tkr_cpu_layer_norm,
+    .attention = tkr_cpu_attention,
+    .pool = tkr_cpu_pool,
+    .normalize = tkr_cpu_normalize,
+    .read = run_read,
+    .release = run_release,
+    .cols = tensor_cols,
+    .scratch_bytes = scratch_bytes,
+    .kernel_name = kernel_name,
+};

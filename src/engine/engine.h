@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine: private types behind tkr/embed.h. A model is immutable once loaded; a session holds all scratch. */
+#ifndef TKR_ENGINE_ENGINE_H
+#define TKR_ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "core/log.h"
+#include "core/pool.h"
+#include "hub/hub.h"
+#include "models/model.h"
+#include "tkr/embed.h"
+#include "tokenizer/tokenizer.h"
+
+/* ---- checkpoint: what the small files of a model folder say ---- */
+
+typedef struct tkr_checkpoint {
+    char *folder;
+    tkr_arena arena;
+    const tkr_arch *arch;   /* NULL until tkr_checkpoint_config */
+    tkr_arch_config config;
+    size_t max_tokens;      /* effective limit, specials included; 0: none known */
+    bool lowercase;
+    tkr_pair *prompts;      /* [n_prompts] */
+    size_t n_prompts;
+    const char *default_prompt; /* name, or NULL */
+} tkr_checkpoint;
+
+/* Resolves the reference and reads the sentence-transformers and tokenizer settings. Fills *checkpoint, zeroed by the caller. */
+tkr_status tkr_checkpoint_open(tkr_checkpoint *checkpoint, const char *reference, const tkr_model_options *options,
+                               bool tokenizer_only, tkr_error *error);
+/* Reads config.json: registry, remote-code policy, architecture settings. */
+tkr_status tkr_checkpoint_config(tkr_checkpoint *checkpoint, const tkr_model_options *options, tkr_error *error);
+void tkr_checkpoint_close(tkr_checkpoint *checkpoint);
+tkr_hub_options tkr_engine_hub_options(const tkr_model_options *options);
+
+/* ---- plan: number formats and memory, decided before anything large is allocated ---- */
+
+typedef struct tkr_plan {
+    tkr_gemm_mode mode;
+    const char *precision, *quantization;
+    size_t batch_tokens;
+    size_t chunk_tokens;      /* tokens that one worker takes at a time */
+    size_t workspace_per_worker;
+    uint64_t weights_bytes, workspace_bytes, limit;
+    tkr_pair notes[8];
+    size_t n_notes;
+} tkr_plan;
+
+typedef struct tkr_plan_request {
+    const tkr_model_options *options;
+    const tkr_machine *machine;
+    const tkr_checkpoint *checkpoint;
+    const tkr_kernels *kernels;
+    const tkr_backend *backend;
+    const tkr_ops *ops;
+    uint64_t checkpoint_bytes; /* of the weights as stored */
+    uint64_t n_parameters;
+    unsigned n_workers;
+    tkr_arena *arena;          /* notes live here */
+} tkr_plan_request;
+tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *request, tkr_error *error);
+
+/* ---- the public objects ---- */
+
+struct tkr_tokenizer {
+    tkr_checkpoint checkpoint;
+    tkr_tok *tok;
+};
+
+struct tkr_model {
+    tkr_checkpoint checkpoint;
+    tkr_tok *tok;
+    tkr_kernels kernels;
+    tkr_machine machine;
+    tkr_pool *pool;
+    const tkr_ops *ops;
+    tkr_backend *backend;
+    tkr_tensors *tensors;
+    tkr_arch_model *weights;
+    tkr_post *post;
+    tkr_plan plan;
+    tkr_model_info info;
+    tkr_log log;
+};
+
+/* Fills model->info once everything else stands. */
+tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_parameters, tkr_error *error);
+
+/* One tokenised input of a call. */
+typedef struct tkr_item {
+    tkr_status status;
+    char *message;           /* owned, NULL when fine or when there was no memory for it */
+    const char *default_message; /* static, used when message is NULL */
+    unsigned worker;         /* whose buffers hold the ids */
+    size_t at;               /* first id in them */
+    size_t n_tokens, n_untruncated;
+    size_t n_prompt_tokens;  /* left out of the pooling */
+} tkr_item;
+
+typedef struct tkr_worker {
+    tkr_tok_scratch *scratch;
+    tkr_buf ids;       /* int32_t of this worker's items */
+    tkr_buf types;     /* uint8_t */
+    tkr_buf text;      /* prompt + text */
+    tkr_run *run;
+    tkr_buf batch;     /* ids, types, positions, cu_seqlens, spans of the chunk at hand */
+} tkr_worker;
+
+struct tkr_session {
+    tkr_model *model;
+    tkr_worker *workers; /* [n_workers] */
+    unsigned n_workers;
+    tkr_buf order;       /* sorted items */
+    tkr_buf chunks;
+};
+
+struct tkr_result {
+    size_t n_items, dimensions;
+    tkr_item *items; /* [n_items] */
+    float *rows;     /* [n_items, dimensions] */
+    size_t rows_bytes;
+    const char *fingerprint;
+    char *own_fingerprint;
+};
+
+/* What one call of tkr_embed carries through its stages. */
+typedef struct tkr_call {
+    tkr_session *session;
+    const tkr_input *inputs;
+    size_t n_inputs;
+    const tkr_embed_options *options;
+    size_t max_tokens;
+    bool normalize;
+    tkr_result *result;
+    size_t total_tokens;
+    atomic_size_t next;         /* work counter of the stage at hand */
+    atomic_size_t done_inputs, done_tokens;
+    atomic_int stop;            /* tkr_status that ends the call */
+} tkr_call;
+
+/* Stage 1: every input's ids, in parallel. A failed input gets its status; only running out of memory fails the call. */
+tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error);
+/* Stage 2: forward passes over token-budget batches, results written to call->result. */
+tkr_status tkr_call_forward(tkr_call *call, tkr_error *error);
+void tkr_item_fail(tkr_item *item, const tkr_error *error);
+/* The text that goes before an input, "" when none. TKR_INVALID_ARGUMENT names the known prompts. */
+tkr_status tkr_prompt_find(const char **prompt, const tkr_checkpoint *checkpoint, const tkr_input *input,
+                           const tkr_embed_options *options, tkr_error *error);
+/* Tokenises one input into the scratch: prompt, truncation, special tokens. */
+typedef struct tkr_encode_request {
+    const tkr_checkpoint *checkpoint;
+    const tkr_tok *tok;
+    tkr_tok_scratch *scratch;
+    tkr_buf *text;
+    const tkr_input *input;
+    const tkr_embed_options *options;
+    size_t max_tokens;
+    bool want_offsets;
+    bool count_prompt; /* also find how many tokens the prompt takes */
+} tkr_encode_request;
+tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *request, tkr_error *error);
+/* The limit of a call: the smaller of the model's and the caller's; 0 only when neither says one. */
+size_t tkr_effective_max_tokens(size_t model, size_t caller);
+/* Reads tokenizer.json of the folder. */
+tkr_status tkr_engine_load_tok(tkr_tok **tok, const tkr_checkpoint *checkpoint, tkr_error *error);
+
+#endif

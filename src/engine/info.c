@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/info: what tkr_model_get_info shows, and the fingerprint under which vectors are comparable bit for bit. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/digest.h"
+#include "engine/engine.h"
+
+#define SAMPLES 8
+#define SAMPLE_BYTES 256
+
+const tkr_model_info *tkr_model_get_info(const tkr_model *model) { return &model->info; }
+
+/* Names, shapes and a few samples of every tensor, and the files that change vectors: two checkpoints that differ anywhere but
+ * between the samples get different hashes, without reading gigabytes at every start. */
+static uint64_t model_hash(const tkr_model *model) {
+    tkr_digest digest;
+    tkr_digest_init(&digest);
+    for (size_t i = 0; i < tkr_tensors_count(model->tensors); i++) {
+        const tkr_tensor_view *view = tkr_tensors_at(model->tensors, i);
+        tkr_digest_add(&digest, view->name, strlen(view->name) + 1);
+        tkr_digest_add(&digest, view->shape, view->n_dims * sizeof *view->shape);
+        tkr_digest_add(&digest, &view->dtype, sizeof view->dtype);
+        size_t step = view->size / SAMPLES;
+        if (view->size <= (size_t)SAMPLES * SAMPLE_BYTES) {
+            tkr_digest_add(&digest, view->data, view->size);
+            continue;
+        }
+        for (size_t s = 0; s < SAMPLES; s++)
+            tkr_digest_add(&digest, (const char *)view->data + s * step, SAMPLE_BYTES);
+    }
+    const tkr_post_info *post = tkr_post_get_info(model->post);
+    tkr_digest_add(&digest, post->pooling, strlen(post->pooling));
+    tkr_digest_add(&digest, &model->checkpoint.lowercase, sizeof model->checkpoint.lowercase);
+    size_t pieces = tkr_tok_vocab_size(model->tok);
+    tkr_digest_add(&digest, &pieces, sizeof pieces);
+    return tkr_digest_end(&digest);
+}
+
+static tkr_status add_kernels(tkr_model *model, tkr_error *error) {
+    static const char *const names[] = {"rung", "linear", "attention", "dense module"};
+    tkr_pair *rows = tkr_arena_alloc(&model->checkpoint.arena, sizeof *rows * 4);
+    if (!rows)
+        return TKR_FAIL(error, NO_MEMORY, "no memory for the model's description");
+    const char *values[] = {model->kernels.rung, model->ops->kernel_name(model->backend, model->plan.mode, false),
+                            model->ops->kernel_name(model->backend, model->plan.mode, true),
+                            model->ops->kernel_name(model->backend, TKR_GEMM_F32, false)};
+    for (size_t i = 0; i < 4; i++)
+        rows[i] = (tkr_pair){names[i], values[i]};
+    model->info.kernels = rows;
+    model->info.n_kernels = 4;
+    return TKR_OK;
+}
+
+tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_parameters, tkr_error *error) {
+    tkr_checkpoint *c = &model->checkpoint;
+    const tkr_post_info *post = tkr_post_get_info(model->post);
+    tkr_status status = add_kernels(model, error);
+    if (status != TKR_OK)
+        return status;
+    const char *gemm = model->ops->kernel_name(model->backend, model->plan.mode, false);
+    char *fingerprint = tkr_arena_printf(&c->arena, "%016llx:%s:%s:%s", (unsigned long long)model_hash(model), model->plan.precision,
+                                         model->plan.quantization, gemm);
+    char *copy = tkr_arena_strndup(&c->arena, reference, strlen(reference));
+    if (!fingerprint || !copy)
+        return TKR_FAIL(error, NO_MEMORY, "no memory for the model's description");
+    tkr_model_info *info = &model->info;
+    info->reference = copy;
+    info->path = c->folder;
+    info->architecture = c->arch->name;
+    info->pooling = post->pooling;
+    info->precision = model->plan.precision;
+    info->quantization = model->plan.quantization;
+    info->fingerprint = fingerprint;
+    info->default_prompt = c->default_prompt;
+    info->dimensions = post->dimensions;
+    info->max_tokens = c->max_tokens;
+    info->vocab_size = c->config.vocab_size;
+    info->hidden_size = c->config.hidden_size;
+    info->n_layers = c->config.n_layers;
+    info->n_heads = c->config.n_heads;
+    info->intermediate_size = c->config.intermediate_size;
+    info->n_parameters = n_parameters;
+    info->weights_bytes = model->plan.weights_bytes;
+    info->mapped_bytes = tkr_tensors_mapped_bytes(model->tensors);
+    info->workspace_bytes = model->plan.workspace_bytes;
+    info->memory_limit = model->plan.limit;
+    info->threads = tkr_pool_size(model->pool);
+    info->batch_tokens = model->plan.batch_tokens;
+    info->normalizes = post->normalizes;
+    info->prompts = c->prompts;
+    info->n_prompts = c->n_prompts;
+    info->notes = model->plan.notes;
+    info->n_notes = model->plan.n_notes;
+    return TKR_OK;
+}

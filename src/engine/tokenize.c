@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/tokenize: prompts, limits and ids of inputs; the public tokenizer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/engine.h"
+
+#define TOKENIZER_JSON_MAX ((size_t)256 << 20)
+
+tkr_status tkr_engine_load_tok(tkr_tok **tok, const tkr_checkpoint *checkpoint, tkr_error *error) {
+    char *path = tkr_path_join(checkpoint->folder, "tokenizer.json");
+    tkr_map map = {0};
+    if (!path)
+        return TKR_FAIL(error, NO_MEMORY, "no memory to read tokenizer.json");
+    tkr_status status = tkr_map_open(&map, path, error);
+    if (status == TKR_OK && map.size > TOKENIZER_JSON_MAX)
+        status = TKR_FAIL(error, LIMIT, "%s: %zu bytes; at most %zu are read", path, map.size, TOKENIZER_JSON_MAX);
+    const tkr_tok_options options = {.lowercase = checkpoint->lowercase};
+    if (status == TKR_OK)
+        status = tkr_tok_load(tok, map.data, map.size, path, &options, error);
+    tkr_map_close(&map);
+    tkr_free(path);
+    return status;
+}
+
+static tkr_status unknown_prompt(const tkr_checkpoint *checkpoint, const char *name, tkr_error *error) {
+    char known[256];
+    size_t at = 0;
+    known[0] = '\0';
+    for (size_t i = 0; i < checkpoint->n_prompts && at < sizeof known; i++)
+        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", checkpoint->prompts[i].name);
+    return TKR_FAIL(error, INVALID_ARGUMENT, "prompt name \"%.60s\" is not one of this model's: %s", name,
+                    checkpoint->n_prompts ? known : "it has none; give the text itself with --prompt");
+}
+
+tkr_status tkr_prompt_find(const char **prompt, const tkr_checkpoint *checkpoint, const tkr_input *input,
+                           const tkr_embed_options *options, tkr_error *error) {
+    const char *name = NULL;
+    *prompt = "";
+    if (input->prompt || input->prompt_name) {
+        *prompt = input->prompt ? input->prompt : "";
+        name = input->prompt ? NULL : input->prompt_name;
+    } else if (options->prompt || options->prompt_name) {
+        *prompt = options->prompt ? options->prompt : "";
+        name = options->prompt ? NULL : options->prompt_name;
+    } else {
+        name = checkpoint->default_prompt;
+    }
+    for (size_t i = 0; name && i < checkpoint->n_prompts; i++) {
+        if (strcmp(checkpoint->prompts[i].name, name) == 0) {
+            *prompt = checkpoint->prompts[i].value;
+            return TKR_OK;
+        }
+    }
+    return name ? unknown_prompt(checkpoint, name, error) : TKR_OK;
+}
+
+/* include_prompt false leaves out what the prompt alone gives, its leading special token included, its closing one not:
+ * sentence-transformers' _get_prompt_length. */
+static tkr_status prompt_tokens(size_t *n, const tkr_encode_request *r, const char *prompt, tkr_error *error) {
+    tkr_tok_request request = {.text = prompt, .n_text = strlen(prompt), .special_tokens = true};
+    tkr_tok_result result;
+    tkr_status status = tkr_tok_encode(&result, r->tok, r->scratch, &request, error);
+    if (status == TKR_OK)
+        *n = result.n && result.special[result.n - 1] ? result.n - 1 : result.n;
+    return status;
+}
+
+tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *r, tkr_error *error) {
+    const char *prompt = "";
+    const tkr_input *input = r->input;
+    *n_prompt_tokens = 0;
+    if (!input->text && input->n_text > 0)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "the input's text is NULL");
+    tkr_status status = tkr_prompt_find(&prompt, r->checkpoint, input, r->options, error);
+    if (status == TKR_OK && r->count_prompt && *prompt)
+        status = prompt_tokens(n_prompt_tokens, r, prompt, error);
+    if (status != TKR_OK)
+        return status;
+    tkr_tok_request request = {
+        .text = input->text ? input->text : "",
+        .n_text = input->n_text,
+        .max_tokens = tkr_effective_max_tokens(r->max_tokens, r->options->max_tokens),
+        .truncate = r->options->truncate,
+        .special_tokens = true,
+        .want_offsets = r->want_offsets,
+        .strict_utf8 = r->options->strict_utf8 != 0,
+    };
+    if (input->kind == TKR_INPUT_PAIR) {
+        request.pair = input->pair ? input->pair : "";
+        request.n_pair = input->n_pair;
+    }
+    if (*prompt) {
+        r->text->size = 0;
+        if (!tkr_buf_append(r->text, prompt, strlen(prompt)) || !tkr_buf_append(r->text, request.text, request.n_text))
+            return TKR_FAIL(error, NO_MEMORY, "no memory for a text of %zu bytes", input->n_text);
+        request.text = r->text->data;
+        request.n_text = r->text->size;
+    }
+    return tkr_tok_encode(out, r->tok, r->scratch, &request, error);
+}
+
+/* ---- the public tokenizer ---- */
+
+tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const tkr_model_options *options, tkr_error *error) {
+    tkr_model_options defaults;
+    tkr_model_options_init(&defaults);
+    tkr_tokenizer *tokenizer = tkr_calloc(1, sizeof *tokenizer);
+    if (!tokenizer)
+        return TKR_FAIL(error, NO_MEMORY, "no memory for a tokenizer");
+    tkr_status status = tkr_checkpoint_open(&tokenizer->checkpoint, reference, options ? options : &defaults, true, error);
+    if (status == TKR_OK)
+        status = tkr_engine_load_tok(&tokenizer->tok, &tokenizer->checkpoint, error);
+    if (status != TKR_OK) {
+        tkr_tokenizer_free(&tokenizer);
+        return status;
+    }
+    *out = tokenizer;
+    return TKR_OK;
+}
+
+void tkr_tokenizer_free(tkr_tokenizer **tokenizer) {
+    if (!tokenizer || !*tokenizer)
+        return;
+    tkr_tok_free(&(*tokenizer)->tok);
+    tkr_checkpoint_close(&(*tokenizer)->checkpoint);
+    tkr_free(*tokenizer);
+    *tokenizer = NULL;
+}
+
+static tkr_status copy_tokens(tkr_tokens *tokens, const tkr_tok_result *result, tkr_error *error) {
+    size_t n = result->n;
+    tkr_tokens copy = {.n = n, .n_untruncated = result->n_untruncated};
+    copy.ids = tkr_malloc((n ? n : 1) * sizeof *copy.ids);
+    copy.offsets = tkr_malloc((n ? n : 1) * 2 * sizeof *copy.offsets);
+    if (!copy.ids || !copy.offsets) {
+        tkr_tokens_free(&copy);
+        return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
+    }
+    memcpy(copy.ids, result->ids, n * sizeof *copy.ids);
+    memcpy(copy.offsets, result->offsets, n * 2 * sizeof *copy.offsets);
+    *tokens = copy;
+    return TKR_OK;
+}
+
+tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, const tkr_input *input,
+                        const tkr_embed_options *options, tkr_error *error) {
+    tkr_embed_options defaults;
+    tkr_embed_options_init(&defaults);
+    if (input->kind == TKR_INPUT_TOKENS)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "the input is token ids already");
+    tkr_buf text = {0};
+    tkr_tok_scratch *scratch = NULL;
+    tkr_tok_result result;
+    size_t n_prompt = 0;
+    tkr_status status = tkr_tok_scratch_create(&scratch, tokenizer->tok, error);
+    if (status == TKR_OK) {
+        const tkr_encode_request request = {.checkpoint = &tokenizer->checkpoint,
+                                            .tok = tokenizer->tok,
+                                            .scratch = scratch,
+                                            .text = &text,
+                                            .input = input,
+                                            .options = options ? options : &defaults,
+                                            .max_tokens = tokenizer->checkpoint.max_tokens,
+                                            .want_offsets = true};
+        status = tkr_encode_input(&result, &n_prompt, &request, error);
+    }
+    if (status == TKR_OK)
+        status = copy_tokens(tokens, &result, error);
+    tkr_tok_scratch_free(&scratch);
+    tkr_buf_free(&text);
+    return status;
+}
+
+void tkr_tokens_free(tkr_tokens *tokens) {
+    if (!tokens)
+        return;
+    tkr_free(tokens->ids);
+    tkr_free(tokens->offsets);
+    memset(tokens, 0, sizeof *tokens);
+}
+
+const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id) { return tkr_tok_piece(tokenizer->tok, id); }
+size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer) { return tokenizer->checkpoint.max_tokens; }

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door. CMake does the work (CMakePresets.json); `make help` lists what there is.
+.DEFAULT_GOAL := build
+.PHONY: build help deps model run test test-long test-arm64 bench lint format fuzz install clean
+
+BUILD  := build
+PREFIX ?= /usr/local
+JOBS   ?= $(shell nproc)
+# With nobody there to ask (a pipe, CI), `make` is the consent.
+YES    := $(shell [ -t 0 ] || echo --yes)
+
+build: deps ## build build/tkr-embed and libtkr (the default)
+	@[ -f $(BUILD)/build.ninja ] || cmake --preset release
+	@cmake --build $(BUILD) -j $(JOBS) --target tkr-embed tkr_shared tkr_static
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+deps:
+	@scripts/deps $(YES)
+
+model: deps
+	@scripts/get-model
+
+run: build model ## build, fetch all-MiniLM-L6-v2 (80 MB, once) and compare real sentences
+	@scripts/run
+
+test: build model ## run every test that takes minutes, not hours
+	@cmake --build $(BUILD) -j $(JOBS)
+	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --no-tests=error
+
+test-long: build model ## run what takes longer: soaks, the full sweeps, long fuzzing
+	@cmake --build $(BUILD) -j $(JOBS)
+	@ctest --test-dir $(BUILD) -C Long -L long --output-on-failure --no-tests=error
+	@scripts/fuzz 600
+
+test-arm64: ## cross-compile for arm64 and run its unit tests under qemu-user
+	@scripts/deps --dev $(YES)
+	@scripts/arm64-sysroot
+	@[ -f $(BUILD)/aarch64/build.ninja ] || cmake --preset aarch64
+	@cmake --build --preset aarch64 -j $(JOBS)
+	@ctest --preset aarch64 -L unit -j $(JOBS)
+
+bench: build model ## measure against the fastest peers (PyPI, set up in build/peers) on this machine
+	@scripts/bench
+
+lint: ## format, clang-tidy, include rules, sizes (developers' tools are installed when missing)
+	@scripts/deps --dev $(YES)
+	@[ -f $(BUILD)/build.ninja ] || cmake --preset release
+	@scripts/lint
+
+format: ## rewrite C files as .clang-format says
+	@git ls-files --cached --others --exclude-standard -- '*.c' '*.h' | grep -v '_tables\.[ch]$$' | xargs clang-format -i
+
+fuzz: ## run each fuzz target for 60 seconds (SECONDS_EACH=...)
+	@scripts/deps --dev $(YES)
+	@scripts/fuzz $(or $(SECONDS_EACH),60)
+
+install: build ## install program, library, header, man page and completions under PREFIX (/usr/local)
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean: ## remove build/
+	@rm -rf $(BUILD)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+# tests/<room>/test_*.c become cmocka programs on the room and the rooms it may know; test_*.py and test_*.sh run as
+# they are. long_* files of the same kinds belong to `make test-long`: ctest -C Long.
+set(TKR_TEST_DIR ${PROJECT_SOURCE_DIR}/tests)
+
+# Links a test program: own flags, cmocka, and where its data and the program are.
+function(tkr_test_program target)
+    target_link_libraries(${target} PRIVATE tkr_flags PkgConfig::TKR_CMOCKA)
+    target_compile_definitions(${target} PRIVATE
+        TKR_TEST_DIR="${TKR_TEST_DIR}" TKR_BINARY="${TKR_BINARY}" TKR_BUILD_DIR="${PROJECT_BINARY_DIR}")
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+endfunction()
+
+# Adds a test with what every test sees: tkr_register(name labels command...). Long ones run with `ctest -C Long` only.
+function(tkr_register name labels)
+    set(environment "TKR_BINARY=${TKR_BINARY}" "TKR_TEST_DIR=${TKR_TEST_DIR}" "TKR_BUILD_DIR=${PROJECT_BINARY_DIR}"
+        "TKR_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
+        "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1" "PYTHONDONTWRITEBYTECODE=1")
+    if(name MATCHES "^long_")
+        add_test(NAME ${name} COMMAND ${ARGN} CONFIGURATIONS Long)
+        set_tests_properties(${name} PROPERTIES LABELS long TIMEOUT 14400 ENVIRONMENT "${environment}")
+    else()
+        add_test(NAME ${name} COMMAND ${ARGN})
+        set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 300 ENVIRONMENT "${environment}")
+    endif()
+endfunction()
+
+foreach(room IN LISTS TKR_ROOMS ITEMS cli)
+    set(label unit)
+    if(room STREQUAL "cli")
+        set(label cli)
+    endif()
+    file(GLOB sources CONFIGURE_DEPENDS ${TKR_TEST_DIR}/${room}/test_*.c ${TKR_TEST_DIR}/${room}/long_*.c)
+    foreach(source IN LISTS sources)
+        cmake_path(GET source STEM name)
+        string(REGEX REPLACE "^(test|long)_" "\\1_${room}_" target ${name})
+        add_executable(${target} ${source})
+        target_link_libraries(${target} PRIVATE tkr_room_${room})
+        tkr_test_program(${target})
+        tkr_register(${target} "${label};${room}" ${target})
+    endforeach()
+endforeach()
+
+if(NOT CMAKE_CROSSCOMPILING) # scripts start the program by themselves
+    set(patterns ${TKR_TEST_DIR}/*/test_*.py ${TKR_TEST_DIR}/*/test_*.sh)
+    list(APPEND patterns ${TKR_TEST_DIR}/*/long_*.py ${TKR_TEST_DIR}/*/long_*.sh)
+    file(GLOB scripts CONFIGURE_DEPENDS ${patterns})
+    foreach(script IN LISTS scripts)
+        cmake_path(GET script STEM name)
+        cmake_path(GET script EXTENSION extension)
+        cmake_path(GET script PARENT_PATH folder)
+        cmake_path(GET folder FILENAME room)
+        string(REGEX REPLACE "^(test|long)_" "\\1_${room}_" target ${name})
+        if(extension STREQUAL ".py")
+            tkr_register(${target}_py ${room} ${Python3_EXECUTABLE} ${script})
+        else()
+            tkr_register(${target}_sh ${room} bash ${script})
+        endif()
+    endforeach()
+endif()
+
+# Builds of kernels that this machine can't run itself (emulated tiles, qemu).
+if(EXISTS ${TKR_TEST_DIR}/kernels/CMakeLists.txt)
+    add_subdirectory(${TKR_TEST_DIR}/kernels ${PROJECT_BINARY_DIR}/tests/kernels)
+endif()
+
+# Measuring programs of one room, tests/bench/bench_*.c: built so that they don't rot, run by hand.
+file(GLOB sources CONFIGURE_DEPENDS ${TKR_TEST_DIR}/bench/bench_*.c)
+foreach(source IN LISTS sources)
+    cmake_path(GET source STEM target)
+    add_executable(${target} ${source})
+    target_link_libraries(${target} PRIVATE tkr_flags tkr_room_engine)
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+endforeach()

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/cmd_tokenize: ids, byte offsets or readable pieces of texts. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/stream.h"
+#include "core/term.h"
+
+enum { BLOCK_ITEMS = 1024, BLOCK_BYTES = 1024 * 1024, PIECE_COLUMNS = 24 };
+enum { FORMAT_IDS, FORMAT_OFFSETS, FORMAT_TABLE }; /* as in options.def */
+
+typedef struct tokenize_run {
+    const tkr_cli_args *args;
+    tkr_cli_source source;
+    tkr_cli_block block;
+    tkr_tokenizer *tokenizer;
+    tkr_embed_options options;
+    tkr_out *out;
+    tkr_buf text; /* of one input's output */
+    uint64_t n_written, n_skipped, n_cut;
+    bool skip;
+} tokenize_run;
+
+static void write_ids(tkr_buf *out, const tkr_tokens *tokens) {
+    tkr_buf_putc(out, '[');
+    for (size_t i = 0; i < tokens->n; i++) {
+        tkr_buf_printf(out, i > 0 ? ",%d" : "%d", (int)tokens->ids[i]);
+    }
+    tkr_buf_putc(out, ']');
+}
+
+static void write_offsets(tkr_buf *out, const tkr_tokens *tokens) {
+    tkr_buf_append(out, "{\"ids\":", 7);
+    write_ids(out, tokens);
+    tkr_buf_append(out, ",\"offsets\":[", 12);
+    for (size_t i = 0; i < tokens->n; i++) {
+        tkr_buf_printf(out, i > 0 ? ",[%llu,%llu]" : "[%llu,%llu]", (unsigned long long)tokens->offsets[2 * i],
+                       (unsigned long long)tokens->offsets[2 * i + 1]);
+    }
+    tkr_buf_append(out, "]}", 2);
+}
+
+/* The bytes [from, to) of prompt + text; nothing when they lie beyond, as with a prompt that only the checkpoint knows.
+ */
+static void write_slice(tkr_buf *out, const char *prompt, const tkr_input *input, size_t from, size_t to) {
+    size_t n_prompt = prompt != NULL ? strlen(prompt) : 0;
+    tkr_buf slice = {0};
+    if (from < n_prompt) {
+        size_t end = to < n_prompt ? to : n_prompt;
+        tkr_buf_append(&slice, prompt + from, end - from);
+    }
+    if (to > n_prompt && to - n_prompt <= input->n_text) {
+        size_t begin = from > n_prompt ? from - n_prompt : 0;
+        tkr_buf_append(&slice, input->text + begin, to - n_prompt - begin);
+    }
+    if (slice.size > 0) {
+        tkr_cli_cell(out, slice.data, slice.size, PIECE_COLUMNS, false);
+    }
+    out->failed = out->failed || slice.failed;
+    tkr_buf_free(&slice);
+}
+
+static void write_table(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens) {
+    tkr_buf *out = &run->text;
+    const char *prompt = item->input.prompt != NULL ? item->input.prompt : run->options.prompt;
+    bool known = prompt != NULL || (item->input.prompt_name == NULL && run->options.prompt_name == NULL);
+    tkr_buf_printf(out, "%s%zu tokens", run->n_written > 0 ? "\n" : "", tokens->n);
+    if (tokens->n_untruncated > tokens->n) {
+        tkr_buf_printf(out, " of %zu", tokens->n_untruncated);
+    }
+    tkr_buf_append(out, ": ", 2);
+    tkr_cli_cell(out, item->input.text, item->input.n_text, 60, false);
+    tkr_buf_printf(out, "\n%8s  %-*s  %11s  %s\n", "id", PIECE_COLUMNS, "piece", "bytes", known ? "text" : "");
+    for (size_t i = 0; i < tokens->n && !out->failed; i++) {
+        const char *piece = tkr_tokenizer_piece(run->tokenizer, tokens->ids[i]);
+        uint64_t from = tokens->offsets[2 * i], to = tokens->offsets[2 * i + 1];
+        char bytes[48] = "";
+        piece = piece != NULL ? piece : "?";
+        if (to > from) {
+            snprintf(bytes, sizeof bytes, "%llu..%llu", (unsigned long long)from, (unsigned long long)to);
+        }
+        tkr_buf_printf(out, "%8d  ", (int)tokens->ids[i]);
+        tkr_cli_cell(out, piece, strlen(piece), PIECE_COLUMNS, to > from);
+        if (to > from) {
+            tkr_buf_printf(out, "  %11s  ", bytes);
+            if (known) {
+                write_slice(out, prompt, &item->input, (size_t)from, (size_t)to);
+            }
+        }
+        while (out->size > 0 && out->data[out->size - 1] == ' ') {
+            out->size--;
+        }
+        tkr_buf_putc(out, '\n');
+    }
+}
+
+static tkr_status write_item(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens, tkr_error *error) {
+    run->text.size = 0;
+    switch (tkr_cli_get(run->args, TKR_OPT_TOKENS_FORMAT)->number) {
+    case FORMAT_IDS:
+        write_ids(&run->text, tokens);
+        tkr_buf_putc(&run->text, '\n');
+        break;
+    case FORMAT_OFFSETS:
+        write_offsets(&run->text, tokens);
+        tkr_buf_putc(&run->text, '\n');
+        break;
+    default: write_table(run, item, tokens); break;
+    }
+    if (run->text.failed) {
+        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    }
+    run->n_written++;
+    run->n_cut += tokens->n_untruncated > tokens->n;
+    return tkr_out_write(run->out, run->text.data, run->text.size, error);
+}
+
+static tkr_status tokenize_block(tokenize_run *run, bool *reported, tkr_error *error) {
+    for (size_t i = 0; i < run->block.n; i++) {
+        const tkr_cli_item *item = &run->block.items[i];
+        tkr_tokens tokens = {0};
+        tkr_error why = {.status = item->status};
+        tkr_status status = item->status;
+        const char *message = item->message;
+        if (status == TKR_OK) {
+            status = tkr_tokenize(&tokens, run->tokenizer, &item->input, &run->options, &why);
+            message = why.message;
+        }
+        if (status == TKR_NO_MEMORY) {
+            return TKR_FAIL(error, NO_MEMORY, "%s", message);
+        }
+        if (status != TKR_OK) {
+            tkr_cli_item_report(&run->source, item, message);
+            run->n_skipped++;
+            *reported = !run->skip;
+            status = run->skip ? TKR_OK : status;
+        } else {
+            status = write_item(run, item, &tokens, error);
+        }
+        tkr_tokens_free(&tokens);
+        if (status != TKR_OK) {
+            return status;
+        }
+    }
+    return TKR_OK;
+}
+
+static tkr_status tokenize_all(tokenize_run *run, bool *reported, tkr_error *error) {
+    for (;;) {
+        tkr_status status = tkr_signals_pending() != 0
+                                ? TKR_FAIL(error, CANCELLED, "interrupted")
+                                : tkr_cli_source_read(&run->block, &run->source, BLOCK_ITEMS, BLOCK_BYTES, error);
+        if (status != TKR_OK || run->block.n == 0) {
+            return status;
+        }
+        status = tokenize_block(run, reported, error);
+        tkr_status flushed = tkr_out_flush(run->out, status == TKR_OK ? error : NULL);
+        status = status != TKR_OK ? status : flushed;
+        if (status != TKR_OK) {
+            return status;
+        }
+    }
+}
+
+static void summary(const tokenize_run *run) {
+    char cut[32], written[32], skipped[32];
+    tkr_cli_number(cut, run->n_cut);
+    tkr_cli_number(written, run->n_written);
+    tkr_cli_number(skipped, run->n_skipped);
+    if (run->n_cut > 0) {
+        tkr_cli_note(run->args, "%s of %s texts %s too long and cut (--truncate error refuses them)", cut, written,
+                     run->n_cut == 1 ? "was" : "were");
+    }
+    if (run->skip && run->n_skipped > 0) {
+        tkr_cli_note(run->args, "%s written, %s skipped", written, skipped);
+    }
+}
+
+int tkr_cmd_tokenize(const tkr_cli_args *args) {
+    tokenize_run run = {.args = args, .skip = tkr_cli_get(args, TKR_OPT_ON_ERROR)->number == 1};
+    tkr_model_options options;
+    tkr_error error = {0};
+    bool reported = false;
+    const char *reference = tkr_cli_model(args, false);
+    if (reference == NULL || !tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_PROMPT_NAME)) {
+        return TKR_EXIT_USAGE;
+    }
+    tkr_cli_model_options(&options, args);
+    tkr_cli_embed_options(&run.options, args);
+    tkr_status status = tkr_cli_source_open(&run.source, args, &error);
+    if (status == TKR_INVALID_ARGUMENT) {
+        return tkr_cli_fail(TKR_EXIT_USAGE, "tokenize: %s", error.message);
+    }
+    if (status == TKR_OK) {
+        status = tkr_tokenizer_load(&run.tokenizer, reference, &options, &error);
+    }
+    if (status == TKR_OK) {
+        status = tkr_out_open(&run.out, tkr_cli_get(args, TKR_OPT_OUTPUT)->text, &error);
+    }
+    if (status == TKR_OK) {
+        tkr_signals_note();
+        status = tokenize_all(&run, &reported, &error);
+        summary(&run);
+    }
+    tkr_status closed = tkr_out_close(&run.out, status == TKR_OK ? &error : NULL);
+    status = status != TKR_OK ? status : closed;
+    int code = TKR_EXIT_OK;
+    if (status != TKR_OK) {
+        error.status = status;
+        code = reported ? TKR_EXIT_RUNTIME : tkr_cli_report(&error);
+    } else if (run.n_skipped > 0 && run.n_written == 0) {
+        code = TKR_EXIT_RUNTIME;
+    }
+    tkr_buf_free(&run.text);
+    tkr_cli_block_free(&run.block);
+    tkr_cli_source_close(&run.source);
+    tkr_tokenizer_free(&run.tokenizer);
+    return code;
+}

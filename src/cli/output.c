@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/output: vectors as JSON, JSON lines, npy or bare float32. Refuses half a row: what is written is valid. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/stream.h"
+#include "core/json.h"
+#include "core/spool.h"
+
+enum { NPY_HEADER = 128 };
+
+struct tkr_cli_writer {
+    tkr_out *out;
+    tkr_cli_format format;
+    size_t dimensions;
+    uint64_t n_rows;
+    uint64_t n_objects;
+    tkr_spool *spool; /* npy that can't be patched: rows wait here for their number */
+    tkr_buf line;
+};
+
+/* numpy's format 1.0 of a C-ordered little-endian float32 array, always of the same size. */
+static void npy_header(char out[NPY_HEADER], uint64_t rows, size_t columns) {
+    char text[NPY_HEADER - 10 + 1];
+    memset(out, ' ', NPY_HEADER);
+    memcpy(out, "\x93NUMPY\x01\x00", 8);
+    out[8] = (char)(NPY_HEADER - 10);
+    out[9] = 0;
+    int n = snprintf(text, sizeof text, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %zu), }",
+                     (unsigned long long)rows, columns);
+    memcpy(out + 10, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    out[NPY_HEADER - 1] = '\n';
+}
+
+/* The bytes of float32 values as files have them, also on a big-endian machine. */
+static tkr_status write_floats(tkr_cli_writer *writer, const float *values, size_t n, tkr_error *error) {
+    writer->line.size = 0;
+    if (!tkr_buf_reserve(&writer->line, n * 4)) {
+        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    }
+    unsigned char *to = (unsigned char *)writer->line.data;
+    for (size_t i = 0; i < n; i++, to += 4) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], 4);
+        to[0] = (unsigned char)(bits & 0xFF);
+        to[1] = (unsigned char)(bits >> 8 & 0xFF);
+        to[2] = (unsigned char)(bits >> 16 & 0xFF);
+        to[3] = (unsigned char)(bits >> 24);
+    }
+    return writer->spool != NULL ? tkr_spool_write(writer->spool, writer->line.data, n * 4, error)
+                                 : tkr_out_write(writer->out, writer->line.data, n * 4, error);
+}
+
+static tkr_status write_line(tkr_cli_writer *writer, tkr_error *error) {
+    if (writer->line.failed) {
+        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    }
+    return tkr_out_write(writer->out, writer->line.data, writer->line.size, error);
+}
+
+tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cli_format format,
+                               const tkr_model_info *info, size_t dimensions, tkr_error *error) {
+    char header[NPY_HEADER];
+    *writer = NULL;
+    tkr_cli_writer *made = tkr_calloc(1, sizeof *made);
+    if (made == NULL) {
+        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    }
+    made->format = format;
+    made->dimensions = dimensions != 0 ? dimensions : info->dimensions;
+    tkr_status status = tkr_out_open(&made->out, path, error);
+    if (status == TKR_OK && format == TKR_CLI_NPY) {
+        if (tkr_out_seekable(made->out)) {
+            npy_header(header, 0, made->dimensions);
+            status = tkr_out_write(made->out, header, sizeof header, error);
+        } else {
+            status = tkr_spool_open(&made->spool, error);
+        }
+    } else if (status == TKR_OK && format == TKR_CLI_JSON) {
+        tkr_buf_putc(&made->line, '{');
+        tkr_cli_json_text(&made->line, "model", info->reference);
+        tkr_cli_json_text(&made->line, "fingerprint", info->fingerprint);
+        tkr_cli_json_count(&made->line, "dimensions", made->dimensions);
+        tkr_buf_printf(&made->line, ", \"embeddings\": [");
+        status = write_line(made, error);
+    }
+    if (status == TKR_OK) {
+        *writer = made;
+        return TKR_OK;
+    }
+    tkr_spool_close(&made->spool);
+    (void)tkr_out_close(&made->out, NULL);
+    tkr_buf_free(&made->line);
+    tkr_free(made);
+    return status;
+}
+
+/* What each object begins with. */
+static void begin_object(tkr_cli_writer *writer, const tkr_cli_item *item) {
+    writer->line.size = 0;
+    if (writer->format == TKR_CLI_JSON) {
+        tkr_buf_append(&writer->line, ",\n", writer->n_objects > 0 ? 2 : 0);
+        tkr_buf_append(&writer->line, "\n", writer->n_objects > 0 ? 0 : 1);
+    }
+    writer->n_objects++;
+    tkr_buf_printf(&writer->line, "{\"index\":%zu", item->index);
+    if (item->id != NULL) {
+        tkr_buf_append(&writer->line, ",\"id\":", 6);
+        tkr_buf_append(&writer->line, item->id, item->n_id);
+    }
+}
+
+static tkr_status end_object(tkr_cli_writer *writer, tkr_error *error) {
+    tkr_buf_append(&writer->line, "}\n", writer->format == TKR_CLI_JSONL ? 2 : 1);
+    return write_line(writer, error);
+}
+
+tkr_status tkr_cli_writer_row(tkr_cli_writer *writer, const tkr_cli_item *item, const tkr_result_item *row,
+                              tkr_error *error) {
+    if (row->n_rows != 1) {
+        return TKR_FAIL(error, UNSUPPORTED, "a text gave %zu vectors, the output formats hold one each", row->n_rows);
+    }
+    for (size_t i = 0; i < writer->dimensions; i++) {
+        if (!isfinite(row->rows[i])) {
+            return TKR_FAIL(error, NUMERIC, "value %zu of vector %zu is not a finite number", i, item->index);
+        }
+    }
+    writer->n_rows++;
+    if (writer->format == TKR_CLI_NPY || writer->format == TKR_CLI_F32) {
+        return write_floats(writer, row->rows, writer->dimensions, error);
+    }
+    begin_object(writer, item);
+    tkr_buf_append(&writer->line, ",\"embedding\":[", 14);
+    for (size_t i = 0; i < writer->dimensions; i++) {
+        if (i > 0) {
+            tkr_buf_putc(&writer->line, ',');
+        }
+        tkr_json_write_float(&writer->line, row->rows[i]);
+    }
+    tkr_buf_printf(&writer->line, "],\"tokens\":%zu", row->n_tokens);
+    if (row->n_tokens_untruncated > row->n_tokens) {
+        tkr_buf_printf(&writer->line, ",\"tokens_untruncated\":%zu", row->n_tokens_untruncated);
+    }
+    return end_object(writer, error);
+}
+
+tkr_status tkr_cli_writer_failed(tkr_cli_writer *writer, const tkr_cli_item *item, const char *message,
+                                 tkr_error *error) {
+    if (writer->format == TKR_CLI_NPY || writer->format == TKR_CLI_F32) {
+        return TKR_OK;
+    }
+    begin_object(writer, item);
+    tkr_buf_append(&writer->line, ",\"error\":", 9);
+    tkr_json_write_string(&writer->line, message, strlen(message));
+    return end_object(writer, error);
+}
+
+tkr_status tkr_cli_writer_sync(tkr_cli_writer *writer, tkr_error *error) {
+    char header[NPY_HEADER];
+    if (writer->format == TKR_CLI_NPY && writer->spool == NULL) {
+        npy_header(header, writer->n_rows, writer->dimensions);
+        return tkr_out_patch(writer->out, 0, header, sizeof header, error);
+    }
+    return tkr_out_flush(writer->out, error);
+}
+
+static tkr_status send_piece(void *user, const void *data, size_t size, tkr_error *error) {
+    return tkr_out_write(user, data, size, error);
+}
+
+tkr_status tkr_cli_writer_close(tkr_cli_writer **writer, tkr_error *error) {
+    tkr_cli_writer *old = *writer;
+    char header[NPY_HEADER];
+    tkr_status status = TKR_OK;
+    if (old == NULL) {
+        return TKR_OK;
+    }
+    *writer = NULL;
+    if (old->spool != NULL) {
+        npy_header(header, old->n_rows, old->dimensions);
+        status = tkr_out_write(old->out, header, sizeof header, error);
+        if (status == TKR_OK) {
+            status = tkr_spool_each(old->spool, send_piece, old->out, error);
+        }
+    } else if (old->format == TKR_CLI_JSON) {
+        status = tkr_out_write(old->out, "\n]}\n", 4, error);
+    } else {
+        status = tkr_cli_writer_sync(old, error);
+    }
+    tkr_spool_close(&old->spool);
+    if (status == TKR_OK) {
+        status = tkr_out_close(&old->out, error);
+    } else {
+        (void)tkr_out_close(&old->out, NULL);
+    }
+    tkr_buf_free(&old->line);
+    tkr_free(old);
+    return status;
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How near the kernels come to the machine's own peak, one thread: each figure is the best short window of a kernel over the
+ * best window of the rung's register-only peak loop, the two alternating, so that a busy machine slows both.
+ * bench_kernels [CAP [FILTER]]: CAP as for TKR_CPU, FILTER a substring of the printed names. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cpu.h"
+#include "core/file.h"
+#include "core/mem.h"
+#include "kernels/kernels.h"
+
+enum { WINDOWS = 60 };
+
+typedef struct bench {
+    tkr_kernels kernels;
+    const char *filter;
+} bench;
+
+typedef void job_fn(void *user);
+
+/* Repetitions that make a window of about 2 ms. */
+static size_t calibrate(job_fn *job, void *user) {
+    for (size_t n = 1;; n *= 2) {
+        double start = tkr_now();
+        for (size_t i = 0; i < n; i++) {
+            job(user);
+        }
+        if (tkr_now() - start > 1e-3) {
+            return n * 2;
+        }
+    }
+}
+
+/* Best seconds of one job; *peak, if asked for, is the best rate of `mode` measured between the windows. */
+static double measure(const bench *b, job_fn *job, void *user, tkr_gemm_mode mode, double *peak) {
+    double best = 1e9, rate = 0;
+    size_t n = calibrate(job, user);
+    for (int w = 0; w < WINDOWS; w++) {
+        double start = tkr_now();
+        for (size_t i = 0; i < n; i++) {
+            job(user);
+        }
+        double seconds = (tkr_now() - start) / (double)n;
+        best = seconds < best ? seconds : best;
+        if (peak) {
+            start = tkr_now();
+            double ops = b->kernels.peak[mode](40000);
+            ops /= tkr_now() - start;
+            rate = ops > rate ? ops : rate;
+        }
+    }
+    if (peak) {
+        *peak = rate;
+    }
+    return best;
+}
+
+static void fill(float *x, size_t n, float amplitude) {
+    uint32_t state = 1;
+    for (size_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = amplitude * ((float)(state >> 8) * 0x1p-23f - 1.0f);
+    }
+}
+
+static void *get(size_t size) {
+    void *p = tkr_aligned_alloc(size ? size : 64);
+    if (!p) {
+        fprintf(stderr, "bench_kernels: no memory for %zu bytes\n", size);
+        exit(1);
+    }
+    memset(p, 0, size ? size : 64);
+    return p;
+}
+
+static bool wanted(const bench *b, const char *name) { return !b->filter || strstr(name, b->filter) != NULL; }
+
+typedef struct gemm_job {
+    const tkr_gemm *g;
+    tkr_gemm_args args;
+    char *panels;
+    float *scales;
+    int32_t *sums;
+    float *out;
+    size_t n_panels, panel_bytes;
+    const float *src;
+    void *rows;
+    tkr_row_quant *quant;
+    size_t k, k_padded;
+} gemm_job;
+
+static void run_gemm(void *user) {
+    gemm_job *j = user;
+    for (size_t p = 0; p < j->n_panels; p++) {
+        j->args.b = j->panels + p * j->panel_bytes;
+        j->args.b_scale = j->scales + p * j->g->nr;
+        j->args.b_sum = j->sums + p * j->g->nr;
+        j->args.c = j->out + p * j->g->nr;
+        j->g->panel(&j->args);
+    }
+}
+
+static void run_pack_rows(void *user) {
+    gemm_job *j = user;
+    j->g->pack_rows(j->rows, j->args.a_stride, j->quant, j->src, j->k, j->args.n_rows, j->k, j->k_padded);
+}
+
+static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_t k, tkr_activation activation) {
+    static const size_t row_counts[] = {1, 4, 16, 64, 128, 512};
+    const tkr_gemm *g = b->kernels.gemm[mode];
+    size_t padded = (k + g->k_align - 1) / g->k_align * g->k_align, stride = (padded * g->act_bytes + 3) / 4 * 4;
+    gemm_job j = {.g = g, .n_panels = n / g->nr, .panel_bytes = (size_t)g->nr * padded * g->weight_bits / 8};
+    float *w = get(n * k * sizeof(float)), *x = get(512 * k * sizeof(float)), *bias = get(n * sizeof(float));
+    fill(w, n * k, 0.05f);
+    fill(x, 512 * k, 1);
+    j.panels = get(j.panel_bytes * j.n_panels);
+    j.scales = get(n * sizeof(float));
+    j.sums = get(n * sizeof(int32_t));
+    j.out = get(512 * n * sizeof(float));
+    j.rows = get(512 * stride);
+    j.quant = get(512 * sizeof *j.quant);
+    j.src = x;
+    j.k = k;
+    j.k_padded = padded;
+    for (size_t p = 0; p < j.n_panels; p++) {
+        g->pack_panel(j.panels + p * j.panel_bytes, j.scales + p * g->nr, j.sums + p * g->nr, w + p * g->nr * k, k, g->nr, k,
+                      padded);
+    }
+    g->pack_rows(j.rows, stride, j.quant, x, k, 512, k, padded);
+    size_t scratch = g->scratch_bytes ? g->scratch_bytes(padded) : 0;
+    void *work = get(scratch);
+    j.args = (tkr_gemm_args){.a = j.rows, .a_stride = stride, .a_quant = j.quant, .k_padded = padded, .bias = bias, .ldc = n,
+                             .n_cols = g->nr, .activation = activation, .scratch = work};
+    printf("%-14s %4zu x %4zu%s", g->name, n, k, activation == TKR_ACT_GELU_ERF ? " +gelu" : "      ");
+    double peak = 0;
+    for (size_t i = 0; i < sizeof row_counts / sizeof *row_counts; i++) {
+        j.args.n_rows = row_counts[i];
+        double seconds = measure(b, run_gemm, &j, mode, &peak);
+        printf("  %zu: %4.1f%%", row_counts[i], 200.0 * (double)(n * k * row_counts[i]) / seconds / peak);
+        fflush(stdout);
+    }
+    j.args.n_rows = 128;
+    printf("   (peak %.1f G/s; pack rows %.3f ns/value)\n", peak * 1e-9,
+           measure(b, run_pack_rows, &j, mode, NULL) * 1e9 / (128.0 * (double)k));
+    tkr_aligned_free(w, n * k * sizeof(float));
+    tkr_aligned_free(x, 512 * k * sizeof(float));
+    tkr_aligned_free(bias, n * sizeof(float));
+    tkr_aligned_free(j.panels, j.panel_bytes * j.n_panels);
+    tkr_aligned_free(j.scales, n * sizeof(float));
+    tkr_aligned_free(j.sums, n * sizeof(int32_t));
+    tkr_aligned_free(j.out, 512 * n * sizeof(float));
+    tkr_aligned_free(j.rows, 512 * stride);
+    tkr_aligned_free(j.quant, 512 * sizeof *j.quant);
+    tkr_aligned_free(work, scratch ? scratch : 64);
+}
+
+static void bench_gemm(const bench *b) {
+    static const char *const names[] = {"gemm-f32", "gemm-bf16", "gemm-q8"};
+    for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
+        if (wanted(b, names[mode])) {
+            bench_gemm_shape(b, (tkr_gemm_mode)mode, 1152, 384, TKR_ACT_NONE);
+            bench_gemm_shape(b, (tkr_gemm_mode)mode, 384, 384, TKR_ACT_NONE);
+            bench_gemm_shape(b, (tkr_gemm_mode)mode, 1536, 384, TKR_ACT_NONE);
+            bench_gemm_shape(b, (tkr_gemm_mode)mode, 1536, 384, TKR_ACT_GELU_ERF);
+            bench_gemm_shape(b, (tkr_gemm_mode)mode, 384, 1536, TKR_ACT_NONE);
+        }
+    }
+}
+
+typedef struct attention_job {
+    const tkr_attention *kernel;
+    tkr_attention_args args;
+    size_t n_heads;
+    float *qkv, *out;
+} attention_job;
+
+static void run_attention(void *user) {
+    attention_job *j = user;
+    size_t hd = j->args.head_dim, width = j->n_heads * hd;
+    for (size_t h = 0; h < j->n_heads; h++) {
+        j->args.q = j->qkv + h * hd;
+        j->args.k = j->qkv + width + h * hd;
+        j->args.v = j->qkv + 2 * width + h * hd;
+        j->args.out = j->out + h * hd;
+        j->kernel->head(&j->args);
+    }
+}
+
+static void bench_attention(const bench *b) {
+    static const size_t shapes[][2] = {{32, 12}, {64, 12}, {128, 16}};
+    static const size_t lengths[] = {4, 16, 17, 32, 128, 512};
+    for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
+        const tkr_attention *kernel = b->kernels.attention[mode];
+        if (!wanted(b, "attention") || (mode && kernel == b->kernels.attention[mode - 1])) {
+            continue;
+        }
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            size_t hd = shapes[s][0], n_heads = shapes[s][1], width = hd * n_heads;
+            printf("attention %-12s hd%-3zu H%zu:", kernel->name, hd, n_heads);
+            for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+                size_t n = lengths[i], size = kernel->scratch_bytes(n, hd);
+                attention_job j = {.kernel = kernel, .n_heads = n_heads};
+                j.qkv = get(n * 3 * width * sizeof(float));
+                j.out = get(n * width * sizeof(float));
+                fill(j.qkv, n * 3 * width, 1);
+                j.args = (tkr_attention_args){.q_stride = 3 * width, .kv_stride = 3 * width, .out_stride = width, .n_tokens = n,
+                                              .head_dim = hd, .scale = 0.2f, .scratch = get(size)};
+                double peak = 0, seconds = measure(b, run_attention, &j, (tkr_gemm_mode)mode, &peak);
+                printf("  S%zu %.0f ns/token %.0f%%", n, seconds * 1e9 / (double)n,
+                       400.0 * (double)(n * n * width) / seconds / peak);
+                fflush(stdout);
+                tkr_aligned_free(j.args.scratch, size);
+                tkr_aligned_free(j.qkv, n * 3 * width * sizeof(float));
+                tkr_aligned_free(j.out, n * width * sizeof(float));
+            }
+            printf("\n");
+        }
+    }
+}
+
+typedef struct rows_job {
+    const tkr_kernels *kernels;
+    float *x, *y, *gain;
+    size_t rows, dim;
+    tkr_activation activation;
+} rows_job;
+
+static void run_layer_norm(void *user) {
+    rows_job *j = user;
+    j->kernels->layer_norm(j->y, j->x, j->gain, j->gain, 1e-12f, j->rows, j->dim);
+}
+
+static void run_activate(void *user) {
+    rows_job *j = user;
+    memcpy(j->y, j->x, j->rows * j->dim * sizeof(float));
+    j->kernels->activate(j->y, j->rows * j->dim, j->activation);
+}
+
+static void run_copy(void *user) {
+    rows_job *j = user;
+    memcpy(j->y, j->x, j->rows * j->dim * sizeof(float));
+}
+
+static void bench_rows(const bench *b) {
+    static const char *const names[] = {"none", "gelu-erf", "gelu-tanh", "relu", "tanh", "silu"};
+    rows_job j = {.kernels = &b->kernels, .rows = 8, .dim = 384};
+    size_t n = j.rows * j.dim;
+    j.x = get(n * sizeof(float));
+    j.y = get(n * sizeof(float));
+    j.gain = get(j.dim * sizeof(float));
+    fill(j.x, n, 4);
+    if (wanted(b, "rows")) {
+        double copy = measure(b, run_copy, &j, TKR_GEMM_F32, NULL);
+        printf("rows, ns/value: layer-norm %.3f", measure(b, run_layer_norm, &j, TKR_GEMM_F32, NULL) * 1e9 / (double)n);
+        for (int a = TKR_ACT_GELU_ERF; a <= TKR_ACT_SILU; a++) {
+            j.activation = (tkr_activation)a;
+            printf(", %s %.3f", names[a], (measure(b, run_activate, &j, TKR_GEMM_F32, NULL) - copy) * 1e9 / (double)n);
+        }
+        printf("\n");
+    }
+    tkr_aligned_free(j.x, n * sizeof(float));
+    tkr_aligned_free(j.y, n * sizeof(float));
+    tkr_aligned_free(j.gain, j.dim * sizeof(float));
+}
+
+int main(int argc, char **argv) {
+    bench b = {.filter = argc > 2 ? argv[2] : NULL};
+    tkr_cpu_flags flags = 0;
+    tkr_error error;
+    if (tkr_cpu_detect(&flags, argc > 1 && strcmp(argv[1], "auto") != 0 ? argv[1] : NULL, &error) != TKR_OK) {
+        fprintf(stderr, "bench_kernels: %s\n", error.message);
+        return 2;
+    }
+    tkr_kernels_init(&b.kernels, flags);
+    tkr_kernels_thread_enter(&b.kernels);
+    printf("rung %s, one thread, best of %d windows, %% of the peak loop of the same format\n", b.kernels.rung, WINDOWS);
+    bench_gemm(&b);
+    bench_attention(&b);
+    bench_rows(&b);
+    tkr_kernels_thread_leave(&b.kernels);
+    return 0;
+}

@@ -14,7 +14,7 @@ build: deps ## build build/tkr-embed and libtkr (the default)
 	@cmake --build $(BUILD) -j $(JOBS) --target tkr-embed tkr_shared tkr_static
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
 deps:
 	@scripts/deps $(YES)

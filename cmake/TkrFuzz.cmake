@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-# tests/fuzz/fuzz_*.c become libFuzzer programs in build-fuzz/fuzz; the whole library is built with coverage.
+# tests/fuzz/fuzz_*.c become libFuzzer programs in build/fuzz/fuzz, all behind the target fuzz_targets; the rooms are
+# built with coverage.
 if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
     message(FATAL_ERROR "TKR_BUILD_FUZZ needs clang: cmake --preset fuzz")
 endif()
 target_compile_options(tkr_flags INTERFACE -fsanitize=fuzzer-no-link)
+add_custom_target(fuzz_targets)
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
+# libFuzzer has no header that would declare its entry points.
+set_source_files_properties(${fuzz_sources} PROPERTIES COMPILE_OPTIONS -Wno-missing-prototypes)
 foreach(source IN LISTS fuzz_sources)
-    cmake_path(GET source STEM name)
-    add_executable(${name} ${source})
-    target_link_libraries(${name} PRIVATE tkr_flags tkr_room_engine)
-    target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
-    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+    cmake_path(GET source STEM target)
+    add_executable(${target} ${source})
+    target_link_libraries(${target} PRIVATE tkr_flags tkr_room_engine)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+    add_dependencies(fuzz_targets ${target})
 endforeach()

@@ -11,17 +11,23 @@ function(tkr_test_program target)
     set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 endfunction()
 
-# Adds a test with what every test sees: tkr_register(name labels command...). Long ones run with `ctest -C Long` only.
+# Labels a test and gives it what every test sees.
+function(tkr_test_properties name labels)
+    set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 300 ENVIRONMENT
+        "TKR_BINARY=${TKR_BINARY};TKR_TEST_DIR=${TKR_TEST_DIR};TKR_BUILD_DIR=${PROJECT_BINARY_DIR};\
+TKR_SOURCE_DIR=${PROJECT_SOURCE_DIR};PYTHONDONTWRITEBYTECODE=1;TSAN_OPTIONS=halt_on_error=1;\
+ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1;UBSAN_OPTIONS=print_stacktrace=1")
+endfunction()
+
+# tkr_register(name labels command...) adds a test; a long one runs with `ctest -C Long` only.
 function(tkr_register name labels)
-    set(environment "TKR_BINARY=${TKR_BINARY}" "TKR_TEST_DIR=${TKR_TEST_DIR}" "TKR_BUILD_DIR=${PROJECT_BINARY_DIR}"
-        "TKR_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
-        "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1" "PYTHONDONTWRITEBYTECODE=1")
     if(name MATCHES "^long_")
         add_test(NAME ${name} COMMAND ${ARGN} CONFIGURATIONS Long)
-        set_tests_properties(${name} PROPERTIES LABELS long TIMEOUT 14400 ENVIRONMENT "${environment}")
+        tkr_test_properties(${name} long)
+        set_tests_properties(${name} PROPERTIES TIMEOUT 14400)
     else()
         add_test(NAME ${name} COMMAND ${ARGN})
-        set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 300 ENVIRONMENT "${environment}")
+        tkr_test_properties(${name} "${labels}")
     endif()
 endfunction()
 

@@ -33,21 +33,21 @@ extern "C" {
 /* ---- Status and error ------------------------------------------------------------------------------------------ */
 
 /* X(name, value, text). Values are part of the ABI and never change meaning. */
-#define TKR_STATUS_LIST(X)                                                   \
-    X(OK, 0, "ok")                                                           \
-    X(INVALID_ARGUMENT, 1, "invalid argument")                               \
-    X(NOT_FOUND, 2, "not found")                                             \
-    X(IO, 3, "input/output error")                                           \
-    X(FORMAT, 4, "damaged or malformed data")                                \
-    X(UNSUPPORTED, 5, "not supported by this build")                         \
-    X(NO_MEMORY, 6, "out of memory")                                         \
-    X(LIMIT, 7, "a limit was exceeded")                                      \
-    X(NETWORK, 8, "network error")                                           \
-    X(DENIED, 9, "refused by policy or permission")                          \
-    X(CANCELLED, 10, "cancelled")                                            \
-    X(DEADLINE, 11, "deadline exceeded")                                     \
-    X(NUMERIC, 12, "the result is not a usable number")                      \
-    X(BUSY, 13, "in use")                                                    \
+#define TKR_STATUS_LIST(X)                              \
+    X(OK, 0, "ok")                                      \
+    X(INVALID_ARGUMENT, 1, "invalid argument")          \
+    X(NOT_FOUND, 2, "not found")                        \
+    X(IO, 3, "input/output error")                      \
+    X(FORMAT, 4, "damaged or malformed data")           \
+    X(UNSUPPORTED, 5, "not supported by this build")    \
+    X(NO_MEMORY, 6, "out of memory")                    \
+    X(LIMIT, 7, "a limit was exceeded")                 \
+    X(NETWORK, 8, "network error")                      \
+    X(DENIED, 9, "refused by policy or permission")     \
+    X(CANCELLED, 10, "cancelled")                       \
+    X(DEADLINE, 11, "deadline exceeded")                \
+    X(NUMERIC, 12, "the result is not a usable number") \
+    X(BUSY, 13, "in use")                               \
     X(INTERNAL, 14, "internal error: please report it")
 
 typedef enum tkr_status {
@@ -73,10 +73,10 @@ TKR_API const char *tkr_version(void);
 
 /* ---- Options --------------------------------------------------------------------------------------------------- */
 
-typedef enum tkr_precision { /* arithmetic of unquantised weights */
-    TKR_PRECISION_AUTO = 0,  /* bf16 where this CPU multiplies it faster than f32, else f32 */
-    TKR_PRECISION_F32 = 1,
-    TKR_PRECISION_BF16 = 2
+typedef enum tkr_precision {                         /* arithmetic of unquantised weights */
+                             TKR_PRECISION_AUTO = 0, /* bf16 where this CPU multiplies it faster than f32, else f32 */
+                             TKR_PRECISION_F32 = 1,
+                             TKR_PRECISION_BF16 = 2
 } tkr_precision;
 
 typedef enum tkr_quantization {
@@ -93,7 +93,7 @@ typedef enum tkr_truncate {
 
 typedef enum tkr_choice { TKR_DEFAULT = 0, TKR_NO = 1, TKR_YES = 2 } tkr_choice;
 
-/* Called with one line of text, without newline; `level` 0 error, 1 warning, 2 info, 3 debug. May come from any thread. */
+/* Called with one line of text, without newline, from any thread; level 0 error, 1 warning, 2 info, 3 debug. */
 typedef void (*tkr_log_fn)(void *user, int level, const char *line);
 
 /* Bytes of a download; total is 0 while unknown. Return non-zero to cancel. */
@@ -104,18 +104,19 @@ typedef struct tkr_model_options {
     size_t struct_size;
     tkr_precision precision;
     tkr_quantization quantization;
-    unsigned threads;          /* 0: as many as cgroup, cpuset and affinity give this process */
-    uint64_t max_memory;       /* bytes for weights and workspace; 0: 75 % of what the process may use */
-    size_t batch_tokens;       /* token budget of one forward pass; 0: chosen by the library */
-    const char *pooling;       /* NULL: from the checkpoint; else cls|mean|max|mean_sqrt_len|weightedmean|lasttoken, '+'-joined */
-    size_t max_tokens;         /* 0: from the checkpoint; may only lower the model's own limit */
-    int trust_remote_code;     /* a checkpoint that asks for custom code: use tkr-embed's own adapter where there is one */
-    int offline;               /* never use the network */
-    const char *cache_dir;     /* NULL: HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface/hub */
-    const char *cpu;           /* NULL: environment TKR_CPU, else all the CPU has; "generic", "avx2", ... caps the kernels */
-    tkr_log_fn log;            /* NULL: silent */
+    unsigned threads;      /* 0: as many as cgroup, cpuset and affinity give this process */
+    uint64_t max_memory;   /* bytes for weights and workspace; 0: 75 % of what the process may use */
+    size_t batch_tokens;   /* token budget of one forward pass; 0: chosen by the library */
+    const char *pooling;   /* NULL: the checkpoint's; else names joined by '+': cls, mean, max, mean_sqrt_len,
+                            * weightedmean, lasttoken */
+    size_t max_tokens;     /* 0: from the checkpoint; may only lower the model's own limit */
+    int trust_remote_code; /* a checkpoint that asks for custom code: use tkr-embed's own adapter where there is one */
+    int offline;           /* never use the network */
+    const char *cache_dir; /* NULL: HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface/hub */
+    const char *cpu; /* NULL: environment TKR_CPU, else all the CPU has; "generic", "avx2", ... caps the kernels */
+    tkr_log_fn log;  /* NULL: silent */
     void *log_user;
-    tkr_download_fn download;  /* NULL: no progress wanted */
+    tkr_download_fn download; /* NULL: no progress wanted */
     void *download_user;
 } tkr_model_options;
 
@@ -125,7 +126,8 @@ TKR_API void tkr_model_options_init(tkr_model_options *options);
 typedef struct tkr_progress {
     size_t done_inputs, n_inputs;
     size_t done_tokens, n_tokens;
-    int may_block; /* 1 where no worker thread is held: here the check may wait for more urgent work on the same model */
+    int may_block; /* 1 where no worker thread is held: here the check may wait for more urgent work on the same model
+                    */
 } tkr_progress;
 
 /* Called between operations of the forward pass, from the calling thread only. TKR_OK goes on; TKR_CANCELLED or
@@ -140,9 +142,9 @@ typedef struct tkr_embed_options {
     size_t dimensions;       /* keep the first n values and renormalise; 0: all */
     tkr_choice normalize;    /* TKR_DEFAULT: as the checkpoint's modules say */
     tkr_truncate truncate;
-    size_t max_tokens;       /* 0: the model's; counts special tokens */
-    int strict_utf8;         /* invalid UTF-8 is an error of that input instead of becoming U+FFFD */
-    tkr_check_fn check;      /* NULL: none */
+    size_t max_tokens;  /* 0: the model's; counts special tokens */
+    int strict_utf8;    /* invalid UTF-8 is an error of that input instead of becoming U+FFFD */
+    tkr_check_fn check; /* NULL: none */
     void *check_user;
 } tkr_embed_options;
 
@@ -170,30 +172,30 @@ typedef struct tkr_pair {
 
 /* Everything points into the model and lives as long as it. */
 typedef struct tkr_model_info {
-    const char *reference;      /* as given */
-    const char *path;           /* folder it was loaded from */
-    const char *architecture;   /* registry name, e.g. "bert" */
-    const char *pooling;        /* e.g. "mean" or "cls+max" */
-    const char *precision;      /* "f32" or "bf16" */
-    const char *quantization;   /* "none" or "q8" */
-    const char *fingerprint;    /* model hash, numbers and kernels: vectors are comparable bit for bit only within one */
+    const char *reference;    /* as given */
+    const char *path;         /* folder it was loaded from */
+    const char *architecture; /* registry name, e.g. "bert" */
+    const char *pooling;      /* e.g. "mean" or "cls+max" */
+    const char *precision;    /* "f32" or "bf16" */
+    const char *quantization; /* "none" or "q8" */
+    const char *fingerprint;  /* model hash, numbers and kernels: vectors are comparable bit for bit only within one */
     const char *default_prompt; /* name, or NULL */
     size_t dimensions;          /* length of a vector */
     size_t max_tokens;          /* special tokens included */
     size_t vocab_size, hidden_size, n_layers, n_heads, intermediate_size;
     uint64_t n_parameters;
-    uint64_t weights_bytes;     /* packed weights, anonymous memory */
-    uint64_t mapped_bytes;      /* checkpoint mapped read-only */
-    uint64_t workspace_bytes;   /* most that all sessions' threads use at once */
+    uint64_t weights_bytes;   /* packed weights, anonymous memory */
+    uint64_t mapped_bytes;    /* checkpoint mapped read-only */
+    uint64_t workspace_bytes; /* most that all sessions' threads use at once */
     uint64_t memory_limit;
     unsigned threads;
     size_t batch_tokens;
-    int normalizes;             /* vectors have length 1 */
-    const tkr_pair *prompts;    /* [n_prompts] name and text */
+    int normalizes;          /* vectors have length 1 */
+    const tkr_pair *prompts; /* [n_prompts] name and text */
     size_t n_prompts;
-    const tkr_pair *kernels;    /* [n_kernels] operation and kernel chosen */
+    const tkr_pair *kernels; /* [n_kernels] operation and kernel chosen */
     size_t n_kernels;
-    const tkr_pair *notes;      /* [n_notes] how a choice was made: quantisation rule, limits, files ignored */
+    const tkr_pair *notes; /* [n_notes] how a choice was made: quantisation rule, limits, files ignored */
     size_t n_notes;
 } tkr_model_info;
 
@@ -202,9 +204,9 @@ TKR_API const tkr_model_info *tkr_model_get_info(const tkr_model *model);
 /* ---- Embedding ------------------------------------------------------------------------------------------------- */
 
 typedef enum tkr_input_kind {
-    TKR_INPUT_TEXT = 0,  /* text, n_text */
-    TKR_INPUT_TOKENS = 1,/* ids, n_ids: used as they are, special tokens included by the caller */
-    TKR_INPUT_PAIR = 2   /* text and pair: [CLS] text [SEP] pair [SEP] */
+    TKR_INPUT_TEXT = 0,   /* text, n_text */
+    TKR_INPUT_TOKENS = 1, /* ids, n_ids: used as they are, special tokens included by the caller */
+    TKR_INPUT_PAIR = 2    /* text and pair: [CLS] text [SEP] pair [SEP] */
 } tkr_input_kind;
 
 /* Zero-initialise, then fill. Everything is borrowed for the call. */
@@ -231,8 +233,8 @@ typedef enum tkr_result_kind {
 /* One input's outcome. An input that failed has a status, a message and no rows; the others are unaffected. */
 typedef struct tkr_result_item {
     tkr_status status;
-    const char *message;         /* NULL when status is TKR_OK */
-    const float *rows;           /* [n_rows, dimensions], borrowed from the result */
+    const char *message; /* NULL when status is TKR_OK */
+    const float *rows;   /* [n_rows, dimensions], borrowed from the result */
     size_t n_rows;
     size_t n_tokens;             /* tokens computed, specials included */
     size_t n_tokens_untruncated; /* what it would have been without a limit */

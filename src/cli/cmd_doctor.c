@@ -6,7 +6,7 @@
 #include "core/term.h"
 #include "engine/tools.h"
 
-enum { MARK_COLUMNS = 9, TOPIC_COLUMNS = 24, PIPE_COLUMNS = 100 };
+enum { MARK_COLUMNS = 9, TOPIC_COLUMNS = 28, PIPE_COLUMNS = 100 };
 
 typedef struct doctor_run {
     const tkr_cli_args *args;

@@ -5,6 +5,7 @@
 
 #include "cli/stream.h"
 #include "core/term.h"
+#include "engine/tools.h"
 
 enum { BLOCK_ITEMS = 1024, BLOCK_BYTES = 1024 * 1024, PIECE_COLUMNS = 24 };
 enum { FORMAT_IDS, FORMAT_OFFSETS, FORMAT_TABLE }; /* as in options.def */
@@ -40,10 +41,9 @@ static void write_offsets(tkr_buf *out, const tkr_tokens *tokens) {
     tkr_buf_append(out, "]}", 2);
 }
 
-/* The bytes [from, to) of prompt + text; nothing when they lie beyond, as with a prompt that only the checkpoint knows.
- */
+/* The bytes [from, to) of prompt + text. */
 static void write_slice(tkr_buf *out, const char *prompt, const tkr_input *input, size_t from, size_t to) {
-    size_t n_prompt = prompt != NULL ? strlen(prompt) : 0;
+    size_t n_prompt = strlen(prompt);
     tkr_buf slice = {0};
     if (from < n_prompt) {
         size_t end = to < n_prompt ? to : n_prompt;
@@ -60,17 +60,20 @@ static void write_slice(tkr_buf *out, const char *prompt, const tkr_input *input
     tkr_buf_free(&slice);
 }
 
-static void write_table(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens) {
+static tkr_status write_table(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens, tkr_error *error) {
     tkr_buf *out = &run->text;
-    const char *prompt = item->input.prompt != NULL ? item->input.prompt : run->options.prompt;
-    bool known = prompt != NULL || (item->input.prompt_name == NULL && run->options.prompt_name == NULL);
+    const char *prompt = NULL;
+    tkr_status status = tkr_tools_prompt(&prompt, run->tokenizer, &item->input, &run->options, error);
+    if (status != TKR_OK) {
+        return status;
+    }
     tkr_buf_printf(out, "%s%zu tokens", run->n_written > 0 ? "\n" : "", tokens->n);
     if (tokens->n_untruncated > tokens->n) {
         tkr_buf_printf(out, " of %zu", tokens->n_untruncated);
     }
     tkr_buf_append(out, ": ", 2);
     tkr_cli_cell(out, item->input.text, item->input.n_text, 60, false);
-    tkr_buf_printf(out, "\n%8s  %-*s  %11s  %s\n", "id", PIECE_COLUMNS, "piece", "bytes", known ? "text" : "");
+    tkr_buf_printf(out, "\n%8s  %-*s  %11s  text\n", "id", PIECE_COLUMNS, "piece", "bytes");
     for (size_t i = 0; i < tokens->n && !out->failed; i++) {
         const char *piece = tkr_tokenizer_piece(run->tokenizer, tokens->ids[i]);
         uint64_t from = tokens->offsets[2 * i], to = tokens->offsets[2 * i + 1];
@@ -83,18 +86,18 @@ static void write_table(tokenize_run *run, const tkr_cli_item *item, const tkr_t
         tkr_cli_cell(out, piece, strlen(piece), PIECE_COLUMNS, to > from);
         if (to > from) {
             tkr_buf_printf(out, "  %11s  ", bytes);
-            if (known) {
-                write_slice(out, prompt, &item->input, (size_t)from, (size_t)to);
-            }
+            write_slice(out, prompt, &item->input, (size_t)from, (size_t)to);
         }
         while (out->size > 0 && out->data[out->size - 1] == ' ') {
             out->size--;
         }
         tkr_buf_putc(out, '\n');
     }
+    return TKR_OK;
 }
 
 static tkr_status write_item(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens, tkr_error *error) {
+    tkr_status status = TKR_OK;
     run->text.size = 0;
     switch (tkr_cli_get(run->args, TKR_OPT_TOKENS_FORMAT)->number) {
     case FORMAT_IDS:

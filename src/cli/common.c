@@ -9,28 +9,32 @@
 #include "core/log.h"
 #include "core/term.h"
 
-int tkr_cli_fail(int status, const char *format, ...) {
-    va_list list;
+/* One line; tkr_error_set takes control characters out of what may come from files or the network. */
+static void say(const char *text) {
     tkr_error line = {0};
+    tkr_error_set(&line, TKR_HERE, TKR_INVALID_ARGUMENT, "%s", text);
+    fprintf(stderr, "tkr-embed: %s\n", line.message);
+}
+
+int tkr_cli_fail(int status, const char *format, ...) {
     char text[TKR_ERROR_MESSAGE_SIZE];
+    va_list list;
     va_start(list, format);
     (void)vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    tkr_error_set(&line, TKR_HERE, TKR_INVALID_ARGUMENT, "%s", text); /* for its cleaning of control characters */
-    fprintf(stderr, "tkr-embed: %s\n", line.message);
+    say(text);
     return status;
 }
 
 void tkr_cli_note(const tkr_cli_args *args, const char *format, ...) {
-    va_list list;
-    if (tkr_cli_on(args, TKR_OPT_QUIET)) {
-        return;
-    }
     char text[TKR_ERROR_MESSAGE_SIZE];
+    va_list list;
     va_start(list, format);
     (void)vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    fprintf(stderr, "tkr-embed: %s\n", text);
+    if (!tkr_cli_on(args, TKR_OPT_QUIET)) {
+        say(text);
+    }
 }
 
 int tkr_cli_report(const tkr_error *error) {

@@ -123,7 +123,8 @@ tkr_status tkr_fs_lock_try(tkr_fs_lock **lock, const char *path, tkr_error *erro
     }
     /* Some other programs remove their lock file: a lock on a file that has no name any more protects nothing. */
     struct stat mine, named;
-    if (fstat(fd, &mine) != 0 || stat(path, &named) != 0 || mine.st_ino != named.st_ino || mine.st_dev != named.st_dev) {
+    if (fstat(fd, &mine) != 0 || stat(path, &named) != 0 || mine.st_ino != named.st_ino ||
+        mine.st_dev != named.st_dev) {
         (void)close(fd);
         return TKR_FAIL(error, BUSY, "%s: replaced by another process", path);
     }

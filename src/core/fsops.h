@@ -21,7 +21,8 @@ tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error);
 tkr_status tkr_fs_each_chunk(const char *path, tkr_status (*fn)(void *user, const void *data, size_t size), void *user,
                              tkr_error *error);
 
-/* Exclusive advisory lock between processes and threads (flock: the one that huggingface_hub takes on the same file). */
+/* Exclusive advisory lock between processes and threads (flock: the one that huggingface_hub takes on the same file).
+ */
 typedef struct tkr_fs_lock tkr_fs_lock;
 /* TKR_BUSY at once when somebody else holds it. Returns a lock; tkr_fs_unlock frees it and leaves the file there. */
 tkr_status tkr_fs_lock_try(tkr_fs_lock **lock, const char *path, tkr_error *error);

@@ -62,7 +62,7 @@ static bool write_all(int fd, const char *data, size_t size) {
         if (n >= 0) {
             data += n;
             size -= (size_t)n;
-        } else if (errno != EINTR && !wait_if_full(fd, POLLOUT)) {
+        } else if (errno != EINTR && !wait_if_full(fd, POLLOUT) && errno != EINTR) {
             return false;
         }
     }

@@ -34,23 +34,23 @@ typedef struct bench_data {
     double operations;
 } bench_data;
 
-static tkr_status make_data(bench_data *data, const tkr_session *session, const tkr_bench_options *options, tkr_error *error) {
+static tkr_status make_data(bench_data *data, const tkr_session *session, const tkr_bench_options *options,
+                            tkr_error *error) {
     const tkr_model *model = session->model;
     size_t limit = model->checkpoint.max_tokens, vocab = model->checkpoint.config.vocab_size;
     uint64_t state = 0x9e3779b97f4a7c15u;
-    if (!options->mixed && (options->batch == 0 || options->batch > 1u << 20 || options->tokens == 0 || options->tokens > limit))
-        return TKR_FAIL(error, INVALID_ARGUMENT, "bench of %zu x %zu tokens; batch is 1 to 1048576 and tokens 1 to %zu", options->batch,
-                        options->tokens, limit);
+    if (!options->mixed &&
+        (options->batch == 0 || options->batch > 1u << 20 || options->tokens == 0 || options->tokens > limit))
+        return TKR_FAIL(error, INVALID_ARGUMENT, "bench of %zu x %zu tokens; batch is 1 to 1048576 and tokens 1 to %zu",
+                        options->batch, options->tokens, limit);
     data->n = options->mixed ? MIXED_SEQUENCES : options->batch;
     data->inputs = tkr_calloc(data->n, sizeof *data->inputs);
     data->ids = tkr_calloc(data->n * (options->mixed ? 512 : options->tokens), sizeof *data->ids);
-    if (!data->inputs || !data->ids)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for the bench's inputs");
+    if (!data->inputs || !data->ids) return TKR_FAIL(error, NO_MEMORY, "no memory for the bench's inputs");
     for (size_t i = 0; i < data->n; i++) {
         size_t n = options->mixed ? mixed_length(&state, limit) : options->tokens;
         data->inputs[i] = (tkr_input){.kind = TKR_INPUT_TOKENS, .ids = data->ids + data->total, .n_ids = n};
-        for (size_t t = 0; t < n; t++)
-            data->ids[data->total++] = (int32_t)(next_uniform(&state) * (double)vocab);
+        for (size_t t = 0; t < n; t++) data->ids[data->total++] = (int32_t)(next_uniform(&state) * (double)vocab);
         data->operations += model->checkpoint.arch->operations(&model->checkpoint.config, n);
     }
     return TKR_OK;
@@ -68,15 +68,14 @@ static tkr_status one_pass(double *seconds, tkr_session *session, const bench_da
     *seconds = tkr_now() - start;
     for (size_t i = 0; status == TKR_OK && i < data->n; i++) {
         tkr_result_item item = tkr_result_get(result, i);
-        if (item.status != TKR_OK)
-            status = tkr_error_set(error, TKR_HERE, item.status, "%s", item.message);
+        if (item.status != TKR_OK) status = tkr_error_set(error, TKR_HERE, item.status, "%s", item.message);
     }
     tkr_result_free(&result);
     return status;
 }
 
-static tkr_status timed_passes(tkr_bench_row *row, double *times, tkr_session *session, const bench_data *data, double budget,
-                               tkr_error *error) {
+static tkr_status timed_passes(tkr_bench_row *row, double *times, tkr_session *session, const bench_data *data,
+                               double budget, tkr_error *error) {
     tkr_model *model = session->model;
     tkr_peak_fn *peak = model->kernels.peak[model->plan.mode];
     double begin = tkr_now(), measured_at = -1, seconds = 0;
@@ -94,13 +93,13 @@ static tkr_status timed_passes(tkr_bench_row *row, double *times, tkr_session *s
     return status;
 }
 
-tkr_status tkr_tools_bench(tkr_bench_row *row, tkr_session *session, const tkr_bench_options *options, tkr_error *error) {
+tkr_status tkr_tools_bench(tkr_bench_row *row, tkr_session *session, const tkr_bench_options *options,
+                           tkr_error *error) {
     bench_data data = {0};
     memset(row, 0, sizeof *row);
     double *times = tkr_calloc(MAX_PASSES, sizeof *times);
-    tkr_status status = times ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for the bench's times");
-    if (status == TKR_OK)
-        status = make_data(&data, session, options, error);
+    if (!times) return TKR_FAIL(error, NO_MEMORY, "no memory for the bench's times");
+    tkr_status status = make_data(&data, session, options, error);
     if (status == TKR_OK)
         status = timed_passes(row, times, session, &data, options->seconds > 0 ? options->seconds : 1.0, error);
     if (status == TKR_OK) {

@@ -17,7 +17,8 @@ typedef struct doctor {
 
 static void say(const doctor *d, tkr_severity severity, const char *topic, const char *advice, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-static void say(const doctor *d, tkr_severity severity, const char *topic, const char *advice, const char *format, ...) {
+static void say(const doctor *d, tkr_severity severity, const char *topic, const char *advice, const char *format,
+                ...) {
     char text[512];
     va_list args;
     va_start(args, format);
@@ -38,7 +39,8 @@ static void check_kernel(const doctor *d, const char *name, double error, double
 }
 
 static void check_kernels(const doctor *d, const tkr_kernels *kernels) {
-    static const double bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 2e-2}, attention_bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 1e-2};
+    static const double bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 2e-2},
+                        attention_bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 1e-2};
     tkr_kernels_thread_enter(kernels);
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++)
         check_kernel(d, kernels->gemm[mode]->name, tkr_selftest_gemm(kernels->gemm[mode]), bounds[mode]);
@@ -48,8 +50,7 @@ static void check_kernels(const doctor *d, const tkr_kernels *kernels) {
         for (int before = 0; before < mode; before++)
             seen = seen || kernels->attention[before] == kernels->attention[mode];
         snprintf(name, sizeof name, "attention %s", kernels->attention[mode]->name);
-        if (!seen)
-            check_kernel(d, name, tkr_selftest_attention(kernels->attention[mode]), attention_bounds[mode]);
+        if (!seen) check_kernel(d, name, tkr_selftest_attention(kernels->attention[mode]), attention_bounds[mode]);
     }
     check_kernel(d, "layer norm", tkr_selftest_layer_norm(kernels->layer_norm), 1e-5);
     tkr_kernels_thread_leave(kernels);
@@ -62,22 +63,22 @@ static tkr_status check_machine(const doctor *d, tkr_error *error) {
     char text[160];
     const char *cap = d->options->cpu ? d->options->cpu : tkr_env("TKR_CPU");
     tkr_status status = tkr_cpu_detect(&flags, cap, error);
-    if (status != TKR_OK)
-        return status;
+    if (status != TKR_OK) return status;
     tkr_kernels_init(&kernels, flags);
     tkr_machine_read(&m);
     tkr_cpu_flags_text(text, sizeof text, flags);
-    say(d, TKR_FINDING_OK, "cpu", NULL, "%s; uses: %s; kernels: %s", m.cpu_name, *text ? text : "nothing beyond the base instruction set",
-        kernels.rung);
+    say(d, TKR_FINDING_OK, "cpu", NULL, "%s; uses: %s; kernels: %s", m.cpu_name,
+        *text ? text : "nothing beyond the base instruction set", kernels.rung);
     if (cap && *cap)
         say(d, TKR_FINDING_NOTE, "cpu", "unset TKR_CPU (or --cpu) for full speed", "capped at \"%s\"", cap);
     say(d, TKR_FINDING_OK, "threads", NULL, "%u of %u processors%s", m.n_threads, m.n_online,
         m.cgroup_cpus > 0 ? " (limited by the cgroup's quota)" : "");
     double gib = 1024.0 * 1024 * 1024;
-    say(d, TKR_FINDING_OK, "memory", NULL, "%.1f GiB may be used, %.1f available now, machine %.1f", (double)m.memory / gib,
-        (double)m.memory_available / gib, (double)m.memory_total / gib);
+    say(d, TKR_FINDING_OK, "memory", NULL, "%.1f GiB may be used, %.1f available now, machine %.1f",
+        (double)m.memory / gib, (double)m.memory_available / gib, (double)m.memory_total / gib);
     if (m.memory_available < m.memory / 10)
-        say(d, TKR_FINDING_WARNING, "memory", "close other programs, or set --max-memory", "less than a tenth of the memory is free");
+        say(d, TKR_FINDING_WARNING, "memory", "close other programs, or set --max-memory",
+            "less than a tenth of the memory is free");
     check_kernels(d, &kernels);
     return TKR_OK;
 }
@@ -91,9 +92,11 @@ static void check_hash(const doctor *d, const char *folder, const char *name) {
         if (tkr_hub_sha256(hex, path, NULL) != TKR_OK)
             say(d, TKR_FINDING_PROBLEM, name, "check the disk; pull the model again", "can't be read to its end");
         else if (strlen(blob) == 64 && strcmp(blob, hex) != 0)
-            say(d, TKR_FINDING_PROBLEM, name, "remove the file and pull the model again", "its SHA-256 is %s, the cache says %s", hex, blob);
+            say(d, TKR_FINDING_PROBLEM, name, "remove the file and pull the model again",
+                "its SHA-256 is %s, the cache says %s", hex, blob);
         else
-            say(d, TKR_FINDING_OK, name, NULL, "SHA-256 %.16s...%s", hex, strlen(blob) == 64 ? " as the cache says" : "");
+            say(d, TKR_FINDING_OK, name, NULL, "SHA-256 %.16s...%s", hex,
+                strlen(blob) == 64 ? " as the cache says" : "");
     }
     tkr_free(path);
     tkr_free(target);
@@ -110,9 +113,9 @@ static void check_settings(const doctor *d, const tkr_model *model) {
         say(d, TKR_FINDING_NOTE, "modules.json", "check with the model's page that pooling and normalisation are right",
             "is missing: pooling %s, normalised", info->pooling);
     tkr_free(modules);
-    say(d, TKR_FINDING_OK, "model", NULL, "%s, %zu dimensions, pooling %s, up to %zu tokens, %s%s%s", info->architecture, info->dimensions,
-        info->pooling, info->max_tokens, info->precision, strcmp(info->quantization, "none") ? " + " : "",
-        strcmp(info->quantization, "none") ? info->quantization : "");
+    say(d, TKR_FINDING_OK, "model", NULL, "%s, %zu dimensions, pooling %s, up to %zu tokens, %s%s%s",
+        info->architecture, info->dimensions, info->pooling, info->max_tokens, info->precision,
+        strcmp(info->quantization, "none") ? " + " : "", strcmp(info->quantization, "none") ? info->quantization : "");
 }
 
 /* Embeds three sentences and asks for what any embedding model must give: finite, and related closer than unrelated. */
@@ -123,11 +126,9 @@ static void check_sense(const doctor *d, tkr_model *model) {
     tkr_result *result = NULL;
     tkr_error error = {TKR_OK, NULL, ""};
     tkr_input inputs[3] = {{0}};
-    for (size_t i = 0; i < 3; i++)
-        inputs[i] = (tkr_input){.text = texts[i], .n_text = strlen(texts[i])};
+    for (size_t i = 0; i < 3; i++) inputs[i] = (tkr_input){.text = texts[i], .n_text = strlen(texts[i])};
     tkr_status status = tkr_session_create(&session, model, &error);
-    if (status == TKR_OK)
-        status = tkr_embed(&result, session, inputs, 3, NULL, &error);
+    if (status == TKR_OK) status = tkr_embed(&result, session, inputs, 3, NULL, &error);
     tkr_result_item items[3] = {{0}};
     for (size_t i = 0; status == TKR_OK && i < 3; i++) {
         items[i] = tkr_result_get(result, i);
@@ -135,12 +136,15 @@ static void check_sense(const doctor *d, tkr_model *model) {
             status = tkr_error_set(&error, TKR_HERE, items[i].status, "%s", items[i].message);
     }
     if (status != TKR_OK) {
-        say(d, TKR_FINDING_PROBLEM, "vectors", "pull the model again; if that doesn't help, report it", "%s", error.message);
+        say(d, TKR_FINDING_PROBLEM, "vectors", "pull the model again; if that doesn't help, report it", "%s",
+            error.message);
     } else {
         size_t n = tkr_result_dimensions(result);
         double near = tkr_cosine(items[0].rows, items[1].rows, n), far = tkr_cosine(items[0].rows, items[2].rows, n);
         say(d, near > far ? TKR_FINDING_OK : TKR_FINDING_WARNING, "vectors",
-            near > far ? NULL : "untrained or damaged weights give such vectors; check the model's page for the prompts it needs",
+            near > far
+                ? NULL
+                : "untrained or damaged weights give such vectors; check the model's page for the prompts it needs",
             "two sentences about a cat: %.3f, a cat and a bank: %.3f", near, far);
     }
     tkr_result_free(&result);
@@ -151,12 +155,12 @@ static void check_model(const doctor *d, const char *reference) {
     tkr_model *model = NULL;
     tkr_error error = {TKR_OK, NULL, ""};
     if (tkr_model_load(&model, reference, d->options, &error) != TKR_OK) {
-        say(d, TKR_FINDING_PROBLEM, "model", "fix what the message names; tkr-embed pull fetches a model anew", "%s", error.message);
+        say(d, TKR_FINDING_PROBLEM, "model", "fix what the message names; tkr-embed pull fetches a model anew", "%s",
+            error.message);
         return;
     }
     static const char *const files[] = {"model.safetensors", "tokenizer.json"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        check_hash(d, model->info.path, files[i]);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) check_hash(d, model->info.path, files[i]);
     check_settings(d, model);
     check_sense(d, model);
     tkr_model_free(&model);
@@ -166,7 +170,6 @@ tkr_status tkr_tools_doctor(void (*fn)(void *user, const tkr_finding *finding), 
                             const tkr_model_options *options, tkr_error *error) {
     const doctor d = {fn, user, options};
     tkr_status status = check_machine(&d, error);
-    if (status == TKR_OK && reference)
-        check_model(&d, reference);
+    if (status == TKR_OK && reference) check_model(&d, reference);
     return status;
 }

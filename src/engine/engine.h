@@ -17,16 +17,17 @@
 typedef struct tkr_checkpoint {
     char *folder;
     tkr_arena arena;
-    const tkr_arch *arch;   /* NULL until tkr_checkpoint_config */
+    const tkr_arch *arch; /* NULL until tkr_checkpoint_config */
     tkr_arch_config config;
-    size_t max_tokens;      /* effective limit, specials included; 0: none known */
+    size_t max_tokens; /* effective limit, specials included; 0: none known */
     bool lowercase;
-    tkr_pair *prompts;      /* [n_prompts] */
+    tkr_pair *prompts; /* [n_prompts] */
     size_t n_prompts;
     const char *default_prompt; /* name, or NULL */
 } tkr_checkpoint;
 
-/* Resolves the reference and reads the sentence-transformers and tokenizer settings. Fills *checkpoint, zeroed by the caller. */
+/* Resolves the reference and reads the sentence-transformers and tokenizer settings. Fills *checkpoint, zeroed by the
+ * caller. */
 tkr_status tkr_checkpoint_open(tkr_checkpoint *checkpoint, const char *reference, const tkr_model_options *options,
                                bool tokenizer_only, tkr_error *error);
 /* Reads config.json: registry, remote-code policy, architecture settings. */
@@ -40,7 +41,7 @@ typedef struct tkr_plan {
     tkr_gemm_mode mode;
     const char *precision, *quantization;
     size_t batch_tokens;
-    size_t chunk_tokens;      /* tokens that one worker takes at a time */
+    size_t chunk_tokens; /* tokens that one worker takes at a time */
     size_t workspace_per_worker;
     uint64_t weights_bytes, workspace_bytes, limit;
     tkr_pair notes[8];
@@ -57,7 +58,7 @@ typedef struct tkr_plan_request {
     uint64_t checkpoint_bytes; /* of the weights as stored */
     uint64_t n_parameters;
     unsigned n_workers;
-    tkr_arena *arena;          /* notes live here */
+    tkr_arena *arena; /* notes live here */
 } tkr_plan_request;
 tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *request, tkr_error *error);
 
@@ -90,28 +91,28 @@ tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_par
 /* One tokenised input of a call. */
 typedef struct tkr_item {
     tkr_status status;
-    char *message;           /* owned, NULL when fine or when there was no memory for it */
+    char *message;               /* owned, NULL when fine or when there was no memory for it */
     const char *default_message; /* static, used when message is NULL */
-    unsigned worker;         /* whose buffers hold the ids */
-    size_t at;               /* first id in them */
+    unsigned worker;             /* whose buffers hold the ids */
+    size_t at;                   /* first id in them */
     size_t n_tokens, n_untruncated;
-    size_t n_prompt_tokens;  /* left out of the pooling */
+    size_t n_prompt_tokens; /* left out of the pooling */
 } tkr_item;
 
 typedef struct tkr_worker {
     tkr_tok_scratch *scratch;
-    tkr_buf ids;       /* int32_t of this worker's items */
-    tkr_buf types;     /* uint8_t */
-    tkr_buf text;      /* prompt + text */
+    tkr_buf ids;   /* int32_t of this worker's items */
+    tkr_buf types; /* uint8_t */
+    tkr_buf text;  /* prompt + text */
     tkr_run *run;
-    tkr_buf batch;     /* ids, types, positions, cu_seqlens, spans of the chunk at hand */
+    tkr_buf batch; /* ids, types, positions, cu_seqlens, spans of the chunk at hand */
 } tkr_worker;
 
 struct tkr_session {
     tkr_model *model;
     tkr_worker *workers; /* [n_workers] */
     unsigned n_workers;
-    tkr_buf order;       /* sorted items */
+    tkr_buf order; /* sorted items */
     tkr_buf chunks;
 };
 
@@ -134,12 +135,13 @@ typedef struct tkr_call {
     bool normalize;
     tkr_result *result;
     size_t total_tokens;
-    atomic_size_t next;         /* work counter of the stage at hand */
+    atomic_size_t next; /* work counter of the stage at hand */
     atomic_size_t done_inputs, done_tokens;
-    atomic_int stop;            /* tkr_status that ends the call */
+    atomic_int stop; /* tkr_status that ends the call */
 } tkr_call;
 
-/* Stage 1: every input's ids, in parallel. A failed input gets its status; only running out of memory fails the call. */
+/* Stage 1: every input's ids, in parallel. A failed input gets its status; only running out of memory fails the call.
+ */
 tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error);
 /* Stage 2: forward passes over token-budget batches, results written to call->result. */
 tkr_status tkr_call_forward(tkr_call *call, tkr_error *error);
@@ -159,7 +161,8 @@ typedef struct tkr_encode_request {
     bool want_offsets;
     bool count_prompt; /* also find how many tokens the prompt takes */
 } tkr_encode_request;
-tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *request, tkr_error *error);
+tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *request,
+                            tkr_error *error);
 /* The limit of a call: the smaller of the model's and the caller's; 0 only when neither says one. */
 size_t tkr_effective_max_tokens(size_t model, size_t caller);
 /* Reads tokenizer.json of the folder. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine/forward: second stage of a call: sorts inputs by length, packs them without padding into chunks of a token budget, and
- * computes each chunk on one worker, or on all workers together where there are too few chunks. Either way gives the same bits. */
+/* engine/forward: second stage of a call: sorts inputs by length, packs them without padding into chunks of a token
+ * budget, and computes each chunk on one worker, or on all workers together where there are too few chunks. Either way
+ * gives the same bits. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +29,7 @@ typedef struct forward_job {
 
 static int longest_first(const void *a, const void *b) {
     const order_entry *x = a, *y = b;
-    if (x->n_tokens != y->n_tokens)
-        return x->n_tokens < y->n_tokens ? 1 : -1;
+    if (x->n_tokens != y->n_tokens) return x->n_tokens < y->n_tokens ? 1 : -1;
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
@@ -42,8 +42,7 @@ static tkr_status sort_inputs(tkr_call *call, size_t *n_order, tkr_error *error)
     order_entry *order = (order_entry *)(void *)buf->data;
     size_t n = 0;
     for (size_t i = 0; i < call->n_inputs; i++)
-        if (call->result->items[i].status == TKR_OK)
-            order[n++] = (order_entry){call->result->items[i].n_tokens, i};
+        if (call->result->items[i].status == TKR_OK) order[n++] = (order_entry){call->result->items[i].n_tokens, i};
     qsort(order, n, sizeof *order, longest_first);
     *n_order = n;
     return TKR_OK;
@@ -60,8 +59,7 @@ static tkr_status make_chunks(tkr_call *call, size_t n_order, size_t *n_chunks, 
     *n_chunks = 0;
     for (size_t i = 0; i < n_order;) {
         chunk c = {.begin = i};
-        do
-            c.n_tokens += order[i++].n_tokens;
+        do c.n_tokens += order[i++].n_tokens;
         while (i < n_order && c.n_tokens + order[i].n_tokens <= budget);
         c.end = i;
         if (!tkr_buf_append(buf, &c, sizeof c)) {
@@ -82,7 +80,8 @@ typedef struct chunk_arrays {
 } chunk_arrays;
 
 static bool carve_arrays(chunk_arrays *arrays, tkr_buf *buf, size_t n_tokens, size_t n_seqs) {
-    size_t tokens = tkr_align_up(n_tokens * sizeof(int32_t), 64), seqs = tkr_align_up((n_seqs + 1) * sizeof(size_t), 64);
+    size_t tokens = tkr_align_up(n_tokens * sizeof(int32_t), 64),
+           seqs = tkr_align_up((n_seqs + 1) * sizeof(size_t), 64);
     buf->size = 0;
     if (!tkr_buf_reserve(buf, 3 * tokens + seqs + n_seqs * sizeof(tkr_span) + 64)) {
         buf->failed = false;
@@ -111,7 +110,7 @@ static void fill_batch(tkr_batch *batch, const chunk_arrays *arrays, const forwa
             arrays->types[token + t] = types[t];
             arrays->positions[token + t] = (int32_t)t;
         }
-        arrays->spans[i - c->begin] = (tkr_span){token + item->n_prompt_tokens, token + item->n_tokens, token + item->n_prompt_tokens};
+        arrays->spans[i - c->begin] = (tkr_span){token + item->n_prompt_tokens, token + item->n_tokens, token};
         token += item->n_tokens;
         arrays->cu_seqlens[i - c->begin + 1] = token;
     }
@@ -126,13 +125,13 @@ static void fill_batch(tkr_batch *batch, const chunk_arrays *arrays, const forwa
                          .n_spans = c->end - c->begin};
 }
 
-/* Cuts to the dimensions asked for, normalises what the modules did not, and proves the vector usable: a NaN or a zero vector never reaches the user. */
+/* Cuts to the dimensions asked for, normalises what the modules did not, and proves the vector usable: a NaN or a zero
+ * vector never reaches the user. */
 static void finish_row(tkr_call *call, tkr_item *item, float *out, const float *in) {
     size_t n = call->result->dimensions;
     bool done = tkr_post_get_info(call->session->model->post)->normalizes && call->options->dimensions == 0;
     double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)in[i] * (double)in[i];
+    for (size_t i = 0; i < n; i++) sum += (double)in[i] * (double)in[i];
     tkr_error error;
     if (!isfinite(sum) || sum <= 0) {
         tkr_error_set(&error, TKR_HERE, TKR_NUMERIC, "the vector %s; the checkpoint or the number format is at fault",
@@ -145,8 +144,7 @@ static void finish_row(tkr_call *call, tkr_item *item, float *out, const float *
         return;
     }
     double factor = 1.0 / sqrt(sum);
-    for (size_t i = 0; i < n; i++)
-        out[i] = (float)((double)in[i] * factor);
+    for (size_t i = 0; i < n; i++) out[i] = (float)((double)in[i] * factor);
 }
 
 static void stop_call(tkr_call *call, tkr_status status) {
@@ -155,12 +153,11 @@ static void stop_call(tkr_call *call, tkr_status status) {
 }
 
 static void fail_chunk(tkr_call *call, const forward_job *job, const chunk *c, const tkr_error *error) {
-    for (size_t i = c->begin; i < c->end; i++)
-        tkr_item_fail(&call->result->items[job->order[i].index], error);
+    for (size_t i = c->begin; i < c->end; i++) tkr_item_fail(&call->result->items[job->order[i].index], error);
 }
 
-static tkr_status compute_chunk(const forward_job *job, const chunk *c, tkr_worker *worker, const tkr_run_options *options,
-                                tkr_error *error) {
+static tkr_status compute_chunk(const forward_job *job, const chunk *c, tkr_worker *worker,
+                                const tkr_run_options *options, tkr_error *error) {
     tkr_call *call = job->call;
     tkr_model *model = call->session->model;
     const tkr_ops *ops = model->ops;
@@ -181,8 +178,7 @@ static tkr_status compute_chunk(const forward_job *job, const chunk *c, tkr_work
         status = TKR_FAIL(error, NO_MEMORY, "no memory for %zu vectors", batch.n_spans);
     }
     float *rows = (float *)(void *)worker->text.data;
-    if (status == TKR_OK)
-        status = ops->read(worker->run, rows, pooled);
+    if (status == TKR_OK) status = ops->read(worker->run, rows, pooled);
     if (status == TKR_OK)
         for (size_t i = c->begin; i < c->end; i++) {
             size_t index = job->order[i].index;
@@ -197,16 +193,14 @@ static tkr_status compute_chunk(const forward_job *job, const chunk *c, tkr_work
 
 static tkr_status ask_user(tkr_call *call, int may_block) {
     tkr_status stop = (tkr_status)atomic_load_explicit(&call->stop, memory_order_relaxed);
-    if (stop != TKR_OK || !call->options->check)
-        return stop;
+    if (stop != TKR_OK || !call->options->check) return stop;
     const tkr_progress progress = {.done_inputs = atomic_load_explicit(&call->done_inputs, memory_order_relaxed),
                                    .n_inputs = call->n_inputs,
                                    .done_tokens = atomic_load_explicit(&call->done_tokens, memory_order_relaxed),
                                    .n_tokens = call->total_tokens,
                                    .may_block = may_block};
     tkr_status status = call->options->check(call->options->check_user, &progress);
-    if (status != TKR_OK)
-        stop_call(call, status);
+    if (status != TKR_OK) stop_call(call, status);
     return status;
 }
 
@@ -222,8 +216,7 @@ static void run_chunk(const forward_job *job, size_t index, unsigned worker, con
     tkr_call *call = job->call;
     tkr_error error = {TKR_OK, NULL, ""};
     tkr_status status = compute_chunk(job, c, &call->session->workers[worker], options, &error);
-    if (status != TKR_OK && atomic_load(&call->stop) == TKR_OK)
-        fail_chunk(call, job, c, &error);
+    if (status != TKR_OK && atomic_load(&call->stop) == TKR_OK) fail_chunk(call, job, c, &error);
     atomic_fetch_add_explicit(&call->done_inputs, c->end - c->begin, memory_order_relaxed);
     atomic_fetch_add_explicit(&call->done_tokens, c->n_tokens, memory_order_relaxed);
 }
@@ -239,8 +232,7 @@ static void forward_worker(void *arg, unsigned worker, unsigned n_workers) {
     tkr_kernels_thread_enter(&model->kernels);
     for (;;) {
         size_t index = atomic_fetch_add_explicit(&call->next, 1, memory_order_relaxed);
-        if (index >= job->end || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK)
-            break;
+        if (index >= job->end || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK) break;
         run_chunk(job, index, worker, &options);
     }
 }
@@ -271,16 +263,13 @@ tkr_status tkr_call_forward(tkr_call *call, tkr_error *error) {
     size_t n_order = 0, n_chunks = 0;
     unsigned workers = session->n_workers;
     tkr_status status = sort_inputs(call, &n_order, error);
-    if (status == TKR_OK)
-        status = make_chunks(call, n_order, &n_chunks, error);
-    if (status != TKR_OK)
-        return status;
+    if (status == TKR_OK) status = make_chunks(call, n_order, &n_chunks, error);
+    if (status != TKR_OK) return status;
     forward_job job = {.call = call,
                        .order = (const order_entry *)(const void *)session->order.data,
                        .chunks = (const chunk *)(const void *)session->chunks.data};
     size_t at = 0, first = leading_long_chunks(&job, n_chunks, call->total_tokens, workers);
-    while (at < first && atomic_load(&call->stop) == TKR_OK)
-        run_together(&job, at++);
+    while (at < first && atomic_load(&call->stop) == TKR_OK) run_together(&job, at++);
     size_t left = n_chunks - at, shared = workers > 1 && left < 4u * workers ? left / workers * workers : left;
     size_t round = call->options->check ? (size_t)CHUNKS_PER_ROUND * workers : shared;
     for (size_t end = at + shared; at < end && atomic_load(&call->stop) == TKR_OK; at = job.end) {
@@ -292,8 +281,7 @@ tkr_status tkr_call_forward(tkr_call *call, tkr_error *error) {
             return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
         ask_user(call, 1);
     }
-    for (; at < n_chunks && atomic_load(&call->stop) == TKR_OK; at++)
-        run_together(&job, at);
+    for (; at < n_chunks && atomic_load(&call->stop) == TKR_OK; at++) run_together(&job, at);
     tkr_status stop = (tkr_status)atomic_load(&call->stop);
     if (stop != TKR_OK)
         return tkr_error_set(error, TKR_HERE, stop, "%s after %zu of %zu inputs", tkr_status_text(stop),

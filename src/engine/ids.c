@@ -24,18 +24,19 @@ static bool keep_ids(tkr_worker *worker, tkr_item *item, const int32_t *ids, con
 static bool keep_given_ids(tkr_worker *worker, tkr_item *item, const int32_t *ids, size_t n) {
     item->at = worker->ids.size / sizeof *ids;
     item->n_tokens = n;
-    if (!tkr_buf_append(&worker->ids, ids, n * sizeof *ids) || !tkr_buf_reserve(&worker->types, n))
-        return false;
+    if (!tkr_buf_append(&worker->ids, ids, n * sizeof *ids) || !tkr_buf_reserve(&worker->types, n)) return false;
     memset(worker->types.data + worker->types.size, 0, n);
     worker->types.size += n;
     return true;
 }
 
-static tkr_status given_ids(tkr_call *call, tkr_worker *worker, const tkr_input *input, tkr_item *item, tkr_error *error) {
+static tkr_status given_ids(tkr_call *call, tkr_worker *worker, const tkr_input *input, tkr_item *item,
+                            tkr_error *error) {
     size_t n = input->n_ids, limit = tkr_effective_max_tokens(call->max_tokens, call->options->max_tokens);
     const int32_t *ids = input->ids;
     if (n == 0 || !ids)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "a list of token ids is empty; even an empty text has its special tokens");
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "a list of token ids is empty; even an empty text has its special tokens");
     item->n_untruncated = n;
     if (limit && n > limit) {
         if (call->options->truncate == TKR_TRUNCATE_ERROR)
@@ -51,11 +52,10 @@ static tkr_status check_ids(const tkr_model *model, const tkr_worker *worker, co
     const int32_t *ids = (const int32_t *)(const void *)worker->ids.data + item->at;
     size_t vocab = model->checkpoint.config.vocab_size;
     for (size_t i = 0; i < item->n_tokens; i++) {
-        if (ids[i] >= 0 && (size_t)ids[i] < vocab)
-            continue;
+        if (ids[i] >= 0 && (size_t)ids[i] < vocab) continue;
         const char *piece = tkr_tok_piece(model->tok, ids[i]);
-        return TKR_FAIL(error, INVALID_ARGUMENT, "token id %d (\"%.40s\") is outside of the model's vocabulary of %zu", (int)ids[i],
-                        piece ? piece : "?", vocab);
+        return TKR_FAIL(error, INVALID_ARGUMENT, "token id %d (\"%.40s\") is outside of the model's vocabulary of %zu",
+                        (int)ids[i], piece ? piece : "?", vocab);
     }
     return TKR_OK;
 }
@@ -81,17 +81,18 @@ static tkr_status one_input(tkr_call *call, tkr_worker *worker, size_t index, tk
         if (status == TKR_OK) {
             item->n_untruncated = result.n_untruncated;
             if (result.n == 0)
-                status = TKR_FAIL(error, INVALID_ARGUMENT, "the text gives no token at all; this model has no vector for it");
+                status = TKR_FAIL(error, INVALID_ARGUMENT,
+                                  "the text gives no token at all; this model has no vector for it");
             else if (!keep_ids(worker, item, result.ids, result.type_ids, result.n))
                 status = TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", result.n);
         }
     } else {
         status = TKR_FAIL(error, INVALID_ARGUMENT, "input kind %d is unknown", (int)input->kind);
     }
-    if (status == TKR_OK)
-        status = check_ids(model, worker, item, error);
+    if (status == TKR_OK) status = check_ids(model, worker, item, error);
     if (status == TKR_OK && item->n_prompt_tokens >= item->n_tokens)
-        status = TKR_FAIL(error, LIMIT, "the prompt fills the limit of %zu tokens; nothing of the text is left to pool", item->n_tokens);
+        status = TKR_FAIL(error, LIMIT, "the prompt fills the limit of %zu tokens; nothing of the text is left to pool",
+                          item->n_tokens);
     return status;
 }
 
@@ -101,8 +102,7 @@ static void tokenize_worker(void *arg, unsigned index, unsigned n_workers) {
     tkr_worker *worker = &call->session->workers[index];
     for (;;) {
         size_t begin = atomic_fetch_add_explicit(&call->next, INPUTS_PER_TURN, memory_order_relaxed);
-        if (begin >= call->n_inputs || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK)
-            return;
+        if (begin >= call->n_inputs || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK) return;
         size_t end = call->n_inputs - begin < INPUTS_PER_TURN ? call->n_inputs : begin + INPUTS_PER_TURN;
         for (size_t i = begin; i < end; i++) {
             tkr_error error = {TKR_OK, NULL, ""};
@@ -119,8 +119,7 @@ static void tokenize_worker(void *arg, unsigned index, unsigned n_workers) {
 tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error) {
     tkr_session *session = call->session;
     size_t bytes = 0;
-    for (unsigned i = 0; i < session->n_workers; i++)
-        session->workers[i].ids.size = session->workers[i].types.size = 0;
+    for (unsigned i = 0; i < session->n_workers; i++) session->workers[i].ids.size = session->workers[i].types.size = 0;
     for (size_t i = 0; i < call->n_inputs && bytes < PARALLEL_FROM_BYTES; i++)
         bytes += call->inputs[i].n_text + call->inputs[i].n_pair;
     atomic_store(&call->next, 0);
@@ -129,7 +128,6 @@ tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error) {
     } else if (tkr_pool_run(session->model->pool, tokenize_worker, call) != TKR_OK) {
         return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
     }
-    for (size_t i = 0; i < call->n_inputs; i++)
-        call->total_tokens += call->result->items[i].n_tokens;
+    for (size_t i = 0; i < call->n_inputs; i++) call->total_tokens += call->result->items[i].n_tokens;
     return TKR_OK;
 }

@@ -11,8 +11,8 @@
 
 const tkr_model_info *tkr_model_get_info(const tkr_model *model) { return &model->info; }
 
-/* Names, shapes and a few samples of every tensor, and the files that change vectors: two checkpoints that differ anywhere but
- * between the samples get different hashes, without reading gigabytes at every start. */
+/* Names, shapes and a few samples of every tensor, and the files that change vectors: two checkpoints that differ
+ * anywhere but between the samples get different hashes, without reading gigabytes at every start. */
 static uint64_t model_hash(const tkr_model *model) {
     tkr_digest digest;
     tkr_digest_init(&digest);
@@ -26,8 +26,7 @@ static uint64_t model_hash(const tkr_model *model) {
             tkr_digest_add(&digest, view->data, view->size);
             continue;
         }
-        for (size_t s = 0; s < SAMPLES; s++)
-            tkr_digest_add(&digest, (const char *)view->data + s * step, SAMPLE_BYTES);
+        for (size_t s = 0; s < SAMPLES; s++) tkr_digest_add(&digest, (const char *)view->data + s * step, SAMPLE_BYTES);
     }
     const tkr_post_info *post = tkr_post_get_info(model->post);
     tkr_digest_add(&digest, post->pooling, strlen(post->pooling));
@@ -40,13 +39,11 @@ static uint64_t model_hash(const tkr_model *model) {
 static tkr_status add_kernels(tkr_model *model, tkr_error *error) {
     static const char *const names[] = {"rung", "linear", "attention", "dense module"};
     tkr_pair *rows = tkr_arena_alloc(&model->checkpoint.arena, sizeof *rows * 4);
-    if (!rows)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for the model's description");
+    if (!rows) return TKR_FAIL(error, NO_MEMORY, "no memory for the model's description");
     const char *values[] = {model->kernels.rung, model->ops->kernel_name(model->backend, model->plan.mode, false),
                             model->ops->kernel_name(model->backend, model->plan.mode, true),
                             model->ops->kernel_name(model->backend, TKR_GEMM_F32, false)};
-    for (size_t i = 0; i < 4; i++)
-        rows[i] = (tkr_pair){names[i], values[i]};
+    for (size_t i = 0; i < 4; i++) rows[i] = (tkr_pair){names[i], values[i]};
     model->info.kernels = rows;
     model->info.n_kernels = 4;
     return TKR_OK;
@@ -56,14 +53,12 @@ tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_par
     tkr_checkpoint *c = &model->checkpoint;
     const tkr_post_info *post = tkr_post_get_info(model->post);
     tkr_status status = add_kernels(model, error);
-    if (status != TKR_OK)
-        return status;
+    if (status != TKR_OK) return status;
     const char *gemm = model->ops->kernel_name(model->backend, model->plan.mode, false);
-    char *fingerprint = tkr_arena_printf(&c->arena, "%016llx:%s:%s:%s", (unsigned long long)model_hash(model), model->plan.precision,
-                                         model->plan.quantization, gemm);
+    char *fingerprint = tkr_arena_printf(&c->arena, "%016llx:%s:%s:%s", (unsigned long long)model_hash(model),
+                                         model->plan.precision, model->plan.quantization, gemm);
     char *copy = tkr_arena_strndup(&c->arena, reference, strlen(reference));
-    if (!fingerprint || !copy)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for the model's description");
+    if (!fingerprint || !copy) return TKR_FAIL(error, NO_MEMORY, "no memory for the model's description");
     tkr_model_info *info = &model->info;
     info->reference = copy;
     info->path = c->folder;

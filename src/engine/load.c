@@ -7,16 +7,13 @@
 static tkr_status open_machine(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
     tkr_cpu_flags flags = 0;
     tkr_status status = tkr_cpu_detect(&flags, options->cpu ? options->cpu : tkr_env("TKR_CPU"), error);
-    if (status != TKR_OK)
-        return status;
+    if (status != TKR_OK) return status;
     tkr_kernels_init(&model->kernels, flags);
     tkr_machine_read(&model->machine);
-    if (options->threads > 1024)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "threads %u; at most 1024", options->threads);
+    if (options->threads > 1024) return TKR_FAIL(error, INVALID_ARGUMENT, "threads %u; at most 1024", options->threads);
     unsigned threads = options->threads ? options->threads : model->machine.n_threads;
     status = tkr_pool_create(&model->pool, threads, error);
-    if (status == TKR_OK)
-        status = tkr_backend_cpu_create(&model->backend, &model->kernels, model->pool, error);
+    if (status == TKR_OK) status = tkr_backend_cpu_create(&model->backend, &model->kernels, model->pool, error);
     model->ops = &tkr_ops_cpu;
     return status;
 }
@@ -45,7 +42,8 @@ static tkr_status make_plan(tkr_model *model, const tkr_model_options *options, 
 
 static tkr_status bind_weights(tkr_model *model, uint64_t *n_parameters, tkr_error *error) {
     tkr_binder *binder = NULL;
-    const tkr_binder_options options = {.set = model->tensors, .ops = model->ops, .backend = model->backend, .mode = model->plan.mode};
+    const tkr_binder_options options = {
+        .set = model->tensors, .ops = model->ops, .backend = model->backend, .mode = model->plan.mode};
     tkr_status status = tkr_binder_create(&binder, &options, error);
     if (status == TKR_OK)
         status = model->checkpoint.arch->bind(&model->weights, binder, &model->checkpoint.config, error);
@@ -73,29 +71,21 @@ tkr_status tkr_model_load(tkr_model **out, const char *reference, const tkr_mode
     tkr_model_options_init(&defaults);
     options = options ? options : &defaults;
     if (options->struct_size != sizeof *options)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "the model options were not filled by tkr_model_options_init of this version");
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "the model options were not filled by tkr_model_options_init of this version");
     tkr_model *model = tkr_calloc(1, sizeof *model);
-    if (!model)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for the model");
+    if (!model) return TKR_FAIL(error, NO_MEMORY, "no memory for the model");
     model->log = (tkr_log){options->log, options->log_user};
     uint64_t n_parameters = 0;
     tkr_status status = open_machine(model, options, error);
-    if (status == TKR_OK)
-        status = tkr_checkpoint_open(&model->checkpoint, reference, options, false, error);
-    if (status == TKR_OK)
-        status = tkr_checkpoint_config(&model->checkpoint, options, error);
-    if (status == TKR_OK)
-        status = tkr_tensors_open_folder(&model->tensors, model->checkpoint.folder, error);
-    if (status == TKR_OK)
-        status = make_plan(model, options, error);
-    if (status == TKR_OK)
-        status = tkr_engine_load_tok(&model->tok, &model->checkpoint, error);
-    if (status == TKR_OK)
-        status = load_post(model, options, error);
-    if (status == TKR_OK)
-        status = bind_weights(model, &n_parameters, error);
-    if (status == TKR_OK)
-        status = tkr_info_fill(model, reference, n_parameters, error);
+    if (status == TKR_OK) status = tkr_checkpoint_open(&model->checkpoint, reference, options, false, error);
+    if (status == TKR_OK) status = tkr_checkpoint_config(&model->checkpoint, options, error);
+    if (status == TKR_OK) status = tkr_tensors_open_folder(&model->tensors, model->checkpoint.folder, error);
+    if (status == TKR_OK) status = make_plan(model, options, error);
+    if (status == TKR_OK) status = tkr_engine_load_tok(&model->tok, &model->checkpoint, error);
+    if (status == TKR_OK) status = load_post(model, options, error);
+    if (status == TKR_OK) status = bind_weights(model, &n_parameters, error);
+    if (status == TKR_OK) status = tkr_info_fill(model, reference, n_parameters, error);
     if (status != TKR_OK) {
         tkr_model_free(&model);
         return status;
@@ -105,11 +95,9 @@ tkr_status tkr_model_load(tkr_model **out, const char *reference, const tkr_mode
 }
 
 void tkr_model_free(tkr_model **out) {
-    if (!out || !*out)
-        return;
+    if (!out || !*out) return;
     tkr_model *model = *out;
-    if (model->checkpoint.arch)
-        model->checkpoint.arch->free(&model->weights);
+    if (model->checkpoint.arch) model->checkpoint.arch->free(&model->weights);
     tkr_post_free(&model->post);
     tkr_tok_free(&model->tok);
     tkr_tensors_free(&model->tensors);

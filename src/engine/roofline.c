@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine/roofline: what this machine gives at most, measured now: multiply-accumulates by number format, memory reads. */
+/* engine/roofline: what this machine gives at most, measured now: multiply-accumulates by number format, memory reads.
+ */
 #include "engine/roofline.h"
 
 #include <stdlib.h>
@@ -23,33 +24,27 @@ static void peak_worker(void *arg, unsigned worker, unsigned n_workers) {
     (void)n_workers;
     peak_job *job = arg;
     double done = job->fn(job->iterations);
-    if (worker < 64)
-        job->operations[worker] = done;
+    if (worker < 64) job->operations[worker] = done;
 }
 
 /* Operations per second of all workers; the best of a few short windows, since anything else only slows it down. */
 double tkr_measure_peak(tkr_peak_fn *fn, tkr_pool *pool) {
     peak_job job = {.fn = fn, .iterations = 1000};
-    if (!fn)
-        return 0;
+    if (!fn) return 0;
     double seconds = 0, best = 0;
     while (seconds < PEAK_SECONDS && job.iterations < ((size_t)1 << 32)) {
         double start = tkr_now();
         fn(job.iterations);
         seconds = tkr_now() - start;
-        if (seconds < PEAK_SECONDS)
-            job.iterations *= seconds * 4 < PEAK_SECONDS ? 4 : 2;
+        if (seconds < PEAK_SECONDS) job.iterations *= seconds * 4 < PEAK_SECONDS ? 4 : 2;
     }
     unsigned n = tkr_pool_size(pool);
     for (int round = 0; round < PEAK_ROUNDS; round++) {
         double start = tkr_now(), total = 0;
-        if (tkr_pool_run(pool, peak_worker, &job) != TKR_OK)
-            return 0;
+        if (tkr_pool_run(pool, peak_worker, &job) != TKR_OK) return 0;
         double elapsed = tkr_now() - start;
-        for (unsigned i = 0; i < n && i < 64; i++)
-            total += job.operations[i];
-        if (n > 64)
-            total *= (double)n / 64;
+        for (unsigned i = 0; i < n && i < 64; i++) total += job.operations[i];
+        if (n > 64) total *= (double)n / 64;
         best = total / elapsed > best ? total / elapsed : best;
     }
     return best;
@@ -78,14 +73,12 @@ static double measure_bandwidth(tkr_pool *pool) {
     stream_job job = {.n_words = STREAM_BYTES / sizeof(uint64_t)};
     void *block = tkr_aligned_alloc(STREAM_BYTES);
     double best = 0;
-    if (!block)
-        return 0;
+    if (!block) return 0;
     memset(block, 1, STREAM_BYTES);
     job.data = block;
     for (int round = 0; round < STREAM_ROUNDS; round++) {
         double start = tkr_now();
-        if (tkr_pool_run(pool, stream_worker, &job) != TKR_OK)
-            break;
+        if (tkr_pool_run(pool, stream_worker, &job) != TKR_OK) break;
         double rate = (double)STREAM_BYTES / (tkr_now() - start);
         best = rate > best ? rate : best;
     }
@@ -99,14 +92,12 @@ tkr_status tkr_tools_roofline(tkr_roofline *roofline, const tkr_model_options *o
     tkr_machine machine;
     tkr_pool *pool = NULL;
     tkr_status status = tkr_cpu_detect(&flags, options->cpu ? options->cpu : tkr_env("TKR_CPU"), error);
-    if (status != TKR_OK)
-        return status;
+    if (status != TKR_OK) return status;
     tkr_kernels_init(&kernels, flags);
     tkr_machine_read(&machine);
     unsigned threads = options->threads ? options->threads : machine.n_threads;
     status = tkr_pool_create(&pool, threads, error);
-    if (status != TKR_OK)
-        return status;
+    if (status != TKR_OK) return status;
     memset(roofline, 0, sizeof *roofline);
     roofline->f32 = tkr_measure_peak(kernels.peak[TKR_GEMM_F32], pool);
     roofline->bf16 = tkr_measure_peak(kernels.peak[TKR_GEMM_BF16], pool);

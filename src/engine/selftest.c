@@ -15,8 +15,7 @@ static float noise(uint32_t *state) {
 }
 
 static void fill(float *x, size_t n, uint32_t seed) {
-    for (size_t i = 0; i < n; i++)
-        x[i] = noise(&seed);
+    for (size_t i = 0; i < n; i++) x[i] = noise(&seed);
 }
 
 /* |c - reference| relative to the largest reference value */
@@ -25,8 +24,7 @@ static double gemm_error(const float *c, const float *a, const float *w) {
     for (size_t i = 0; i < ROWS; i++)
         for (size_t j = 0; j < COLS; j++) {
             double sum = 0;
-            for (size_t k = 0; k < DEPTH; k++)
-                sum += (double)a[i * DEPTH + k] * (double)w[j * DEPTH + k];
+            for (size_t k = 0; k < DEPTH; k++) sum += (double)a[i * DEPTH + k] * (double)w[j * DEPTH + k];
             largest = fmax(largest, fabs(sum));
             worst = fmax(worst, fabs(sum - (double)c[i * COLS + j]));
         }
@@ -34,16 +32,17 @@ static double gemm_error(const float *c, const float *a, const float *w) {
 }
 
 double tkr_selftest_gemm(const tkr_gemm *gemm) {
-    size_t k = (DEPTH + gemm->k_align - 1u) / gemm->k_align * gemm->k_align, stride = tkr_align_up(k * gemm->act_bytes, 64);
+    size_t k = (DEPTH + gemm->k_align - 1u) / gemm->k_align * gemm->k_align,
+           stride = tkr_align_up(k * gemm->act_bytes, 64);
     size_t panel = tkr_align_up((size_t)gemm->nr * k * gemm->weight_bits / 8, 64);
     size_t scratch = tkr_align_up(gemm->scratch_bytes ? gemm->scratch_bytes(k) : 64, 64);
     size_t total = (ROWS + COLS) * DEPTH * 4 + ROWS * COLS * 4 + 64 * 3 + ROWS * stride + panel + scratch + 4096;
     char *block = tkr_aligned_alloc(total);
-    if (!block)
-        return INFINITY;
+    if (!block) return INFINITY;
     memset(block, 0, total);
     char *packed = block, *b = packed + tkr_align_up(ROWS * stride, 64), *work = b + panel;
-    float *a = (float *)(void *)(work + scratch), *w = a + ROWS * DEPTH, *c = w + COLS * DEPTH, *scale = c + ROWS * COLS;
+    float *a = (float *)(void *)(work + scratch), *w = a + ROWS * DEPTH, *c = w + COLS * DEPTH,
+          *scale = c + ROWS * COLS;
     tkr_row_quant quant[ROWS];
     int32_t sums[64] = {0};
     fill(a, ROWS * DEPTH, 1);
@@ -51,9 +50,20 @@ double tkr_selftest_gemm(const tkr_gemm *gemm) {
     gemm->pack_rows(packed, stride, quant, a, DEPTH, ROWS, DEPTH, k);
     for (size_t first = 0; first < COLS; first += gemm->nr) {
         size_t n = COLS - first < gemm->nr ? COLS - first : gemm->nr;
-        gemm->pack_panel(b, gemm->integer ? scale : NULL, gemm->integer ? sums : NULL, w + first * DEPTH, DEPTH, n, DEPTH, k);
-        const tkr_gemm_args args = {.a = packed, .a_stride = stride, .a_quant = quant, .n_rows = ROWS, .b = b, .k_padded = k,
-                                    .b_scale = scale, .b_sum = sums, .c = c + first, .ldc = COLS, .n_cols = n, .scratch = work};
+        gemm->pack_panel(b, gemm->integer ? scale : NULL, gemm->integer ? sums : NULL, w + first * DEPTH, DEPTH, n,
+                         DEPTH, k);
+        const tkr_gemm_args args = {.a = packed,
+                                    .a_stride = stride,
+                                    .a_quant = quant,
+                                    .n_rows = ROWS,
+                                    .b = b,
+                                    .k_padded = k,
+                                    .b_scale = scale,
+                                    .b_sum = sums,
+                                    .c = c + first,
+                                    .ldc = COLS,
+                                    .n_cols = n,
+                                    .scratch = work};
         gemm->panel(&args);
     }
     double error = gemm_error(c, a, w);
@@ -67,8 +77,7 @@ static void attention_row(double *out, const float *qkv, size_t i) {
     const float *q = qkv + i * 3 * HEAD;
     for (size_t j = 0; j < TOKENS; j++) {
         logits[j] = 0;
-        for (size_t d = 0; d < HEAD; d++)
-            logits[j] += (double)q[d] * (double)qkv[j * 3 * HEAD + HEAD + d];
+        for (size_t d = 0; d < HEAD; d++) logits[j] += (double)q[d] * (double)qkv[j * 3 * HEAD + HEAD + d];
         logits[j] /= sqrt((double)HEAD);
         top = fmax(top, logits[j]);
     }
@@ -76,24 +85,29 @@ static void attention_row(double *out, const float *qkv, size_t i) {
     for (size_t j = 0; j < TOKENS; j++) {
         double p = exp(logits[j] - top);
         sum += p;
-        for (size_t d = 0; d < HEAD; d++)
-            out[d] += p * (double)qkv[j * 3 * HEAD + 2 * HEAD + d];
+        for (size_t d = 0; d < HEAD; d++) out[d] += p * (double)qkv[j * 3 * HEAD + 2 * HEAD + d];
     }
-    for (size_t d = 0; d < HEAD; d++)
-        out[d] /= sum;
+    for (size_t d = 0; d < HEAD; d++) out[d] /= sum;
 }
 
 double tkr_selftest_attention(const tkr_attention *attention) {
     size_t scratch = tkr_align_up(attention->scratch_bytes(TOKENS, HEAD), 64), values = TOKENS * 4 * HEAD;
     size_t total = scratch + values * sizeof(float) + 64;
     char *block = tkr_aligned_alloc(total);
-    if (!block)
-        return INFINITY;
+    if (!block) return INFINITY;
     float *qkv = (float *)(void *)(block + scratch), *out = qkv + TOKENS * 3 * HEAD;
     fill(qkv, TOKENS * 3 * HEAD, 3);
-    const tkr_attention_args args = {.q = qkv, .k = qkv + HEAD, .v = qkv + 2 * HEAD, .q_stride = 3 * HEAD, .kv_stride = 3 * HEAD,
-                                     .out = out, .out_stride = HEAD, .n_tokens = TOKENS, .head_dim = HEAD,
-                                     .scale = (float)(1.0 / sqrt((double)HEAD)), .scratch = block};
+    const tkr_attention_args args = {.q = qkv,
+                                     .k = qkv + HEAD,
+                                     .v = qkv + 2 * HEAD,
+                                     .q_stride = 3 * HEAD,
+                                     .kv_stride = 3 * HEAD,
+                                     .out = out,
+                                     .out_stride = HEAD,
+                                     .n_tokens = TOKENS,
+                                     .head_dim = HEAD,
+                                     .scale = (float)(1.0 / sqrt((double)HEAD)),
+                                     .scratch = block};
     attention->head(&args);
     double worst = 0, row[HEAD];
     for (size_t i = 0; i < TOKENS; i++) {
@@ -114,8 +128,7 @@ double tkr_selftest_layer_norm(tkr_layer_norm_fn *layer_norm) {
     layer_norm(y, x, gain, shift, 1e-12f, 3, DEPTH);
     for (size_t r = 0; r < 3; r++) {
         double mean = 0, var = 0;
-        for (size_t i = 0; i < DEPTH; i++)
-            mean += (double)x[r * DEPTH + i] / DEPTH;
+        for (size_t i = 0; i < DEPTH; i++) mean += (double)x[r * DEPTH + i] / DEPTH;
         for (size_t i = 0; i < DEPTH; i++)
             var += ((double)x[r * DEPTH + i] - mean) * ((double)x[r * DEPTH + i] - mean) / DEPTH;
         for (size_t i = 0; i < DEPTH; i++) {

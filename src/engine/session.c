@@ -6,16 +6,14 @@
 
 tkr_status tkr_session_create(tkr_session **out, tkr_model *model, tkr_error *error) {
     tkr_session *session = tkr_calloc(1, sizeof *session);
-    if (!session)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for a session");
+    if (!session) return TKR_FAIL(error, NO_MEMORY, "no memory for a session");
     session->model = model;
     session->n_workers = tkr_pool_size(model->pool);
     session->workers = tkr_calloc(session->n_workers, sizeof *session->workers);
     tkr_status status = session->workers ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for a session");
     for (unsigned i = 0; status == TKR_OK && i < session->n_workers; i++) {
         status = tkr_tok_scratch_create(&session->workers[i].scratch, model->tok, error);
-        if (status == TKR_OK)
-            status = model->ops->run_create(&session->workers[i].run, model->backend, error);
+        if (status == TKR_OK) status = model->ops->run_create(&session->workers[i].run, model->backend, error);
     }
     if (status != TKR_OK) {
         tkr_session_free(&session);
@@ -26,8 +24,7 @@ tkr_status tkr_session_create(tkr_session **out, tkr_model *model, tkr_error *er
 }
 
 void tkr_session_free(tkr_session **out) {
-    if (!out || !*out)
-        return;
+    if (!out || !*out) return;
     tkr_session *session = *out;
     for (unsigned i = 0; session->workers && i < session->n_workers; i++) {
         tkr_worker *worker = &session->workers[i];
@@ -47,11 +44,11 @@ void tkr_session_free(tkr_session **out) {
 
 /* ---- results ---- */
 
-static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t n_items, size_t dimensions, tkr_error *error) {
+static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t n_items, size_t dimensions,
+                                tkr_error *error) {
     size_t bytes = 0;
     tkr_result *result = tkr_calloc(1, sizeof *result);
-    if (!result)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for the result");
+    if (!result) return TKR_FAIL(error, NO_MEMORY, "no memory for the result");
     result->n_items = n_items;
     result->dimensions = dimensions;
     result->items = tkr_calloc(n_items ? n_items : 1, sizeof *result->items);
@@ -67,11 +64,9 @@ static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t
 }
 
 void tkr_result_free(tkr_result **out) {
-    if (!out || !*out)
-        return;
+    if (!out || !*out) return;
     tkr_result *result = *out;
-    for (size_t i = 0; result->items && i < result->n_items; i++)
-        tkr_free(result->items[i].message);
+    for (size_t i = 0; result->items && i < result->n_items; i++) tkr_free(result->items[i].message);
     tkr_free(result->items);
     tkr_free(result->rows);
     tkr_free(result->own_fingerprint);
@@ -92,7 +87,8 @@ tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
     if (index >= result->n_items)
         return (tkr_result_item){.status = TKR_INVALID_ARGUMENT, .message = "the result has no such item"};
     const tkr_item *item = &result->items[index];
-    tkr_result_item out = {.status = item->status, .n_tokens = item->n_tokens, .n_tokens_untruncated = item->n_untruncated};
+    tkr_result_item out = {
+        .status = item->status, .n_tokens = item->n_tokens, .n_tokens_untruncated = item->n_untruncated};
     if (item->status == TKR_OK) {
         out.rows = result->rows + index * result->dimensions;
         out.n_rows = 1;
@@ -107,13 +103,17 @@ tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
 static tkr_status check_options(const tkr_model *model, const tkr_embed_options *options, tkr_error *error) {
     size_t width = tkr_post_get_info(model->post)->dimensions;
     if (options->struct_size != sizeof *options)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "the embed options were not filled by tkr_embed_options_init of this version");
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "the embed options were not filled by tkr_embed_options_init of this version");
     if (options->dimensions > width)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "dimensions %zu; this model's vectors have %zu", options->dimensions, width);
+        return TKR_FAIL(error, INVALID_ARGUMENT, "dimensions %zu; this model's vectors have %zu", options->dimensions,
+                        width);
     if (options->truncate < TKR_TRUNCATE_RIGHT || options->truncate > TKR_TRUNCATE_ERROR)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "truncate %d is unknown; known: right, left, error", (int)options->truncate);
+        return TKR_FAIL(error, INVALID_ARGUMENT, "truncate %d is unknown; known: right, left, error",
+                        (int)options->truncate);
     if (options->normalize < TKR_DEFAULT || options->normalize > TKR_YES)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "normalize %d is unknown; known: default, no, yes", (int)options->normalize);
+        return TKR_FAIL(error, INVALID_ARGUMENT, "normalize %d is unknown; known: default, no, yes",
+                        (int)options->normalize);
     const tkr_input none = {0};
     const char *prompt = NULL;
     return tkr_prompt_find(&prompt, &model->checkpoint, &none, options, error);
@@ -126,17 +126,15 @@ tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *in
     options = options ? options : &defaults;
     tkr_model *model = session->model;
     tkr_status status = check_options(model, options, error);
-    if (status != TKR_OK)
-        return status;
+    if (status != TKR_OK) return status;
     const tkr_post_info *post = tkr_post_get_info(model->post);
     tkr_call call = {.session = session, .inputs = inputs, .n_inputs = n_inputs, .options = options};
     call.max_tokens = model->checkpoint.max_tokens;
     call.normalize = options->normalize == TKR_DEFAULT ? post->normalizes : options->normalize == TKR_YES;
-    status = result_create(&call.result, model, n_inputs, options->dimensions ? options->dimensions : post->dimensions, error);
-    if (status == TKR_OK)
-        status = tkr_call_tokenize(&call, error);
-    if (status == TKR_OK)
-        status = tkr_call_forward(&call, error);
+    status = result_create(&call.result, model, n_inputs, options->dimensions ? options->dimensions : post->dimensions,
+                           error);
+    if (status == TKR_OK) status = tkr_call_tokenize(&call, error);
+    if (status == TKR_OK) status = tkr_call_forward(&call, error);
     if (status != TKR_OK) {
         tkr_result_free(&call.result);
         return status;

@@ -4,20 +4,19 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/tools.h"
 
 #define TOKENIZER_JSON_MAX ((size_t)256 << 20)
 
 tkr_status tkr_engine_load_tok(tkr_tok **tok, const tkr_checkpoint *checkpoint, tkr_error *error) {
     char *path = tkr_path_join(checkpoint->folder, "tokenizer.json");
     tkr_map map = {0};
-    if (!path)
-        return TKR_FAIL(error, NO_MEMORY, "no memory to read tokenizer.json");
+    if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read tokenizer.json");
     tkr_status status = tkr_map_open(&map, path, error);
     if (status == TKR_OK && map.size > TOKENIZER_JSON_MAX)
         status = TKR_FAIL(error, LIMIT, "%s: %zu bytes; at most %zu are read", path, map.size, TOKENIZER_JSON_MAX);
     const tkr_tok_options options = {.lowercase = checkpoint->lowercase};
-    if (status == TKR_OK)
-        status = tkr_tok_load(tok, map.data, map.size, path, &options, error);
+    if (status == TKR_OK) status = tkr_tok_load(tok, map.data, map.size, path, &options, error);
     tkr_map_close(&map);
     tkr_free(path);
     return status;
@@ -59,24 +58,21 @@ tkr_status tkr_prompt_find(const char **prompt, const tkr_checkpoint *checkpoint
  * sentence-transformers' _get_prompt_length. */
 static tkr_status prompt_tokens(size_t *n, const tkr_encode_request *r, const char *prompt, tkr_error *error) {
     tkr_tok_request request = {.text = prompt, .n_text = strlen(prompt), .special_tokens = true};
-    tkr_tok_result result;
+    tkr_tok_result result = {0};
     tkr_status status = tkr_tok_encode(&result, r->tok, r->scratch, &request, error);
-    if (status == TKR_OK)
-        *n = result.n && result.special[result.n - 1] ? result.n - 1 : result.n;
+    if (status == TKR_OK) *n = result.n && result.special[result.n - 1] ? result.n - 1 : result.n;
     return status;
 }
 
-tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *r, tkr_error *error) {
+tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *r,
+                            tkr_error *error) {
     const char *prompt = "";
     const tkr_input *input = r->input;
     *n_prompt_tokens = 0;
-    if (!input->text && input->n_text > 0)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "the input's text is NULL");
+    if (!input->text && input->n_text > 0) return TKR_FAIL(error, INVALID_ARGUMENT, "the input's text is NULL");
     tkr_status status = tkr_prompt_find(&prompt, r->checkpoint, input, r->options, error);
-    if (status == TKR_OK && r->count_prompt && *prompt)
-        status = prompt_tokens(n_prompt_tokens, r, prompt, error);
-    if (status != TKR_OK)
-        return status;
+    if (status == TKR_OK && r->count_prompt && *prompt) status = prompt_tokens(n_prompt_tokens, r, prompt, error);
+    if (status != TKR_OK) return status;
     tkr_tok_request request = {
         .text = input->text ? input->text : "",
         .n_text = input->n_text,
@@ -102,15 +98,15 @@ tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const 
 
 /* ---- the public tokenizer ---- */
 
-tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const tkr_model_options *options, tkr_error *error) {
+tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const tkr_model_options *options,
+                              tkr_error *error) {
     tkr_model_options defaults;
     tkr_model_options_init(&defaults);
     tkr_tokenizer *tokenizer = tkr_calloc(1, sizeof *tokenizer);
-    if (!tokenizer)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for a tokenizer");
-    tkr_status status = tkr_checkpoint_open(&tokenizer->checkpoint, reference, options ? options : &defaults, true, error);
-    if (status == TKR_OK)
-        status = tkr_engine_load_tok(&tokenizer->tok, &tokenizer->checkpoint, error);
+    if (!tokenizer) return TKR_FAIL(error, NO_MEMORY, "no memory for a tokenizer");
+    tkr_status status =
+        tkr_checkpoint_open(&tokenizer->checkpoint, reference, options ? options : &defaults, true, error);
+    if (status == TKR_OK) status = tkr_engine_load_tok(&tokenizer->tok, &tokenizer->checkpoint, error);
     if (status != TKR_OK) {
         tkr_tokenizer_free(&tokenizer);
         return status;
@@ -120,8 +116,7 @@ tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const 
 }
 
 void tkr_tokenizer_free(tkr_tokenizer **tokenizer) {
-    if (!tokenizer || !*tokenizer)
-        return;
+    if (!tokenizer || !*tokenizer) return;
     tkr_tok_free(&(*tokenizer)->tok);
     tkr_checkpoint_close(&(*tokenizer)->checkpoint);
     tkr_free(*tokenizer);
@@ -147,11 +142,10 @@ tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, cons
                         const tkr_embed_options *options, tkr_error *error) {
     tkr_embed_options defaults;
     tkr_embed_options_init(&defaults);
-    if (input->kind == TKR_INPUT_TOKENS)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "the input is token ids already");
+    if (input->kind == TKR_INPUT_TOKENS) return TKR_FAIL(error, INVALID_ARGUMENT, "the input is token ids already");
     tkr_buf text = {0};
     tkr_tok_scratch *scratch = NULL;
-    tkr_tok_result result;
+    tkr_tok_result result = {0};
     size_t n_prompt = 0;
     tkr_status status = tkr_tok_scratch_create(&scratch, tokenizer->tok, error);
     if (status == TKR_OK) {
@@ -165,20 +159,25 @@ tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, cons
                                             .want_offsets = true};
         status = tkr_encode_input(&result, &n_prompt, &request, error);
     }
-    if (status == TKR_OK)
-        status = copy_tokens(tokens, &result, error);
+    if (status == TKR_OK) status = copy_tokens(tokens, &result, error);
     tkr_tok_scratch_free(&scratch);
     tkr_buf_free(&text);
     return status;
 }
 
 void tkr_tokens_free(tkr_tokens *tokens) {
-    if (!tokens)
-        return;
+    if (!tokens) return;
     tkr_free(tokens->ids);
     tkr_free(tokens->offsets);
     memset(tokens, 0, sizeof *tokens);
 }
 
-const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id) { return tkr_tok_piece(tokenizer->tok, id); }
+const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id) {
+    return tkr_tok_piece(tokenizer->tok, id);
+}
 size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer) { return tokenizer->checkpoint.max_tokens; }
+
+tkr_status tkr_tools_prompt(const char **prompt, const tkr_tokenizer *tokenizer, const tkr_input *input,
+                            const tkr_embed_options *options, tkr_error *error) {
+    return tkr_prompt_find(prompt, &tokenizer->checkpoint, input, options, error);
+}

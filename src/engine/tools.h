@@ -30,13 +30,19 @@ const char *const *tkr_tools_architectures(void);
 tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_options *options, tkr_error *error);
 void tkr_tools_free(char **text);
 
+/* ---- tokenizing ---- */
+/* The text that tkr_tokenize puts in front of this input, "" when none: offsets count it. Borrowed from the tokenizer, the
+ * input or the options. */
+tkr_status tkr_tools_prompt(const char **prompt, const tkr_tokenizer *tokenizer, const tkr_input *input,
+                            const tkr_embed_options *options, tkr_error *error);
+
 /* ---- doctor ---- */
 typedef enum tkr_severity { TKR_FINDING_OK, TKR_FINDING_NOTE, TKR_FINDING_WARNING, TKR_FINDING_PROBLEM } tkr_severity;
 typedef struct tkr_finding {
     tkr_severity severity;
-    const char *topic;   /* "cpu", "kernel f32/avx2", "memory", "config.json", ... */
-    const char *text;    /* what was found */
-    const char *advice;  /* what to do, NULL when nothing */
+    const char *topic;  /* "cpu", "kernel f32/avx2", "memory", "config.json", ... */
+    const char *text;   /* what was found */
+    const char *advice; /* what to do, NULL when nothing */
 } tkr_finding;
 /* Calls fn for each finding; `reference` NULL checks the machine only. TKR_OK unless the check itself could not run. */
 tkr_status tkr_tools_doctor(void (*fn)(void *user, const tkr_finding *finding), void *user, const char *reference,
@@ -45,8 +51,8 @@ tkr_status tkr_tools_doctor(void (*fn)(void *user, const tkr_finding *finding), 
 /* ---- bench ---- */
 /* What the machine gives, measured now: operations per second by number format, bytes per second of a plain read. */
 typedef struct tkr_roofline {
-    double f32, bf16, q8;  /* operations (2 per multiply-accumulate) per second, all threads; 0 where there is none */
-    double bandwidth;      /* bytes/s read from memory, all threads */
+    double f32, bf16, q8; /* operations (2 per multiply-accumulate) per second, all threads; 0 where there is none */
+    double bandwidth;     /* bytes/s read from memory, all threads */
     unsigned threads;
     const char *rung;
     char cpu[64];
@@ -54,19 +60,20 @@ typedef struct tkr_roofline {
 tkr_status tkr_tools_roofline(tkr_roofline *roofline, const tkr_model_options *options, tkr_error *error);
 
 typedef struct tkr_bench_options {
-    size_t batch, tokens;  /* grid cell: batch sequences of `tokens` tokens each */
-    bool mixed;            /* instead: 512 sequences of log-normal lengths, median 40, sigma 0.9, 4..max */
-    double seconds;        /* budget of the timed part, 0: 1.0 */
+    size_t batch, tokens; /* grid cell: batch sequences of `tokens` tokens each */
+    bool mixed;           /* instead: 512 sequences of log-normal lengths, median 40, sigma 0.9, 4..max */
+    double seconds;       /* budget of the timed part, 0: 1.0 */
 } tkr_bench_options;
 typedef struct tkr_bench_row {
-    size_t n_sequences, n_tokens;     /* of one pass */
+    size_t n_sequences, n_tokens; /* of one pass */
     size_t n_passes;
-    double median_s, best_s;          /* one pass */
-    double tokens_per_s;              /* median */
-    double operations;                /* matrix operations of one pass, attention included */
-    double limit_ops_per_s;           /* measured peak of the format, within the same seconds */
-    double fraction;                  /* of that limit, median */
+    double median_s, best_s; /* one pass */
+    double tokens_per_s;     /* median */
+    double operations;       /* matrix operations of one pass, attention included */
+    double limit_ops_per_s;  /* measured peak of the format, within the same seconds */
+    double fraction;         /* of that limit, median */
 } tkr_bench_row;
-tkr_status tkr_tools_bench(tkr_bench_row *row, tkr_session *session, const tkr_bench_options *options, tkr_error *error);
+tkr_status tkr_tools_bench(tkr_bench_row *row, tkr_session *session, const tkr_bench_options *options,
+                           tkr_error *error);
 
 #endif

@@ -53,8 +53,7 @@ tkr_status tkr_tools_cache(tkr_status (*fn)(void *user, const tkr_tools_cached *
 
 static bool has_architecture(const char *name) {
     for (const tkr_arch *const *arch = tkr_archs(); *arch; arch++)
-        if (strcmp((*arch)->name, name) == 0)
-            return true;
+        if (strcmp((*arch)->name, name) == 0) return true;
     return false;
 }
 
@@ -71,8 +70,7 @@ tkr_status tkr_tools_aliases(tkr_status (*fn)(void *user, const tkr_tools_alias 
         tkr_tools_alias out = {aliases[i].alias, aliases[i].repository, aliases[i].architecture, false, false};
         out.runnable = has_architecture(aliases[i].architecture);
         tkr_status found = tkr_hub_resolve(&folder, aliases[i].repository, &hub, &ignored);
-        if (found == TKR_NO_MEMORY)
-            return TKR_FAIL(error, NO_MEMORY, "no memory to list the aliases");
+        if (found == TKR_NO_MEMORY) return TKR_FAIL(error, NO_MEMORY, "no memory to list the aliases");
         out.cached = found == TKR_OK;
         tkr_free(folder);
         status = fn(user, &out);
@@ -95,8 +93,7 @@ tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_
 }
 
 void tkr_tools_free(char **text) {
-    if (!text)
-        return;
+    if (!text) return;
     tkr_free(*text);
     *text = NULL;
 }

@@ -10,21 +10,21 @@
 
 typedef struct tkr_tensor_view {
     const char *name;
-    const char *file;   /* base name of the file that holds it */
+    const char *file; /* base name of the file that holds it */
     tkr_dtype dtype;
     unsigned n_dims;
     int64_t shape[TKR_MAX_DIMS];
     size_t n_elements;
-    const void *data;   /* in the map; aligned to the element size or refused */
-    size_t size;        /* bytes */
+    const void *data; /* in the map; aligned to the element size or refused */
+    size_t size;      /* bytes */
 } tkr_tensor_view;
 
 typedef struct tkr_tensors tkr_tensors;
 
 /* Opens one .safetensors file. Returns a set. */
 tkr_status tkr_tensors_open_file(tkr_tensors **set, const char *path, tkr_error *error);
-/* Opens folder/model.safetensors, else the shards of folder/model.safetensors.index.json (every file of the index must be
- * there, every tensor of the index in the file it names; names may not leave the folder). */
+/* Opens folder/model.safetensors, else the shards of folder/model.safetensors.index.json (every file of the index must
+ * be there, every tensor of the index in the file it names; names may not leave the folder). */
 tkr_status tkr_tensors_open_folder(tkr_tensors **set, const char *folder, tkr_error *error);
 void tkr_tensors_free(tkr_tensors **set);
 

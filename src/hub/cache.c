@@ -34,7 +34,8 @@ static tkr_status read_ref(char commit[41], const char *path, tkr_error *error) 
         if (n == 40 && tkr_hub_is_commit(text.data)) {
             memcpy(commit, text.data, 41);
         } else {
-            status = TKR_FAIL(error, FORMAT, "%s: holds no commit (40 hexadecimal digits); remove it and pull again", path);
+            status =
+                TKR_FAIL(error, FORMAT, "%s: holds no commit (40 hexadecimal digits); remove it and pull again", path);
         }
     }
     tkr_buf_free(&text);
@@ -105,8 +106,8 @@ static bool lacks(check *state, const char *name, tkr_status *status) {
 static tkr_status check_shards(check *state) {
     char *path = tkr_path_join(state->folder, "model.safetensors.index.json");
     json_t *root = NULL;
-    tkr_status status = path != NULL ? tkr_json_file(&root, path, state->error)
-                                     : TKR_FAIL(state->error, NO_MEMORY, "out of memory");
+    tkr_status status =
+        path != NULL ? tkr_json_file(&root, path, state->error) : TKR_FAIL(state->error, NO_MEMORY, "out of memory");
     json_t *map = status == TKR_OK ? json_object_get(root, "weight_map") : NULL;
     if (status == TKR_OK && !json_is_object(map)) {
         status = TKR_FAIL(state->error, FORMAT, "%s: field \"weight_map\" is missing, expected an object", path);
@@ -182,8 +183,8 @@ static tkr_status check_weights(check *state) {
     return status;
 }
 
-tkr_status tkr_hub_cache_check(bool *complete, char *missing, size_t missing_size, const char *folder, bool tokenizer_only,
-                               tkr_error *error) {
+tkr_status tkr_hub_cache_check(bool *complete, char *missing, size_t missing_size, const char *folder,
+                               bool tokenizer_only, tkr_error *error) {
     check state = {folder, missing, missing_size, error};
     missing[0] = '\0';
     tkr_status status = check_tokenizer(&state);
@@ -212,10 +213,10 @@ tkr_status tkr_hub_cache_check(bool *complete, char *missing, size_t missing_siz
 typedef struct scan {
     tkr_status (*fn)(void *user, const tkr_hub_cached *model);
     void *user;
-    const char *cache_dir, *root;  /* root: models--org--name, full path */
-    const char *folder, *prefix;   /* where a walk stands, full and below its start */
+    const char *cache_dir, *root; /* root: models--org--name, full path */
+    const char *folder, *prefix;  /* where a walk stands, full and below its start */
     char repository[TKR_HUB_ID_MAX + 1];
-    tkr_arena arena;               /* commits that a ref named */
+    tkr_arena arena; /* commits that a ref named */
     char **commits;
     size_t n_commits, room;
     uint64_t bytes;
@@ -336,7 +337,8 @@ static tkr_status each_model(void *user, const char *name, bool is_dir) {
     if (!is_dir || split == NULL || strlen(name) > TKR_HUB_ID_MAX + 8) {
         return TKR_OK;
     }
-    (void)snprintf(state->repository, sizeof state->repository, "%.*s/%s", (int)(split - name - 8), name + 8, split + 2);
+    (void)snprintf(state->repository, sizeof state->repository, "%.*s/%s", (int)(split - name - 8), name + 8,
+                   split + 2);
     char *root = tkr_path_join(state->cache_dir, name);
     char *refs = root != NULL ? tkr_path_join(root, "refs") : NULL;
     char *snapshots = root != NULL ? tkr_path_join(root, "snapshots") : NULL;

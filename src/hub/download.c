@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hub/download: one file into the cache: lock, resume, verify, rename, link. Refuses content whose size or hash differs. */
+/* hub/download: one file into the cache: lock, resume, verify, rename, link. Refuses content whose size or hash
+ * differs. */
 #include <stdio.h>
 #include <string.h>
 
@@ -52,13 +53,13 @@ static tkr_status make_paths(job *work, const char *commit, tkr_error *error) {
     good = good && tkr_buf_printf(&url, "%s/%s/resolve/%s/", settings->endpoint, work->ref->repository, commit) &&
            tkr_hub_put_escaped(&url, work->file->path, true);
     work->url = good ? tkr_strdup(url.data) : NULL;
-    if (work->link == NULL || work->blob == NULL || work->incomplete == NULL || work->lock_path == NULL ||
-        work->url == NULL) {
+    if (work->link != NULL && work->blob != NULL && work->incomplete != NULL && work->lock_path != NULL &&
+        work->url != NULL) {
+        status = make_parent(work->link, error);
+        status = status == TKR_OK ? make_parent(work->blob, error) : status;
+        status = status == TKR_OK ? make_parent(work->lock_path, error) : status;
+    } else {
         status = no_memory(error);
-    }
-    const char *const files[] = {work->link, work->blob, work->lock_path};
-    for (size_t i = 0; i < sizeof files / sizeof files[0] && status == TKR_OK; i++) {
-        status = make_parent(files[i], error);
     }
     tkr_free(locks);
     tkr_buf_free(&text);
@@ -244,8 +245,8 @@ static tkr_status fill_blob(job *work) {
                             file->lfs ? "sha256" : "git sha1", file->hash);
         }
         if (status == TKR_OK) {
-            tkr_log_line(&work->client->options->log, TKR_LOG_WARNING, "%s: wrong size or hash; once more from the start",
-                         file->path);
+            tkr_log_line(&work->client->options->log, TKR_LOG_WARNING,
+                         "%s: wrong size or hash; once more from the start", file->path);
             status = open_incomplete(work);
         }
     }
@@ -286,8 +287,8 @@ static tkr_status make_link(const job *work) {
     return status;
 }
 
-tkr_status tkr_hub_download(tkr_hub_client *client, const tkr_hub_ref *ref, const char *commit, const tkr_hub_file *file,
-                            tkr_error *error) {
+tkr_status tkr_hub_download(tkr_hub_client *client, const tkr_hub_ref *ref, const char *commit,
+                            const tkr_hub_file *file, tkr_error *error) {
     job work = {.client = client, .ref = ref, .file = file, .error = error};
     tkr_fs_lock *lock = NULL;
     bool good = false;

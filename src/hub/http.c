@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hub/http: one GET over libcurl, redirects followed by hand. Refuses to show the token to any host but the endpoint. */
+/* hub/http: one GET over libcurl, redirects followed by hand. Refuses to show the token to any host but the endpoint.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,12 +65,14 @@ tkr_status tkr_hub_report(tkr_hub_client *client, const char *label, uint64_t do
 tkr_status tkr_hub_wait(tkr_hub_client *client, double seconds, const char *label, uint64_t done, uint64_t total,
                         tkr_error *error) {
     double end = tkr_now() + seconds;
-    for (double left = seconds; left > 0.0; left = end - tkr_now()) {
+    double left = seconds;
+    while (left > 0.0) {
         tkr_status status = tkr_hub_report(client, label, done, total, false, error);
         if (status != TKR_OK) {
             return status;
         }
         tkr_sleep(left < 0.1 ? left : 0.1);
+        left = end - tkr_now();
     }
     return TKR_OK;
 }
@@ -98,9 +101,10 @@ tkr_status tkr_hub_retry(tkr_hub_client *client, unsigned *failures, const tkr_h
         seconds = response->retry_after;
         seconds = seconds < client->tuning.retry_after_max_s ? seconds : client->tuning.retry_after_max_s;
     }
-    tkr_log_line(&client->options->log, TKR_LOG_WARNING, "%s: %s; next attempt in %.1f s", request->label, response->reason,
-                 seconds);
-    return tkr_hub_wait(client, seconds, request->label, request->done != NULL ? *request->done : 0, request->total, error);
+    tkr_log_line(&client->options->log, TKR_LOG_WARNING, "%s: %s; next attempt in %.1f s", request->label,
+                 response->reason, seconds);
+    return tkr_hub_wait(client, seconds, request->label, request->done != NULL ? *request->done : 0, request->total,
+                        error);
 }
 
 bool tkr_hub_put_escaped(tkr_buf *out, const char *text, bool keep_slash) {
@@ -185,7 +189,7 @@ static bool to_number(uint64_t *out, const char *text, const char **end) {
 
 static size_t on_header(char *line, size_t size, size_t count, void *user) {
     hop *here = user;
-    char value[80];
+    char value[80] = "";
     const char *end = NULL;
     uint64_t number = 0;
     size_t n = size * count;
@@ -303,22 +307,20 @@ static tkr_status classify(const hop *here, CURLcode result, const char *text, t
     response->no_connection = result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_CONNECT ||
                               result == CURLE_COULDNT_RESOLVE_PROXY;
     if (here->stalled) {
-        (void)snprintf(response->reason, sizeof response->reason, "no byte came for %.0f s", here->client->tuning.stall_s);
+        (void)snprintf(response->reason, sizeof response->reason, "no byte came for %.0f s",
+                       here->client->tuning.stall_s);
         return TKR_OK;
     }
     (void)snprintf(response->reason, sizeof response->reason, "%.150s", reason);
     switch (result) {
-    case CURLE_OUT_OF_MEMORY:
-        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    case CURLE_OUT_OF_MEMORY: return TKR_FAIL(error, NO_MEMORY, "out of memory");
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
-    case CURLE_TOO_MANY_REDIRECTS:
-        return TKR_FAIL(error, NETWORK, "%.200s: %.200s", here->request->label, reason);
-    default:
-        return TKR_OK;
+    case CURLE_TOO_MANY_REDIRECTS: return TKR_FAIL(error, NETWORK, "%.200s: %.200s", here->request->label, reason);
+    default: return TKR_OK;
     }
 }
 
@@ -363,7 +365,8 @@ static tkr_status do_hop(tkr_hub_client *client, const tkr_hub_request *request,
     return status;
 }
 
-tkr_status tkr_hub_redirect_check(const char *from, const char *to, bool has_token, const char *label, tkr_error *error) {
+tkr_status tkr_hub_redirect_check(const char *from, const char *to, bool has_token, const char *label,
+                                  tkr_error *error) {
     bool https = strncmp(to, "https://", 8) == 0;
     /* Addresses of a content network hold signatures: they stay out of messages. */
     if (!https && strncmp(to, "http://", 7) != 0) {
@@ -407,21 +410,24 @@ tkr_status tkr_hub_http_fail(const tkr_hub_client *client, const tkr_hub_respons
     long code = response->code;
     if (strcmp(response->error_code, "GatedRepo") == 0 || code == 403) {
         return TKR_FAIL(error, DENIED,
-                        "%s is gated: accept its terms at %.80s/%s, then set HF_TOKEN to a token of that account%s%s%s", id,
-                        settings->endpoint, id, settings->token != NULL ? " (the token from " : "",
-                        settings->token != NULL ? settings->token_source : "", settings->token != NULL ? " has no access)" : "");
+                        "%s is gated: accept its terms at %.80s/%s, then set HF_TOKEN to a token of that account%s%s%s",
+                        id, settings->endpoint, id, settings->token != NULL ? " (the token from " : "",
+                        settings->token != NULL ? settings->token_source : "",
+                        settings->token != NULL ? " has no access)" : "");
     }
     if (code == 401 && settings->token != NULL) {
-        return TKR_FAIL(error, DENIED, "%s: the server refuses the token from %s, or there is no such repository for it", id,
+        return TKR_FAIL(error, DENIED,
+                        "%s: the server refuses the token from %s, or there is no such repository for it", id,
                         settings->token_source);
     }
     if (code == 401) {
         return TKR_FAIL(error, DENIED,
-                        "%s: no such repository at %.80s, or a private or gated one; check the name, or set HF_TOKEN", id,
-                        settings->endpoint);
+                        "%s: no such repository at %.80s, or a private or gated one; check the name, or set HF_TOKEN",
+                        id, settings->endpoint);
     }
     if (code == 404 && path != NULL) {
-        return TKR_FAIL(error, NOT_FOUND, "%s@%s: the server lists %.120s but has no such file", id, ref->revision, path);
+        return TKR_FAIL(error, NOT_FOUND, "%s@%s: the server lists %.120s but has no such file", id, ref->revision,
+                        path);
     }
     if (code == 404 && strcmp(response->error_code, "RevisionNotFound") == 0) {
         return TKR_FAIL(error, NOT_FOUND, "%s has no revision \"%s\"", id, ref->revision);

@@ -14,8 +14,10 @@ typedef struct tkr_hub_alias {
 } tkr_hub_alias;
 const tkr_hub_alias *tkr_hub_aliases(size_t *count);
 
-/* Zero-initialise. NULL fields come from the environment as huggingface_hub reads it: HF_HUB_CACHE (else HF_HOME/hub, else
- * XDG_CACHE_HOME or ~/.cache /huggingface/hub), HF_ENDPOINT, HF_TOKEN (else HF_TOKEN_PATH or HF_HOME/token), HF_HUB_OFFLINE. */
+/* Zero-initialise. NULL fields come from the environment as huggingface_hub reads it: HF_HUB_CACHE (else HF_HOME/hub,
+ * else XDG_CACHE_HOME or ~/.cache /huggingface/hub), HF_ENDPOINT, HF_TOKEN (else HF_TOKEN_PATH or HF_HOME/token),
+ * HF_HUB_OFFLINE (else TRANSFORMERS_OFFLINE), HF_HUB_DOWNLOAD_TIMEOUT (seconds without a byte, 30), and
+ * REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE. */
 typedef struct tkr_hub_options {
     const char *cache_dir, *endpoint, *token;
     bool offline;
@@ -30,10 +32,13 @@ typedef struct tkr_hub_options {
  * Returns a new path (tkr_free). Errors say what was looked for, where, and what to do. */
 tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error);
 
-/* Downloads a model's files into the cache (config*.json, tokenizer files, modules, *.safetensors; no code, no other
- * weights unless nothing else is there): blobs/<etag>, snapshots/<commit>/<path> symlinks, refs/<revision>. Resumes
- * blobs/<etag>.incomplete, verifies size and hash (LFS: sha256; else git sha1), renames atomically, locks per blob, retries
- * with backoff on 429/5xx/cuts (Retry-After honoured). The token goes to the endpoint's host only. Returns the folder. */
+/* Downloads a model's files into the cache (configuration, tokenizer, modules, *.safetensors; no code): blobs/<etag>,
+ * snapshots/<commit>/<path> symlinks, refs/<revision> last. A repository without safetensors is TKR_UNSUPPORTED before
+ * anything is fetched, since nothing here reads pickles. Blobs that are there already are verified, damaged ones
+ * fetched again. Resumes blobs/<etag>.incomplete, verifies size and hash (LFS: sha256; else git sha1), renames
+ * atomically, locks per blob, retries with backoff on 429/5xx/cuts (Retry-After honoured). The token goes to the
+ * endpoint's host only. TKR_CANCELLED when the progress function says so; what came stays for next time. Returns the
+ * folder. */
 tkr_status tkr_hub_pull(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error);
 
 /* Every model in the cache. Strings are borrowed for the call. */

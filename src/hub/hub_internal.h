@@ -31,9 +31,9 @@ const tkr_hub_alias *tkr_hub_closest_alias(const char *text);
 typedef struct tkr_hub_tuning { /* waiting, apart from the options so that tests need not wait */
     double backoff_s;           /* first wait; doubles, with jitter */
     double backoff_max_s;
-    double retry_after_max_s;   /* most that a Retry-After is obeyed */
-    double stall_s;             /* no byte for so long: start again; 0: HF_HUB_DOWNLOAD_TIMEOUT or 30 */
-    unsigned attempts;          /* in a row without progress */
+    double retry_after_max_s; /* most that a Retry-After is obeyed */
+    double stall_s;           /* no byte for so long: start again; 0: HF_HUB_DOWNLOAD_TIMEOUT or 30 */
+    unsigned attempts;        /* in a row without progress */
 } tkr_hub_tuning;
 extern const tkr_hub_tuning tkr_hub_default_tuning;
 
@@ -57,8 +57,8 @@ char *tkr_hub_cache_path(const char *cache_dir, const char *repository, const ch
 /* The snapshot folder of a reference. TKR_NOT_FOUND when there is none. Returns a new string. */
 tkr_status tkr_hub_cache_find(char **folder, const char *cache_dir, const tkr_hub_ref *ref, tkr_error *error);
 /* Whether all that loading needs is there; else `missing` names the first file that is not. */
-tkr_status tkr_hub_cache_check(bool *complete, char *missing, size_t missing_size, const char *folder, bool tokenizer_only,
-                               tkr_error *error);
+tkr_status tkr_hub_cache_check(bool *complete, char *missing, size_t missing_size, const char *folder,
+                               bool tokenizer_only, tkr_error *error);
 
 /* ---- hashes ---- */
 typedef struct tkr_hub_hash {
@@ -107,14 +107,14 @@ typedef struct tkr_hub_client {
 } tkr_hub_client;
 
 typedef struct tkr_hub_response {
-    long code;                /* of the last hop; 0 when the connection broke before one came */
-    bool transient;           /* worth another attempt; `reason` says what happened */
-    bool no_connection;       /* nobody answered at all */
-    bool stopped;             /* the sink wanted no more: its own error counts */
-    double retry_after;       /* seconds, -1: not said */
-    uint64_t content_length;  /* UINT64_MAX: not said */
-    uint64_t range_start;     /* of a 206, UINT64_MAX: not said */
-    char error_code[32];      /* X-Error-Code */
+    long code;               /* of the last hop; 0 when the connection broke before one came */
+    bool transient;          /* worth another attempt; `reason` says what happened */
+    bool no_connection;      /* nobody answered at all */
+    bool stopped;            /* the sink wanted no more: its own error counts */
+    double retry_after;      /* seconds, -1: not said */
+    uint64_t content_length; /* UINT64_MAX: not said */
+    uint64_t range_start;    /* of a 206, UINT64_MAX: not said */
+    char error_code[32];     /* X-Error-Code */
     char reason[160];
 } tkr_hub_response;
 
@@ -133,12 +133,14 @@ typedef struct tkr_hub_request {
 tkr_status tkr_hub_client_open(tkr_hub_client *client, const tkr_hub_settings *settings, const tkr_hub_options *options,
                                const tkr_hub_tuning *tuning, tkr_error *error);
 void tkr_hub_client_close(tkr_hub_client *client);
-/* One GET, redirects followed; the token goes to the endpoint's scheme, host and port only. TKR_OK with what happened in
- * *response, also for HTTP errors and broken connections; another status is final (cancelled, refused, no memory). */
+/* One GET, redirects followed; the token goes to the endpoint's scheme, host and port only. TKR_OK with what happened
+ * in *response, also for HTTP errors and broken connections; another status is final (cancelled, refused, no memory).
+ */
 tkr_status tkr_hub_http_get(tkr_hub_client *client, const tkr_hub_request *request, tkr_hub_response *response,
                             tkr_error *error);
 /* Whether a redirect may be followed: http and https only, and never down from https while there is a token. */
-tkr_status tkr_hub_redirect_check(const char *from, const char *to, bool has_token, const char *label, tkr_error *error);
+tkr_status tkr_hub_redirect_check(const char *from, const char *to, bool has_token, const char *label,
+                                  tkr_error *error);
 /* Calls the progress function; TKR_CANCELLED when it says so. `now` false: not more often than 20 times a second. */
 tkr_status tkr_hub_report(tkr_hub_client *client, const char *label, uint64_t done, uint64_t total, bool now,
                           tkr_error *error);
@@ -158,8 +160,8 @@ bool tkr_hub_same_origin(const char *a, const char *b);
 
 /* ---- download ---- */
 /* One file into the cache: blob (verified) and snapshot link. */
-tkr_status tkr_hub_download(tkr_hub_client *client, const tkr_hub_ref *ref, const char *commit, const tkr_hub_file *file,
-                            tkr_error *error);
+tkr_status tkr_hub_download(tkr_hub_client *client, const tkr_hub_ref *ref, const char *commit,
+                            const tkr_hub_file *file, tkr_error *error);
 /* tkr_hub_pull with other waiting times. */
 tkr_status tkr_hub_pull_tuned(char **folder, const char *reference, const tkr_hub_options *options,
                               const tkr_hub_tuning *tuning, tkr_error *error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hub/listing: what a repository holds, as the API tells it, and which of it is wanted. Trusts no name, size or hash. */
+/* hub/listing: what a repository holds, as the API tells it, and which of it is wanted. Trusts no name, size or hash.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,9 +69,9 @@ static const char *base_name(const char *path) {
 
 /* Folders that hold other programs' forms of the same model. */
 static bool foreign_folder(const char *path) {
-    static const char *const names[] = {"onnx/",   "openvino/",  "coreml/", "gguf/",   "tf/",         "flax/",
-                                        "assets/", "original/",  "runs/",   "images/", "checkpoint-", "eval/",
-                                        "logs/",   "results/",   "mlx/",    "litert/", "tflite/",     "torchscript/"};
+    static const char *const names[] = {"onnx/",   "openvino/", "coreml/", "gguf/",   "tf/",         "flax/",
+                                        "assets/", "original/", "runs/",   "images/", "checkpoint-", "eval/",
+                                        "logs/",   "results/",  "mlx/",    "litert/", "tflite/",     "torchscript/"};
     if (path[0] == '.') {
         return true;
     }
@@ -84,10 +85,18 @@ static bool foreign_folder(const char *path) {
 
 /* Configuration and tokenizer files. */
 static bool is_small_file(const tkr_hub_file *file) {
-    static const char *const exact[] = {"modules.json",       "tokenizer.json",          "special_tokens_map.json",
-                                        "added_tokens.json",  "vocab.json",              "vocab.txt",
-                                        "merges.txt",         "sentencepiece.bpe.model", "tokenizer.model",
-                                        "spiece.model",       "chat_template.json",      "chat_template.jinja",
+    static const char *const exact[] = {"modules.json",
+                                        "tokenizer.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "vocab.txt",
+                                        "merges.txt",
+                                        "sentencepiece.bpe.model",
+                                        "tokenizer.model",
+                                        "spiece.model",
+                                        "chat_template.json",
+                                        "chat_template.jinja",
                                         "additional_chat_templates.json"};
     const char *name = base_name(file->path);
     if (file->size > MAX_SMALL_BYTES) {
@@ -189,9 +198,10 @@ tkr_status tkr_hub_listing_select(tkr_hub_listing *listing, bool tokenizer_only,
     listing->n = n;
     tkr_free(wanted);
     if (!tokenizer_only && n_weights == 0) {
-        return TKR_FAIL(error, UNSUPPORTED,
-                        "%s has no *.safetensors%s%.80s%s; choose a revision that has them (often @refs/pr/N) or convert it",
-                        what, other != NULL ? " (only " : "", other != NULL ? other : "", other != NULL ? ")" : "");
+        return TKR_FAIL(
+            error, UNSUPPORTED,
+            "%s has no *.safetensors%s%.80s%s; choose a revision that has them (often @refs/pr/N) or convert it", what,
+            other != NULL ? " (only " : "", other != NULL ? other : "", other != NULL ? ")" : "");
     }
     if (n == 0) {
         return TKR_FAIL(error, UNSUPPORTED, "%s has no configuration or tokenizer files", what);
@@ -214,7 +224,8 @@ tkr_status tkr_hub_listing_parse(tkr_hub_listing *listing, const char *text, siz
     }
     json_t *siblings = json_object_get(root, "siblings");
     if (!tkr_hub_is_commit(sha) || !json_is_array(siblings)) {
-        status = TKR_FAIL(error, FORMAT, "%s: expected \"sha\" (40 hexadecimal digits) and \"siblings\" (an array)", what);
+        status =
+            TKR_FAIL(error, FORMAT, "%s: expected \"sha\" (40 hexadecimal digits) and \"siblings\" (an array)", what);
         goto fail;
     }
     memcpy(listing->commit, sha, 41);
@@ -233,8 +244,9 @@ tkr_status tkr_hub_listing_parse(tkr_hub_listing *listing, const char *text, siz
         const json_t *name = json_object_get(entry, "rfilename");
         const char *path = json_string_value(name);
         if (path == NULL || strlen(path) != json_string_length(name) || !tkr_hub_safe_path(path)) {
-            status = TKR_FAIL(error, FORMAT, "%s: file name \"%.120s\" is unsafe (absolute, \"..\", '\\' or control character)",
-                              what, path != NULL ? path : "");
+            status = TKR_FAIL(error, FORMAT,
+                              "%s: file name \"%.120s\" is unsafe (absolute, \"..\", '\\' or control character)", what,
+                              path != NULL ? path : "");
             break;
         }
         tkr_hub_file *file = &listing->files[listing->n];

@@ -60,7 +60,8 @@ static tkr_status fetch_listing(tkr_hub_listing *listing, tkr_hub_client *client
     if (status == TKR_OK) {
         char what[TKR_HUB_ID_MAX + 32];
         (void)snprintf(what, sizeof what, "%s (the API's answer)", ref->repository);
-        status = tkr_hub_listing_parse(listing, into.text.data != NULL ? into.text.data : "", into.text.size, what, error);
+        status =
+            tkr_hub_listing_parse(listing, into.text.data != NULL ? into.text.data : "", into.text.size, what, error);
     }
     tkr_buf_free(&into.text);
     tkr_buf_free(&url);
@@ -100,10 +101,11 @@ static tkr_status check_disk(const tkr_hub_settings *settings, const tkr_hub_ref
     tkr_status status = bytes_to_come(&needed, settings, ref, listing, error);
     uint64_t space = status == TKR_OK ? tkr_path_free_bytes(settings->cache_dir) : 0;
     if (space > 0 && needed > 0 && needed + SPARE_BYTES > space) {
-        return TKR_FAIL(error, IO,
-                        "%s needs %llu MiB but the disk of %.200s has %llu MiB free; free some, or set HF_HUB_CACHE to another",
-                        ref->repository, (unsigned long long)((needed + SPARE_BYTES) >> 20), settings->cache_dir,
-                        (unsigned long long)(space >> 20));
+        return TKR_FAIL(
+            error, IO,
+            "%s needs %llu MiB but the disk of %.200s has %llu MiB free; free some, or set HF_HUB_CACHE to another",
+            ref->repository, (unsigned long long)((needed + SPARE_BYTES) >> 20), settings->cache_dir,
+            (unsigned long long)(space >> 20));
     }
     return status;
 }
@@ -127,8 +129,8 @@ static tkr_status write_ref(const tkr_hub_settings *settings, const tkr_hub_ref 
     return status;
 }
 
-static tkr_status pull(char **folder, const tkr_hub_ref *ref, tkr_hub_settings *settings, const tkr_hub_options *options,
-                       const tkr_hub_tuning *tuning, tkr_error *error) {
+static tkr_status pull(char **folder, const tkr_hub_ref *ref, tkr_hub_settings *settings,
+                       const tkr_hub_options *options, const tkr_hub_tuning *tuning, tkr_error *error) {
     tkr_hub_client client = {0};
     tkr_hub_listing listing = {0};
     char tail[64];
@@ -145,7 +147,8 @@ static tkr_status pull(char **folder, const tkr_hub_ref *ref, tkr_hub_settings *
         status = TKR_FAIL(error, FORMAT, "%s: asked for commit %.12s, the server answered with %.12s", ref->repository,
                           ref->revision, listing.commit);
     }
-    status = status == TKR_OK ? tkr_hub_listing_select(&listing, options->tokenizer_only, ref->repository, error) : status;
+    status =
+        status == TKR_OK ? tkr_hub_listing_select(&listing, options->tokenizer_only, ref->repository, error) : status;
     if (status == TKR_OK && (status = tkr_mkdirs(settings->cache_dir, error)) != TKR_OK) {
         status = tkr_error_prefix(error, status, "the cache can't be written; set HF_HUB_CACHE to another folder");
     }
@@ -194,7 +197,8 @@ tkr_status tkr_hub_pull(char **folder, const char *reference, const tkr_hub_opti
 static tkr_status offline_fail(const tkr_hub_settings *settings, const tkr_hub_ref *ref, const char *missing,
                                tkr_error *error) {
     bool plain = strcmp(ref->revision, "main") == 0;
-    return TKR_FAIL(error, NOT_FOUND, "%s@%s: %s%.100s not in the cache %.120s, and %s; go online and run `tkr-embed pull %s%s%s`",
+    return TKR_FAIL(error, NOT_FOUND,
+                    "%s@%s: %s%.100s not in the cache %.120s, and %s; go online and run `tkr-embed pull %s%s%s`",
                     ref->repository, ref->revision, missing, missing[0] != '\0' ? " is" : "", settings->cache_dir,
                     settings->offline_by, ref->repository, plain ? "" : "@", plain ? "" : ref->revision);
 }
@@ -206,7 +210,8 @@ tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_o
     bool complete = false;
     if (reference != NULL && reference[0] != '\0' && tkr_path_exists(reference)) {
         if (!tkr_path_is_dir(reference)) {
-            return TKR_FAIL(error, INVALID_ARGUMENT, "%s: is a file; give the folder that holds config.json", reference);
+            return TKR_FAIL(error, INVALID_ARGUMENT, "%s: is a file; give the folder that holds config.json",
+                            reference);
         }
         *folder = tkr_strdup(reference);
         return *folder != NULL ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "out of memory");

@@ -38,10 +38,11 @@ static bool equals(const char *alias, const char *text, size_t n) {
     return i == n && alias[i] == '\0';
 }
 
-/* Levenshtein distance without regard to case; texts of more than DISTANCE_TEXT bytes are far from everything. */
-static size_t distance(const char *a, const char *b) {
+/* Levenshtein distance without regard to case; SIZE_MAX when the lengths alone make it `limit` or more, and for texts
+ * of more than DISTANCE_TEXT bytes. */
+static size_t distance(const char *a, const char *b, size_t limit) {
     size_t n = strlen(a), m = strlen(b);
-    if (n > DISTANCE_TEXT || m > DISTANCE_TEXT) {
+    if (n > DISTANCE_TEXT || m > DISTANCE_TEXT || (n > m ? n - m : m - n) >= limit) {
         return SIZE_MAX;
     }
     size_t row[DISTANCE_TEXT + 1];
@@ -67,8 +68,8 @@ const tkr_hub_alias *tkr_hub_closest_alias(const char *text) {
     size_t best = strlen(text) / 2 + 1; /* farther than half the word is no help */
     for (size_t i = 0; i < N_ALIASES; i++) {
         const char *name = strchr(aliases[i].repository, '/') + 1;
-        size_t by_alias = distance(text, aliases[i].alias), by_name = distance(text, name);
-        size_t by_id = distance(text, aliases[i].repository);
+        size_t by_alias = distance(text, aliases[i].alias, best), by_name = distance(text, name, best);
+        size_t by_id = distance(text, aliases[i].repository, best);
         size_t nearest = by_alias < by_name ? by_alias : by_name;
         nearest = by_id < nearest ? by_id : nearest;
         if (nearest < best) {
@@ -125,8 +126,8 @@ static tkr_status unknown(const char *reference, const char *name, tkr_error *er
     }
     if (closest != NULL) {
         return TKR_FAIL(error, NOT_FOUND,
-                        "\"%.160s\" is neither a folder, an alias nor an id org/name; did you mean \"%s\" (%s)?", reference,
-                        closest->alias, closest->repository);
+                        "\"%.160s\" is neither a folder, an alias nor an id org/name; did you mean \"%s\" (%s)?",
+                        reference, closest->alias, closest->repository);
     }
     return TKR_FAIL(error, NOT_FOUND,
                     "\"%.160s\" is neither a folder, an alias nor an id org/name (letters, digits, '.', '_', '-'); "
@@ -136,7 +137,8 @@ static tkr_status unknown(const char *reference, const char *name, tkr_error *er
 
 tkr_status tkr_hub_ref_parse(tkr_hub_ref *ref, const char *reference, tkr_error *error) {
     if (reference == NULL || reference[0] == '\0') {
-        return TKR_FAIL(error, INVALID_ARGUMENT, "the model reference is empty; give a folder, an id org/name or an alias");
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "the model reference is empty; give a folder, an id org/name or an alias");
     }
     const char *at = strchr(reference, '@');
     size_t n = at != NULL ? (size_t)(at - reference) : strlen(reference);

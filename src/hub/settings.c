@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hub/settings: options and environment, read as huggingface_hub reads them. Refuses tokens that could split a header. */
+/* hub/settings: options and environment, read as huggingface_hub reads them. Refuses tokens that could split a header.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,9 +88,9 @@ static tkr_status set_endpoint(tkr_hub_settings *settings, const tkr_hub_options
         good = given[i] > ' ' && given[i] < 127 && given[i] != '?' && given[i] != '#' && given[i] != '@';
     }
     if (!good) {
-        return TKR_FAIL(error, INVALID_ARGUMENT,
-                        "HF_ENDPOINT \"%.100s\" is no address such as https://huggingface.co (http or https, host, path)",
-                        given);
+        return TKR_FAIL(
+            error, INVALID_ARGUMENT,
+            "HF_ENDPOINT \"%.100s\" is no address such as https://huggingface.co (http or https, host, path)", given);
     }
     settings->endpoint = tkr_strndup(given, n);
     return settings->endpoint != NULL ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "out of memory");
@@ -131,8 +132,8 @@ static tkr_status token_from_file(tkr_hub_settings *settings, tkr_error *error) 
     } else if (path != NULL && tkr_path_exists(path)) {
         status = tkr_file_read(&text, path, 4096, error);
         if (status == TKR_OK) {
-            status = set_token(settings, text.data != NULL ? text.data : "", given != NULL ? "HF_TOKEN_PATH" : "HF_HOME/token",
-                               error);
+            status = set_token(settings, text.data != NULL ? text.data : "",
+                               given != NULL ? "HF_TOKEN_PATH" : "HF_HOME/token", error);
         }
     }
     tkr_buf_free(&text);
@@ -156,7 +157,8 @@ tkr_status tkr_hub_settings_online(tkr_hub_settings *settings, const tkr_hub_opt
         char *end = NULL;
         double seconds = strtod(timeout, &end);
         if (*end != '\0' || !(seconds >= 1.0 && seconds <= 86400.0)) {
-            return TKR_FAIL(error, INVALID_ARGUMENT, "HF_HUB_DOWNLOAD_TIMEOUT \"%.40s\" is not 1 to 86400 seconds", timeout);
+            return TKR_FAIL(error, INVALID_ARGUMENT, "HF_HUB_DOWNLOAD_TIMEOUT \"%.40s\" is not 1 to 86400 seconds",
+                            timeout);
         }
         settings->stall_s = seconds;
     }

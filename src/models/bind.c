@@ -32,8 +32,7 @@ tkr_status tkr_binder_create(tkr_binder **out, const tkr_binder_options *options
 }
 
 void tkr_binder_free(tkr_binder **binder) {
-    if (!binder || !*binder)
-        return;
+    if (!binder || !*binder) return;
     tkr_free((*binder)->used);
     tkr_free(*binder);
     *binder = NULL;
@@ -60,46 +59,47 @@ static size_t view_index(const tkr_binder *binder, const tkr_tensor_view *view) 
 static const tkr_tensor_view *find(const tkr_binder *binder, const char *name) {
     char full[NAME_SIZE];
     int n = snprintf(full, sizeof full, "%s%s", binder->prefix, name);
-    if (n < 0 || (size_t)n >= sizeof full)
-        return NULL;
+    if (n < 0 || (size_t)n >= sizeof full) return NULL;
     return tkr_tensors_find(binder->options.set, full);
 }
 
 tkr_status tkr_bind_prefix(tkr_binder *binder, const char *const *prefixes, const char *probe, tkr_error *error) {
     for (size_t i = 0; prefixes[i]; i++) {
         binder->prefix = prefixes[i];
-        if (find(binder, probe))
-            return TKR_OK;
+        if (find(binder, probe)) return TKR_OK;
     }
     binder->prefix = "";
-    return TKR_FAIL(error, FORMAT, "the checkpoint has no tensor \"%s\" (also not under the usual prefixes): not a model of this "
-                    "architecture, or its weights are incomplete", probe);
+    return TKR_FAIL(error, FORMAT,
+                    "the checkpoint has no tensor \"%s\" (also not under the usual prefixes): not a model of this "
+                    "architecture, or its weights are incomplete",
+                    probe);
 }
 
 /* Finds `name`, checks type and shape, marks it used and describes it. rows 0: a vector of `cols`. */
-static tkr_status take(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols, tkr_error *error) {
+static tkr_status take(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
+                       tkr_error *error) {
     const tkr_tensor_view *view = find(binder, name);
     int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
     unsigned n_dims = rows ? 2 : 1;
     char want[64], have[128];
     tkr_shape_text(want, sizeof want, expected, n_dims);
-    if (!view)
-        return TKR_FAIL(error, FORMAT, "missing tensor \"%s%s\" of shape %s", binder->prefix, name, want);
+    if (!view) return TKR_FAIL(error, FORMAT, "missing tensor \"%s%s\" of shape %s", binder->prefix, name, want);
     if (view->n_dims != n_dims || view->shape[0] != expected[0] || (rows && view->shape[1] != expected[1])) {
         tkr_shape_text(have, sizeof have, view->shape, view->n_dims);
-        return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, config.json asks for %s", view->file, view->name, have,
-                        want);
+        return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, config.json asks for %s", view->file,
+                        view->name, have, want);
     }
     if (view->dtype != TKR_DTYPE_F32 && view->dtype != TKR_DTYPE_F16 && view->dtype != TKR_DTYPE_BF16)
-        return TKR_FAIL(error, UNSUPPORTED, "%s: tensor \"%s\" is %s; supported: F32, F16, BF16", view->file, view->name,
-                        tkr_dtype_name(view->dtype));
+        return TKR_FAIL(error, UNSUPPORTED, "%s: tensor \"%s\" is %s; supported: F32, F16, BF16", view->file,
+                        view->name, tkr_dtype_name(view->dtype));
     binder->used[view_index(binder, view)] = true;
     binder->n_parameters += view->n_elements;
     *source = (tkr_source){view->name, view->data, view->dtype, rows ? rows : 1, cols};
     return TKR_OK;
 }
 
-tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols, tkr_error *error) {
+tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
+                          tkr_error *error) {
     tkr_source source;
     tkr_status status = take(binder, &source, name, rows, cols, error);
     return status != TKR_OK ? status : binder->options.ops->table(out, binder->options.backend, &source, error);
@@ -108,14 +108,13 @@ tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name
 tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *name, const char *alt, size_t n,
                            tkr_error *error) {
     tkr_source source;
-    if (alt && !find(binder, name) && find(binder, alt))
-        name = alt;
+    if (alt && !find(binder, name) && find(binder, alt)) name = alt;
     tkr_status status = take(binder, &source, name, 0, n, error);
     return status != TKR_OK ? status : binder->options.ops->vector(out, binder->options.backend, &source, error);
 }
 
-tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const char *const *names, const size_t *rows, size_t n_parts,
-                           size_t cols, bool bias, tkr_error *error) {
+tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const char *const *names, const size_t *rows,
+                           size_t n_parts, size_t cols, bool bias, tkr_error *error) {
     tkr_source parts[MAX_PARTS], biases[MAX_PARTS];
     const tkr_source *bias_list[MAX_PARTS] = {NULL};
     char name[NAME_SIZE];
@@ -124,13 +123,10 @@ tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const char *con
     for (size_t i = 0; i < n_parts; i++) {
         snprintf(name, sizeof name, "%s.weight", names[i]);
         tkr_status status = take(binder, &parts[i], name, rows[i], cols, error);
-        if (status != TKR_OK)
-            return status;
-        if (!bias)
-            continue;
+        if (status != TKR_OK) return status;
+        if (!bias) continue;
         snprintf(name, sizeof name, "%s.bias", names[i]);
-        if ((status = take(binder, &biases[i], name, 0, rows[i], error)) != TKR_OK)
-            return status;
+        if ((status = take(binder, &biases[i], name, 0, rows[i], error)) != TKR_OK) return status;
         bias_list[i] = &biases[i];
     }
     return binder->options.ops->linear(out, binder->options.backend, parts, bias ? bias_list : NULL, n_parts,
@@ -154,8 +150,7 @@ static bool matches(const char *pattern, const char *text) {
             return false;
         }
     }
-    while (*pattern == '*')
-        pattern++;
+    while (*pattern == '*') pattern++;
     return *pattern == '\0';
 }
 
@@ -164,12 +159,12 @@ tkr_status tkr_bind_finish(tkr_binder *binder, const char *const *ignore, tkr_er
     for (size_t i = 0; i < count; i++) {
         const tkr_tensor_view *view = tkr_tensors_at(binder->options.set, i);
         bool known = binder->used[i];
-        for (size_t p = 0; !known && ignore[p]; p++)
-            known = matches(ignore[p], view->name);
+        for (size_t p = 0; !known && ignore[p]; p++) known = matches(ignore[p], view->name);
         if (!known) {
             char shape[128];
             tkr_shape_text(shape, sizeof shape, view->shape, view->n_dims);
-            return TKR_FAIL(error, FORMAT, "%s: unexpected tensor \"%s\" of shape %s: config.json does not describe this checkpoint",
+            return TKR_FAIL(error, FORMAT,
+                            "%s: unexpected tensor \"%s\" of shape %s: config.json does not describe this checkpoint",
                             view->file, view->name, shape);
         }
     }

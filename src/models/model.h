@@ -36,7 +36,8 @@ typedef struct tkr_arch {
     /* Matrix operations (2 per multiply-accumulate) of one sequence, attention included. */
     double (*operations)(const tkr_arch_config *config, size_t n_tokens);
     /* Packed bytes of all linear layers in `mode`. */
-    size_t (*weight_bytes)(const tkr_arch_config *config, const tkr_ops *ops, const tkr_backend *backend, tkr_gemm_mode mode);
+    size_t (*weight_bytes)(const tkr_arch_config *config, const tkr_ops *ops, const tkr_backend *backend,
+                           tkr_gemm_mode mode);
 } tkr_arch;
 
 /* NULL-terminated. */
@@ -45,7 +46,8 @@ const tkr_arch *tkr_arch_find(const char *model_type);
 
 /* ---- binding tensors ---- */
 
-/* Takes nothing; borrows set, ops and backend. `prefixes` are tried in order on `probe` (a tensor every checkpoint has). */
+/* Takes nothing; borrows set, ops and backend. `prefixes` are tried in order on `probe` (a tensor every checkpoint
+ * has). */
 typedef struct tkr_binder_options {
     const tkr_tensors *set;
     const tkr_ops *ops;
@@ -57,12 +59,14 @@ void tkr_binder_free(tkr_binder **binder);
 /* Sets the prefix to the first of `prefixes` (NULL-terminated, "" allowed) under which `probe` exists. */
 tkr_status tkr_bind_prefix(tkr_binder *binder, const char *const *prefixes, const char *probe, tkr_error *error);
 /* Names are printf-formatted by the caller; each must exist with exactly this shape. */
-tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols, tkr_error *error);
+tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
+                          tkr_error *error);
 /* Tries name, then alt (nullable). */
-tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *name, const char *alt, size_t n, tkr_error *error);
+tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *name, const char *alt, size_t n,
+                           tkr_error *error);
 /* n_parts matrices "names[i].weight" [rows[i], cols] with "names[i].bias" [rows[i]] stacked to one linear. */
-tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const char *const *names, const size_t *rows, size_t n_parts,
-                           size_t cols, bool bias, tkr_error *error);
+tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const char *const *names, const size_t *rows,
+                           size_t n_parts, size_t cols, bool bias, tkr_error *error);
 /* Every tensor not bound must match a pattern of `ignore` (NULL-terminated; '*' matches any run): else TKR_FORMAT. */
 tkr_status tkr_bind_finish(tkr_binder *binder, const char *const *ignore, tkr_error *error);
 uint64_t tkr_binder_parameters(const tkr_binder *binder);
@@ -84,7 +88,7 @@ typedef struct tkr_post_info {
 
 typedef struct tkr_post_options {
     const char *folder;
-    const char *pooling;      /* the caller's choice, or NULL */
+    const char *pooling; /* the caller's choice, or NULL */
     const tkr_arch *arch;
     size_t hidden_size;
     const tkr_ops *ops;
@@ -96,7 +100,8 @@ tkr_status tkr_post_load(tkr_post **post, const tkr_post_options *options, tkr_e
 void tkr_post_free(tkr_post **post);
 const tkr_post_info *tkr_post_get_info(const tkr_post *post);
 /* hidden [n_tokens, hidden] -> [n_spans, dimensions]; normalize false leaves Normalize modules out. */
-tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor *hidden, const tkr_batch *batch, bool normalize);
+tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor *hidden, const tkr_batch *batch,
+                           bool normalize);
 /* Parses "cls+max"; the message lists the modes. */
 tkr_status tkr_pooling_parse(tkr_pool_mode *modes, size_t *n_modes, const char *text, tkr_error *error);
 

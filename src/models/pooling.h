@@ -5,7 +5,8 @@
 
 #include "models/model.h"
 
-/* Fills modes, n_modes and include_prompt from the file in its old or new style; *width is left alone when the file says none. */
+/* Fills modes, n_modes and include_prompt from the file in its old or new style; *width is left alone when the file
+ * says none. */
 tkr_status tkr_pooling_read(tkr_post_info *info, int64_t *width, const char *path, tkr_error *error);
 /* Writes "cls+max". */
 void tkr_pooling_text(char *out, size_t size, const tkr_pool_mode *modes, size_t n_modes);

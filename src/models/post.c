@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* models/post: the modules of a sentence-transformers folder behind the network: Pooling, Dense, Normalize, in the order of
- * modules.json. An unknown module is an error: leaving it out would give other vectors. */
+/* models/post: the modules of a sentence-transformers folder behind the network: Pooling, Dense, Normalize, in the
+ * order of modules.json. An unknown module is an error: leaving it out would give other vectors. */
 #include <string.h>
 
 #include "core/json.h"
@@ -25,10 +25,8 @@ struct tkr_post {
 const tkr_post_info *tkr_post_get_info(const tkr_post *post) { return &post->info; }
 
 void tkr_post_free(tkr_post **post) {
-    if (!post || !*post)
-        return;
-    for (size_t i = 0; i < (*post)->n_modules; i++)
-        (*post)->ops->weight_free(&(*post)->modules[i].weight);
+    if (!post || !*post) return;
+    for (size_t i = 0; i < (*post)->n_modules; i++) (*post)->ops->weight_free(&(*post)->modules[i].weight);
     tkr_free(*post);
     *post = NULL;
 }
@@ -39,7 +37,8 @@ static tkr_status dense_activation(tkr_activation *out, const char *name, const 
     static const struct {
         const char *suffix;
         tkr_activation activation;
-    } known[] = {{"Identity", TKR_ACT_NONE}, {"Tanh", TKR_ACT_TANH}, {"ReLU", TKR_ACT_RELU}, {"GELU", TKR_ACT_GELU_ERF}};
+    } known[] = {
+        {"Identity", TKR_ACT_NONE}, {"Tanh", TKR_ACT_TANH}, {"ReLU", TKR_ACT_RELU}, {"GELU", TKR_ACT_GELU_ERF}};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; strncmp(name, "torch.", 6) == 0 && i < sizeof known / sizeof *known; i++) {
         if (dot && strcmp(dot + 1, known[i].suffix) == 0) {
@@ -49,21 +48,21 @@ static tkr_status dense_activation(tkr_activation *out, const char *name, const 
     }
     return TKR_FAIL(error, UNSUPPORTED,
                     "%s: activation_function \"%.100s\" is not supported; supported: torch.nn.modules.linear.Identity, "
-                    "torch.nn.modules.activation.Tanh, ReLU, GELU", what, name);
+                    "torch.nn.modules.activation.Tanh, ReLU, GELU",
+                    what, name);
 }
 
 static tkr_status dense_tensor(tkr_source *source, const tkr_tensors *set, const char *name, size_t rows, size_t cols,
                                const char *path, tkr_error *error) {
     const tkr_tensor_view *view = tkr_tensors_find(set, name);
-    if (!view)
-        return TKR_FAIL(error, FORMAT, "%s: missing tensor \"%s\"", path, name);
+    if (!view) return TKR_FAIL(error, FORMAT, "%s: missing tensor \"%s\"", path, name);
     bool vector = rows == 0;
     if (view->n_dims != (vector ? 1u : 2u) || (size_t)view->shape[0] != (vector ? cols : rows) ||
         (!vector && (size_t)view->shape[1] != cols)) {
         char have[128];
         tkr_shape_text(have, sizeof have, view->shape, view->n_dims);
-        return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, the module's config.json asks for %zu x %zu", path, name,
-                        have, vector ? 1 : rows, cols);
+        return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, the module's config.json asks for %zu x %zu",
+                        path, name, have, vector ? 1 : rows, cols);
     }
     if (view->dtype != TKR_DTYPE_F32 && view->dtype != TKR_DTYPE_F16 && view->dtype != TKR_DTYPE_BF16)
         return TKR_FAIL(error, UNSUPPORTED, "%s: tensor \"%s\" is %s; supported: F32, F16, BF16", path, name,
@@ -83,20 +82,14 @@ static tkr_status dense_read(dense_config *dense, const char *path, tkr_error *e
     const char *activation = "torch.nn.modules.activation.Tanh";
     bool residual = false;
     tkr_status status = tkr_json_file(&json, path, error);
-    if (status != TKR_OK)
-        return status;
+    if (status != TKR_OK) return status;
     dense->bias = true;
     status = tkr_json_get_int(&dense->in, json, "in_features", 1, 1 << 20, true, path, error);
-    if (status == TKR_OK)
-        status = tkr_json_get_int(&dense->out, json, "out_features", 1, 1 << 20, true, path, error);
-    if (status == TKR_OK)
-        status = tkr_json_get_bool(&dense->bias, json, "bias", false, path, error);
-    if (status == TKR_OK)
-        status = tkr_json_get_bool(&residual, json, "use_residual", false, path, error);
-    if (status == TKR_OK)
-        status = tkr_json_get_string(&activation, json, "activation_function", false, path, error);
-    if (status == TKR_OK)
-        status = dense_activation(&dense->activation, activation, path, error);
+    if (status == TKR_OK) status = tkr_json_get_int(&dense->out, json, "out_features", 1, 1 << 20, true, path, error);
+    if (status == TKR_OK) status = tkr_json_get_bool(&dense->bias, json, "bias", false, path, error);
+    if (status == TKR_OK) status = tkr_json_get_bool(&residual, json, "use_residual", false, path, error);
+    if (status == TKR_OK) status = tkr_json_get_string(&activation, json, "activation_function", false, path, error);
+    if (status == TKR_OK) status = dense_activation(&dense->activation, activation, path, error);
     if (status == TKR_OK && residual)
         status = TKR_FAIL(error, UNSUPPORTED, "%s: use_residual true is not supported", path);
     json_decref(json);
@@ -111,19 +104,18 @@ static tkr_status load_dense(tkr_post *post, const tkr_post_options *options, co
     const tkr_source *bias_list[1] = {&bias};
     char *config = tkr_path_join(folder, "config.json"), *file = tkr_path_join(folder, "model.safetensors");
     tkr_status status = config && file ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to load %s", folder);
-    if (status == TKR_OK)
-        status = dense_read(&dense, config, error);
+    if (status == TKR_OK) status = dense_read(&dense, config, error);
     if (status == TKR_OK && (size_t)dense.in != post->info.dimensions)
         status = TKR_FAIL(error, FORMAT, "%s: in_features is %lld, the module before gives %zu values", config,
                           (long long)dense.in, post->info.dimensions);
-    if (status == TKR_OK)
-        status = tkr_tensors_open_file(&set, file, error);
+    if (status == TKR_OK) status = tkr_tensors_open_file(&set, file, error);
     if (status == TKR_OK)
         status = dense_tensor(&weight, set, "linear.weight", (size_t)dense.out, (size_t)dense.in, file, error);
     if (status == TKR_OK && dense.bias)
         status = dense_tensor(&bias, set, "linear.bias", 0, (size_t)dense.out, file, error);
     if (status == TKR_OK) /* a few thousand weights: always in f32 */
-        status = options->ops->linear(&m->weight, options->backend, &weight, dense.bias ? bias_list : NULL, 1, TKR_GEMM_F32, error);
+        status = options->ops->linear(&m->weight, options->backend, &weight, dense.bias ? bias_list : NULL, 1,
+                                      TKR_GEMM_F32, error);
     if (status == TKR_OK) {
         m->kind = MODULE_DENSE;
         m->activation = dense.activation;
@@ -142,8 +134,7 @@ static tkr_status load_dense(tkr_post *post, const tkr_post_options *options, co
 static tkr_status load_pooling(tkr_post *post, const tkr_post_options *options, const char *folder, tkr_error *error) {
     char *path = tkr_path_join(folder, "config.json");
     int64_t width = (int64_t)options->hidden_size;
-    if (!path)
-        return TKR_FAIL(error, NO_MEMORY, "no memory to load %s", folder);
+    if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to load %s", folder);
     tkr_status status = tkr_pooling_read(&post->info, &width, path, error);
     if (status == TKR_OK && width != (int64_t)options->hidden_size)
         status = TKR_FAIL(error, FORMAT, "%s: word_embedding_dimension is %lld, the model's hidden_size is %zu", path,
@@ -154,11 +145,9 @@ static tkr_status load_pooling(tkr_post *post, const tkr_post_options *options, 
 }
 
 static bool path_stays_inside(const char *path) {
-    if (path[0] == '/' || strchr(path, '\\'))
-        return false;
+    if (path[0] == '/' || strchr(path, '\\')) return false;
     for (const char *at = path; at; at = strchr(at, '/') ? strchr(at, '/') + 1 : NULL)
-        if (at[0] == '.' && at[1] == '.' && (at[2] == '/' || at[2] == '\0'))
-            return false;
+        if (at[0] == '.' && at[1] == '.' && (at[2] == '/' || at[2] == '\0')) return false;
     return true;
 }
 
@@ -166,22 +155,18 @@ static tkr_status load_module(tkr_post *post, const tkr_post_options *options, c
                               const char *what, tkr_error *error) {
     const char *type = NULL, *path = NULL;
     tkr_status status = tkr_json_get_string(&type, entry, "type", true, what, error);
-    if (status == TKR_OK)
-        status = tkr_json_get_string(&path, entry, "path", true, what, error);
-    if (status != TKR_OK)
-        return status;
+    if (status == TKR_OK) status = tkr_json_get_string(&path, entry, "path", true, what, error);
+    if (status != TKR_OK) return status;
     if (!path_stays_inside(path))
         return TKR_FAIL(error, FORMAT, "%s: path \"%.100s\" leaves the model's folder", what, path);
     const char *dot = strrchr(type, '.');
     const char *name = dot ? dot + 1 : type;
     bool ours = strncmp(type, "sentence_transformers.", 22) == 0;
-    if (ours && strcmp(name, "Transformer") == 0 && index == 0)
-        return TKR_OK;
+    if (ours && strcmp(name, "Transformer") == 0 && index == 0) return TKR_OK;
     if (post->n_modules == MAX_MODULES)
         return TKR_FAIL(error, UNSUPPORTED, "%s: more than %d modules", what, MAX_MODULES);
     char *folder = tkr_path_join(options->folder, path);
-    if (!folder)
-        return TKR_FAIL(error, NO_MEMORY, "no memory to load %s", what);
+    if (!folder) return TKR_FAIL(error, NO_MEMORY, "no memory to load %s", what);
     if (ours && strcmp(name, "Pooling") == 0 && index == 1) {
         status = load_pooling(post, options, folder, error);
     } else if (ours && strcmp(name, "Dense") == 0 && index >= 2) {
@@ -190,9 +175,11 @@ static tkr_status load_module(tkr_post *post, const tkr_post_options *options, c
         post->modules[post->n_modules++].kind = MODULE_NORMALIZE;
         post->info.normalizes = true;
     } else {
-        status = TKR_FAIL(error, UNSUPPORTED,
-                          "%s: module %zu of type \"%.120s\" is not supported; supported: Transformer, then Pooling, then Dense "
-                          "and Normalize of sentence_transformers", what, index, type);
+        status = TKR_FAIL(
+            error, UNSUPPORTED,
+            "%s: module %zu of type \"%.120s\" is not supported; supported: Transformer, then Pooling, then Dense "
+            "and Normalize of sentence_transformers",
+            what, index, type);
     }
     tkr_free(folder);
     return status;
@@ -212,8 +199,7 @@ static tkr_status load_modules(tkr_post *post, const tkr_post_options *options, 
 /* A folder without modules.json: pooling from 1_Pooling, the caller or the registry; the vector is normalised. */
 static tkr_status load_plain(tkr_post *post, const tkr_post_options *options, tkr_error *error) {
     char *folder = tkr_path_join(options->folder, "1_Pooling");
-    if (!folder)
-        return TKR_FAIL(error, NO_MEMORY, "no memory to load %s", options->folder);
+    if (!folder) return TKR_FAIL(error, NO_MEMORY, "no memory to load %s", options->folder);
     tkr_status status = TKR_OK;
     if (tkr_path_is_dir(folder))
         status = load_pooling(post, options, folder, error);
@@ -236,30 +222,28 @@ tkr_status tkr_post_load(tkr_post **out, const tkr_post_options *options, tkr_er
     post->ops = options->ops;
     post->info.include_prompt = true;
     status = tkr_path_exists(path) ? load_modules(post, options, path, error) : load_plain(post, options, error);
-    if (status != TKR_OK)
-        goto fail;
+    if (status != TKR_OK) goto fail;
     if (options->pooling) {
         bool dense = false;
-        for (size_t i = 0; i < post->n_modules; i++)
-            dense = dense || post->modules[i].kind == MODULE_DENSE;
+        for (size_t i = 0; i < post->n_modules; i++) dense = dense || post->modules[i].kind == MODULE_DENSE;
         size_t before = post->info.n_modes;
         status = tkr_pooling_parse(post->info.modes, &post->info.n_modes, options->pooling, error);
         if (status == TKR_OK && dense && post->info.n_modes != before)
-            status = TKR_FAIL(error, INVALID_ARGUMENT, "pooling \"%s\" gives another width than the model's Dense module takes",
-                              options->pooling);
-        if (status != TKR_OK)
-            goto fail;
-        if (!dense)
-            post->info.dimensions = post->info.n_modes * options->hidden_size;
+            status =
+                TKR_FAIL(error, INVALID_ARGUMENT,
+                         "pooling \"%s\" gives another width than the model's Dense module takes", options->pooling);
+        if (status != TKR_OK) goto fail;
+        if (!dense) post->info.dimensions = post->info.n_modes * options->hidden_size;
     }
     if (post->info.n_modes == 0) {
-        status = TKR_FAIL(error, INVALID_ARGUMENT,
-                          "%s: no 1_Pooling/config.json says how token vectors become one; choose with --pooling cls, mean, max or "
-                          "lasttoken (the model's page tells which)", options->folder);
+        status = TKR_FAIL(
+            error, INVALID_ARGUMENT,
+            "%s: no 1_Pooling/config.json says how token vectors become one; choose with --pooling cls, mean, max or "
+            "lasttoken (the model's page tells which)",
+            options->folder);
         goto fail;
     }
-    if (post->info.dimensions == 0)
-        post->info.dimensions = post->info.n_modes * options->hidden_size;
+    if (post->info.dimensions == 0) post->info.dimensions = post->info.n_modes * options->hidden_size;
     tkr_pooling_text(post->info.pooling, sizeof post->info.pooling, post->info.modes, post->info.n_modes);
     tkr_free(path);
     *out = post;
@@ -270,15 +254,16 @@ fail:
     return status;
 }
 
-tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor *hidden, const tkr_batch *batch, bool normalize) {
+tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor *hidden, const tkr_batch *batch,
+                           bool normalize) {
     const tkr_ops *ops = post->ops;
     tkr_tensor *x = ops->pool(run, hidden, batch->spans, batch->n_spans, post->info.modes, post->info.n_modes);
     for (size_t i = 0; i < post->n_modules; i++) {
         const module *m = &post->modules[i];
-        if (m->kind == MODULE_NORMALIZE && !normalize)
-            continue;
+        if (m->kind == MODULE_NORMALIZE && !normalize) continue;
         const tkr_linear_options options = {m->activation, NULL};
-        tkr_tensor *next = m->kind == MODULE_NORMALIZE ? ops->normalize(run, x) : ops->apply(run, x, m->weight, &options);
+        tkr_tensor *next =
+            m->kind == MODULE_NORMALIZE ? ops->normalize(run, x) : ops->apply(run, x, m->weight, &options);
         ops->release(run, &x);
         x = next;
     }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ops: the backend interface. Models are written once against these operations on opaque tensors; the CPU backend computes at
- * once, a lazy backend may build a graph that `read` evaluates. Refuses to know any architecture.
+ * ops: the backend interface. Models are written once against these operations on opaque tensors; the CPU backend
+ * computes at once, a lazy backend may build a graph that `read` evaluates. Refuses to know any architecture.
  *
- * Errors are sticky: after a failure every operation of the run returns NULL, and tkr_run_status tells why. A model therefore
- * chains operations without looking at each result. Every tensor that an operation returns is released by the caller once.
+ * Errors are sticky: after a failure every operation of the run returns NULL, and tkr_run_status tells why. A model
+ * therefore chains operations without looking at each result. Every tensor that an operation returns is released by the
+ * caller once.
  */
 #ifndef TKR_OPS_OPS_H
 #define TKR_OPS_OPS_H
@@ -26,24 +27,31 @@ typedef struct tkr_source {
     size_t rows, cols; /* vectors: rows 1 */
 } tkr_source;
 
-/* One pooled row: tokens [start, end) of the batch. first: the sequence's first token, from which weightedmean counts. */
+/* One pooled row: tokens [start, end) of the batch. first: the sequence's first token, from which weightedmean counts.
+ */
 typedef struct tkr_span {
     size_t start, end, first;
 } tkr_span;
 
 typedef enum tkr_pool_mode {
-    TKR_POOL_CLS, TKR_POOL_MAX, TKR_POOL_MEAN, TKR_POOL_MEAN_SQRT_LEN, TKR_POOL_WEIGHTEDMEAN, TKR_POOL_LASTTOKEN, TKR_POOL_MODES
+    TKR_POOL_CLS,
+    TKR_POOL_MAX,
+    TKR_POOL_MEAN,
+    TKR_POOL_MEAN_SQRT_LEN,
+    TKR_POOL_WEIGHTEDMEAN,
+    TKR_POOL_LASTTOKEN,
+    TKR_POOL_MODES
 } tkr_pool_mode;
 
 /* Ragged: sequences one after another, no padding. */
 typedef struct tkr_batch {
     size_t n_tokens, n_seqs;
-    const int32_t *ids;         /* [n_tokens] */
-    const int32_t *type_ids;    /* [n_tokens] */
-    const int32_t *positions;   /* [n_position_axes, n_tokens] */
-    unsigned n_position_axes;   /* 1, or 3 for M-RoPE */
-    const size_t *cu_seqlens;   /* [n_seqs + 1], from 0 to n_tokens */
-    const tkr_span *spans;      /* [n_spans] */
+    const int32_t *ids;       /* [n_tokens] */
+    const int32_t *type_ids;  /* [n_tokens] */
+    const int32_t *positions; /* [n_position_axes, n_tokens] */
+    unsigned n_position_axes; /* 1, or 3 for M-RoPE */
+    const size_t *cu_seqlens; /* [n_seqs + 1], from 0 to n_tokens */
+    const tkr_span *spans;    /* [n_spans] */
     size_t n_spans;
 } tkr_batch;
 
@@ -66,8 +74,8 @@ typedef struct tkr_attention_options {
 
 /* What a run needs to know before it may allocate: the memory plan. */
 typedef struct tkr_run_options {
-    size_t max_bytes;   /* workspace limit; an operation beyond it fails with TKR_LIMIT */
-    tkr_pool *pool;     /* workers that cooperate on each operation, or NULL: the calling thread alone */
+    size_t max_bytes;                /* workspace limit; an operation beyond it fails with TKR_LIMIT */
+    tkr_pool *pool;                  /* workers that cooperate on each operation, or NULL: the calling thread alone */
     tkr_status (*check)(void *user); /* yield point before each operation, or NULL */
     void *check_user;
 } tkr_run_options;
@@ -76,30 +84,36 @@ typedef struct tkr_ops {
     const char *name; /* "cpu", "mlx" */
 
     /* ---- load time ---- */
-    /* Stacks n_parts matrices [rows, cols] (same cols) along rows; biases[i] (nullable as a whole or singly) is [rows of part i].
-     * Packs to the backend's own layout for `mode`. Refuses non-finite weights. Returns a weight. */
-    tkr_status (*linear)(tkr_weight **weight, tkr_backend *backend, const tkr_source *parts, const tkr_source *const *biases,
-                         size_t n_parts, tkr_gemm_mode mode, tkr_error *error);
+    /* Stacks n_parts matrices [rows, cols] (same cols) along rows; biases[i] (nullable as a whole or singly) is [rows
+     * of part i]. Packs to the backend's own layout for `mode`. Refuses non-finite weights. Returns a weight. */
+    tkr_status (*linear)(tkr_weight **weight, tkr_backend *backend, const tkr_source *parts,
+                         const tkr_source *const *biases, size_t n_parts, tkr_gemm_mode mode, tkr_error *error);
     tkr_status (*vector)(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
     /* Embedding table, used in place. */
     tkr_status (*table)(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
     void (*weight_free)(tkr_weight **weight);
-    size_t (*linear_bytes)(const tkr_backend *backend, size_t rows, size_t cols, tkr_gemm_mode mode); /* memory it will take */
+    size_t (*linear_bytes)(const tkr_backend *backend, size_t rows, size_t cols,
+                           tkr_gemm_mode mode); /* memory it will take */
 
     /* ---- run time ---- */
     tkr_status (*run_create)(tkr_run **run, tkr_backend *backend, tkr_error *error);
     void (*run_free)(tkr_run **run);
-    void (*run_begin)(tkr_run *run, const tkr_run_options *options); /* clears the sticky status, takes back all tensors */
+    void (*run_begin)(tkr_run *run,
+                      const tkr_run_options *options); /* clears the sticky status, takes back all tensors */
     tkr_status (*run_status)(const tkr_run *run, tkr_error *error);
-    /* Sum of n_tables gathered rows per token: tables[t] row indices[t][token]. Indices are checked against the table. */
+    /* Sum of n_tables gathered rows per token: tables[t] row indices[t][token]. Indices are checked against the table.
+     */
     tkr_tensor *(*embed)(tkr_run *run, const tkr_weight *const *tables, const int32_t *const *indices, size_t n_tables,
                          size_t n_tokens);
-    tkr_tensor *(*apply)(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight, const tkr_linear_options *options);
-    tkr_tensor *(*layer_norm)(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift, float eps);
-    tkr_tensor *(*attention)(tkr_run *run, const tkr_tensor *qkv, const tkr_batch *batch, const tkr_attention_options *options);
+    tkr_tensor *(*apply)(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight,
+                         const tkr_linear_options *options);
+    tkr_tensor *(*layer_norm)(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
+                              float eps);
+    tkr_tensor *(*attention)(tkr_run *run, const tkr_tensor *qkv, const tkr_batch *batch,
+                             const tkr_attention_options *options);
     /* [n_spans, n_modes * cols]: modes side by side in the order given. */
-    tkr_tensor *(*pool)(tkr_run *run, const tkr_tensor *x, const tkr_span *spans, size_t n_spans, const tkr_pool_mode *modes,
-                        size_t n_modes);
+    tkr_tensor *(*pool)(tkr_run *run, const tkr_tensor *x, const tkr_span *spans, size_t n_spans,
+                        const tkr_pool_mode *modes, size_t n_modes);
     /* x / max(|x|, 1e-12) per row */
     tkr_tensor *(*normalize)(tkr_run *run, const tkr_tensor *x);
     /* Copies [rows, cols] to out; the point where a lazy backend computes. */
@@ -107,7 +121,8 @@ typedef struct tkr_ops {
     void (*release)(tkr_run *run, tkr_tensor **x);
     size_t (*cols)(const tkr_tensor *x);
     /* Largest bytes of scratch beside tensors: packed rows and attention scores, for one worker. */
-    size_t (*scratch_bytes)(const tkr_backend *backend, size_t n_tokens, size_t max_seqlen, size_t max_cols, size_t head_dim);
+    size_t (*scratch_bytes)(const tkr_backend *backend, size_t n_tokens, size_t max_seqlen, size_t max_cols,
+                            size_t head_dim);
     /* Name of the kernel that a GEMM or the attention of `mode` uses here. */
     const char *(*kernel_name)(const tkr_backend *backend, tkr_gemm_mode mode, bool attention);
 } tkr_ops;

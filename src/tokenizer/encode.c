@@ -52,6 +52,7 @@ void tkr_tok_scratch_free(tkr_tok_scratch **out) {
     tkr_free(s->sorted);
     tkr_free(s->pieces);
     tkr_free(s->hashes);
+    tkr_free(s->path);
     tkr_aligned_free(s->cache, sizeof(tkr_tok_cached) << TKR_TOK_CACHE_BITS);
     tkr_buf_free(&s->clean);
     tkr_free(s->ids);
@@ -85,6 +86,7 @@ static void trim_work(tkr_tok_scratch *s) {
     TRIM(s->sorted, s->sorted_room);
     TRIM(s->pieces, s->pieces_room);
     TRIM(s->hashes, s->hashes_room);
+    TRIM(s->path, s->path_room);
     TRIM(s->first.ids, s->first.room);
     TRIM(s->first.offsets, s->first.offsets_room);
     TRIM(s->second.ids, s->second.room);

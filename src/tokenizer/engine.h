@@ -38,7 +38,7 @@ typedef struct tkr_tok_vocab {
     uint32_t *offset;   /* [n_ids] into pool, UINT32_MAX: no piece has this id */
     uint32_t *length;   /* [n_ids] bytes */
     double *score;      /* [n_ids], NULL when the file's vocabulary has none */
-    size_t n_ids, room; /* highest id + 1 */
+    size_t n_ids, room, score_room; /* n_ids: highest id + 1 */
     size_t n_pieces;
     tkr_tok_index index; /* all pieces */
 } tkr_tok_vocab;
@@ -98,6 +98,12 @@ typedef struct tkr_tok_piece_out { /* a model's token: a range of bytes of the w
     uint32_t begin, end;
 } tkr_tok_piece_out;
 
+typedef struct tkr_tok_path { /* Unigram: the best way to reach a byte */
+    double score;
+    uint32_t start; /* where its last piece begins, UINT32_MAX: not reached */
+    int32_t id;
+} tkr_tok_path;
+
 /* Tokens of one text, truncated on the fly. */
 typedef struct tkr_tok_sink {
     int32_t *ids;
@@ -128,6 +134,8 @@ struct tkr_tok_scratch {
     size_t n_pieces, pieces_room;
     uint64_t *hashes; /* [longest piece + 1] */
     size_t hashes_room;
+    tkr_tok_path *path; /* [word + 1] */
+    size_t path_room;
     tkr_tok_cached *cache;
     tkr_tok_sink first, second;
     tkr_buf clean; /* the input with invalid UTF-8 replaced */
@@ -254,8 +262,7 @@ struct tkr_tok {
     tkr_tok_index continuing; /* WordPiece: pieces with the continuing prefix, by what follows it */
     tkr_tok_post post;
     tkr_tok_ascii ascii;
-    const char **pieces; /* [n_ids] vocabulary and added tokens */
-    size_t n_ids;
+    size_t n_ids; /* highest id + 1, added tokens included */
 };
 
 /* Calls `found` for the stretches of text between the added tokens and for each of these (`token` not NULL). */

@@ -36,9 +36,36 @@ static tkr_status read_tree(json_t **out, tkr_jr *jr, const char *field, const c
     return tkr_json_parse(out, begin, (size_t)(jr->at - begin), what, jr->error);
 }
 
+static tkr_status no_memory(const tkr_jr *jr) {
+    return TKR_FAIL(jr->error, NO_MEMORY, "%s: no memory for the vocabulary", jr->what);
+}
+
+/* The value of key "piece" comes next. */
+static tkr_status read_id(tkr_jr *jr, tkr_tok *tok, const char *piece, size_t n) {
+    const tkr_jr_type type = tkr_jr_next(jr);
+    if (type == TKR_JR_ERROR) {
+        return reader_status(jr);
+    }
+    const int shown = (int)(n < 60 ? n : 60);
+    if (type != TKR_JR_NUMBER || !jr->is_integer || jr->integer < 0 || jr->integer > TKR_TOK_MAX_ID) {
+        return tkr_jr_fail(jr, "the id of piece \"%.*s\" must be an integer from 0 to %d", shown, piece,
+                           (int)TKR_TOK_MAX_ID);
+    }
+    switch (tkr_tok_vocab_add(&tok->vocab, (int32_t)jr->integer, piece, n)) {
+    case TKR_TOK_PUT_TWICE:
+        return tkr_jr_fail(jr, "id %d belongs to \"%.60s\" and to \"%.*s\"", (int)jr->integer,
+                           tok->vocab.pool.data + tok->vocab.offset[jr->integer], shown, piece);
+    case TKR_TOK_PUT_MEMORY:
+        return no_memory(jr);
+    case TKR_TOK_PUT_OK:
+        break;
+    }
+    return TKR_OK;
+}
+
 /* {piece: id, ...}, the opening brace is read. */
 static tkr_status read_vocab(tkr_jr *jr, tkr_tok *tok) {
-    tkr_buf key = {0};
+    tkr_buf copy = {0};
     tkr_status status = TKR_OK;
     tkr_jr_type type;
     while (status == TKR_OK && (type = tkr_jr_next(jr)) != TKR_JR_OBJECT_END) {
@@ -46,32 +73,61 @@ static tkr_status read_vocab(tkr_jr *jr, tkr_tok *tok) {
             status = reader_status(jr);
             break;
         }
-        key.size = 0;
-        if (!tkr_buf_append(&key, jr->string, jr->n_string)) {
-            status = TKR_FAIL(jr->error, NO_MEMORY, "%s: no memory for the vocabulary", jr->what);
-            break;
-        }
-        type = tkr_jr_next(jr);
-        if (type == TKR_JR_ERROR) {
-            status = reader_status(jr);
-        } else if (type != TKR_JR_NUMBER || !jr->is_integer || jr->integer < 0 || jr->integer > TKR_TOK_MAX_ID) {
-            status = tkr_jr_fail(jr, "the id of piece \"%.60s\" must be an integer from 0 to %d", key.data,
-                                 (int)TKR_TOK_MAX_ID);
-        } else {
-            switch (tkr_tok_vocab_add(&tok->vocab, (int32_t)jr->integer, key.data, key.size)) {
-            case TKR_TOK_PUT_TWICE:
-                status = tkr_jr_fail(jr, "id %d belongs to \"%.60s\" and to \"%.60s\"", (int)jr->integer,
-                                     tok->vocab.pool.data + tok->vocab.offset[jr->integer], key.data);
-                break;
-            case TKR_TOK_PUT_MEMORY:
-                status = TKR_FAIL(jr->error, NO_MEMORY, "%s: no memory for the vocabulary", jr->what);
-                break;
-            case TKR_TOK_PUT_OK:
+        const char *piece = jr->string;
+        const size_t n = jr->n_string;
+        if (piece < jr->begin || piece >= jr->end) { /* decoded escapes: the next event overwrites them */
+            copy.size = 0;
+            if (!tkr_buf_append(&copy, piece, n)) {
+                status = no_memory(jr);
                 break;
             }
+            piece = copy.data;
         }
+        status = read_id(jr, tok, piece, n);
     }
-    tkr_buf_free(&key);
+    tkr_buf_free(&copy);
+    return status;
+}
+
+/* [piece, score], the opening bracket is read. */
+static tkr_status read_scored_piece(tkr_jr *jr, tkr_tok *tok) {
+    tkr_tok_vocab *vocab = &tok->vocab;
+    const size_t id = vocab->n_ids;
+    tkr_jr_type type = tkr_jr_next(jr);
+    if (type != TKR_JR_STRING) {
+        return type == TKR_JR_ERROR ? reader_status(jr) : tkr_jr_fail(jr, "entry %zu of the vocabulary has no piece", id);
+    }
+    if (id > (size_t)TKR_TOK_MAX_ID) {
+        return tkr_jr_fail(jr, "the vocabulary has more than %d pieces", (int)TKR_TOK_MAX_ID + 1);
+    }
+    if (tkr_tok_vocab_add(vocab, (int32_t)id, jr->string, jr->n_string) != TKR_TOK_PUT_OK ||
+        !TKR_TOK_GROW(vocab->score, vocab->score_room, id + 1)) {
+        return no_memory(jr);
+    }
+    type = tkr_jr_next(jr);
+    if (type != TKR_JR_NUMBER) {
+        return type == TKR_JR_ERROR ? reader_status(jr) : tkr_jr_fail(jr, "entry %zu of the vocabulary has no score", id);
+    }
+    vocab->score[id] = jr->number;
+    type = tkr_jr_next(jr);
+    if (type != TKR_JR_ARRAY_END) {
+        return type == TKR_JR_ERROR ? reader_status(jr)
+                                    : tkr_jr_fail(jr, "entry %zu of the vocabulary must be [piece, score]", id);
+    }
+    return TKR_OK;
+}
+
+/* [[piece, score], ...], the opening bracket is read. */
+static tkr_status read_scored_vocab(tkr_jr *jr, tkr_tok *tok) {
+    tkr_status status = TKR_OK;
+    tkr_jr_type type;
+    while (status == TKR_OK && (type = tkr_jr_next(jr)) != TKR_JR_ARRAY_END) {
+        if (type != TKR_JR_ARRAY) {
+            return type == TKR_JR_ERROR ? reader_status(jr)
+                                        : tkr_jr_fail(jr, "an entry of the vocabulary must be [piece, score]");
+        }
+        status = read_scored_piece(jr, tok);
+    }
     return status;
 }
 
@@ -125,8 +181,10 @@ static tkr_status read_model(tkr_jr *jr, tkr_tok *tok) {
         if (type == TKR_JR_ERROR) {
             return reader_status(jr);
         }
-        if (strcmp(field, "vocab") == 0 && type == TKR_JR_OBJECT) {
-            status = tok->vocab.n_pieces != 0 ? tkr_jr_fail(jr, "\"vocab\" occurs twice") : read_vocab(jr, tok);
+        if (strcmp(field, "vocab") == 0 && (type == TKR_JR_OBJECT || type == TKR_JR_ARRAY)) {
+            status = tok->vocab.n_pieces != 0    ? tkr_jr_fail(jr, "\"vocab\" occurs twice")
+                     : type == TKR_JR_OBJECT ? read_vocab(jr, tok)
+                                             : read_scored_vocab(jr, tok);
         } else {
             status = keep_scalar(jr, tok, field, type);
         }
@@ -180,30 +238,18 @@ static tkr_status read_file(tkr_jr *jr, tkr_tok *tok, blocks *b) {
     return b->has_model ? TKR_OK : tkr_jr_fail(jr, "has no \"model\"");
 }
 
-/* pieces[id] for vocabulary and added tokens; an id has one text. */
-static tkr_status index_pieces(tkr_tok_loader *loader) {
+/* An id has one text. */
+static tkr_status check_added(tkr_tok_loader *loader) {
     tkr_tok *tok = loader->tok;
-    const tkr_tok_vocab *vocab = &tok->vocab;
-    tok->n_ids = vocab->n_ids;
-    for (size_t i = 0; i < tok->n_added; i++) {
-        const size_t id = (size_t)tok->added[i].id;
-        tok->n_ids = tok->n_ids > id + 1 ? tok->n_ids : id + 1;
-    }
-    tok->pieces = tkr_calloc(tok->n_ids + 1, sizeof *tok->pieces);
-    if (tok->pieces == NULL) {
-        return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for the vocabulary", loader->what);
-    }
-    for (size_t id = 0; id < vocab->n_ids; id++) {
-        tok->pieces[id] = vocab->offset[id] == UINT32_MAX ? NULL : vocab->pool.data + vocab->offset[id];
-    }
+    tok->n_ids = tok->vocab.n_ids;
     for (size_t i = 0; i < tok->n_added; i++) {
         const tkr_tok_added *token = &tok->added[i];
-        const char **piece = &tok->pieces[token->id];
-        if (*piece != NULL && strcmp(*piece, token->content) != 0) {
+        const char *other = tkr_tok_piece(tok, token->id);
+        if (other != NULL && strcmp(other, token->content) != 0) {
             return TKR_FAIL(loader->error, FORMAT, "%s: id %d belongs to \"%.60s\" and to \"%.60s\"", loader->what,
-                            (int)token->id, *piece, token->content);
+                            (int)token->id, other, token->content);
         }
-        *piece = token->content;
+        tok->n_ids = tok->n_ids > (size_t)token->id + 1 ? tok->n_ids : (size_t)token->id + 1;
     }
     return TKR_OK;
 }
@@ -234,7 +280,7 @@ static tkr_status build(tkr_tok_loader *loader, const blocks *b, const tkr_tok_o
         status = tkr_tok_load_added(loader, b->added_tokens);
     }
     if (status == TKR_OK) {
-        status = index_pieces(loader);
+        status = check_added(loader);
     }
     if (status == TKR_OK && options != NULL && options->lowercase) {
         tok->normalizers[tok->n_normalizers++] =
@@ -299,7 +345,6 @@ void tkr_tok_free(tkr_tok **tok) {
     tkr_tok_index_free(&(*tok)->continuing);
     tkr_tok_matcher_free(&(*tok)->raw);
     tkr_tok_matcher_free(&(*tok)->normalized);
-    tkr_free((void *)(*tok)->pieces);
     tkr_arena_free(&(*tok)->arena);
     tkr_free(*tok);
     *tok = NULL;
@@ -308,7 +353,16 @@ void tkr_tok_free(tkr_tok **tok) {
 size_t tkr_tok_vocab_size(const tkr_tok *tok) { return tok->n_ids; }
 
 const char *tkr_tok_piece(const tkr_tok *tok, int32_t id) {
-    return id >= 0 && (size_t)id < tok->n_ids ? tok->pieces[id] : NULL;
+    const tkr_tok_vocab *vocab = &tok->vocab;
+    if (id >= 0 && (size_t)id < vocab->n_ids && vocab->offset[id] != UINT32_MAX) {
+        return vocab->pool.data + vocab->offset[id];
+    }
+    for (size_t i = 0; i < tok->n_added; i++) {
+        if (tok->added[i].id == id) {
+            return tok->added[i].content;
+        }
+    }
+    return NULL;
 }
 
 int32_t tkr_tok_id(const tkr_tok *tok, const char *piece) {

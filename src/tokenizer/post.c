@@ -159,6 +159,7 @@ static tkr_status parse_bert(void **self, tkr_tok_loader *loader, const json_t *
 static tkr_status parse_roberta(void **self, tkr_tok_loader *loader, const json_t *config) {
     *self = NULL;
     tkr_tok_post *post = &loader->tok->post;
+    post->types_from_template = true; /* all types are 0, special tokens or not */
     tkr_status status =
         tkr_json_get_bool(&post->trim_offsets, config, "trim_offsets", true, loader->what, loader->error);
     if (status == TKR_OK) {

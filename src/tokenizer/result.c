@@ -147,7 +147,7 @@ tkr_status tkr_tok_post_process(tkr_tok_result *result, const tkr_tok *tok, tkr_
     if (!reserve_result(scratch, n, request->want_offsets)) {
         return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
     }
-    if (tok->post.trim_offsets && request->want_offsets && specials) {
+    if (tok->post.trim_offsets && request->want_offsets) {
         trim_offsets(tok, &scratch->first);
         trim_offsets(tok, &scratch->second);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: runs a tokenizer.json (normalizer, pre-tokenizer, model, post-processor). Unknown components are errors. */
+/* tokenizer: runs a tokenizer.json (normalizer, pre-tokenizer, model, post-processor). Unknown components are errors.
+ */
 #ifndef TKR_TOKENIZER_TOKENIZER_H
 #define TKR_TOKENIZER_TOKENIZER_H
 
@@ -14,8 +15,8 @@ typedef struct tkr_tok_options {
     bool lowercase; /* sentence_bert_config's do_lower_case: a Lowercase normalizer in front of the file's own */
 } tkr_tok_options;
 
-/* Parses the bytes of a tokenizer.json (borrowed for the call only). The truncation and padding blocks are ignored. `what`
- * names the file in messages. Returns a tokenizer. */
+/* Parses the bytes of a tokenizer.json (borrowed for the call only). The truncation and padding blocks are ignored.
+ * `what` names the file in messages. Returns a tokenizer. */
 tkr_status tkr_tok_load(tkr_tok **tok, const char *json, size_t size, const char *what, const tkr_tok_options *options,
                         tkr_error *error);
 void tkr_tok_free(tkr_tok **tok);
@@ -29,11 +30,11 @@ typedef struct tkr_tok_request {
     size_t n_text;
     const char *pair; /* NULL: single */
     size_t n_pair;
-    size_t max_tokens;        /* 0: no limit; counts special tokens. Pairs: longest_first */
-    tkr_truncate truncate;    /* TKR_TRUNCATE_ERROR: TKR_LIMIT when longer */
-    bool special_tokens;      /* run the post-processor */
+    size_t max_tokens;     /* 0: no limit; counts special tokens. Pairs: longest_first */
+    tkr_truncate truncate; /* TKR_TRUNCATE_ERROR: TKR_LIMIT when longer */
+    bool special_tokens;   /* run the post-processor */
     bool want_offsets;
-    bool strict_utf8;         /* invalid UTF-8: TKR_INVALID_ARGUMENT with the byte offset */
+    bool strict_utf8; /* invalid UTF-8: TKR_INVALID_ARGUMENT with the byte offset */
 } tkr_tok_request;
 
 /* Owned by the scratch, valid until its next use. */

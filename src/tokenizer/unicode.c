@@ -2,6 +2,8 @@
 /* tokenizer/unicode: look-ups in the generated tables; Hangul by arithmetic. */
 #include "tokenizer/unicode.h"
 
+#include "core/utf8.h"
+
 enum {
     HANGUL_S = 0xAC00,
     HANGUL_L = 0x1100,
@@ -102,4 +104,58 @@ uint32_t tkr_uni_compose(uint32_t first, uint32_t second) {
     const bool found =
         low < tkr_uni_compose_n && tkr_uni_compose_first[low] == first && tkr_uni_compose_second[low] == second;
     return found ? tkr_uni_compose_result[low] : 0;
+}
+
+typedef struct cluster {
+    uint32_t last;
+    unsigned last_props;
+    int pictographic; /* 1: a pictograph and extensions, 2: and a joiner behind them */
+    int conjunct;     /* 1: a consonant and extensions, 2: with a linker among them */
+} cluster;
+
+static void cluster_add(cluster *c, uint32_t code_point, unsigned props) {
+    const bool joiner = code_point == 0x200D;
+    if (props & TKR_UNI_PICTOGRAPHIC) {
+        c->pictographic = 1;
+    } else if (c->pictographic != 1 || !(props & TKR_UNI_ATTACHES)) {
+        c->pictographic = 0;
+    } else if (joiner) {
+        c->pictographic = 2;
+    }
+    if (props & TKR_UNI_CONSONANT) {
+        c->conjunct = 1;
+    } else if (c->conjunct > 0 && (props & TKR_UNI_LINKER)) {
+        c->conjunct = 2;
+    } else if (!(props & TKR_UNI_CONJUNCT_EXTEND)) {
+        c->conjunct = 0;
+    }
+    c->last = code_point;
+    c->last_props = props;
+}
+
+static bool cluster_takes(const cluster *c, uint32_t code_point, unsigned props) {
+    if ((c->last_props | props) & TKR_UNI_CONTROL) {
+        return c->last == '\r' && code_point == '\n';
+    }
+    return (props & TKR_UNI_ATTACHES) || (c->last_props & TKR_UNI_PREPEND) ||
+           (c->conjunct == 2 && (props & TKR_UNI_CONSONANT)) ||
+           (c->pictographic == 2 && (props & TKR_UNI_PICTOGRAPHIC));
+}
+
+size_t tkr_uni_cluster_end(const char *text, size_t size, size_t begin) {
+    cluster c = {0};
+    size_t at = begin;
+    uint32_t code_point = tkr_utf8_next(text, size, &at, NULL);
+    cluster_add(&c, code_point, tkr_uni_grapheme_props(code_point));
+    while (at < size) {
+        size_t next = at;
+        code_point = tkr_utf8_next(text, size, &next, NULL);
+        const unsigned props = tkr_uni_grapheme_props(code_point);
+        if (!cluster_takes(&c, code_point, props)) {
+            break;
+        }
+        cluster_add(&c, code_point, props);
+        at = next;
+    }
+    return at;
 }

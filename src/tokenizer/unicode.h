@@ -23,6 +23,18 @@ enum {
     TKR_UNI_MARK = 1 << 12        /* StripAccents removes it */
 };
 
+/* Grapheme clusters, as far as Precompiled shows them. */
+enum {
+    TKR_UNI_ATTACHES = 1 << 0, /* Extend, SpacingMark, ZWJ: never begins a cluster */
+    TKR_UNI_PREPEND = 1 << 1,
+    TKR_UNI_CONTROL = 1 << 2,
+    TKR_UNI_PICTOGRAPHIC = 1 << 3,
+    TKR_UNI_CONSONANT = 1 << 4, /* Indic conjuncts */
+    TKR_UNI_LINKER = 1 << 5,
+    TKR_UNI_CONJUNCT_EXTEND = 1 << 6
+};
+
+extern const uint8_t tkr_uni_grapheme_index[], tkr_uni_grapheme[];
 extern const uint8_t tkr_uni_index[];
 extern const uint16_t tkr_uni_props[];
 extern const uint32_t tkr_uni_nfd_key[], tkr_uni_nfd_pool[];
@@ -38,6 +50,14 @@ extern const uint32_t tkr_uni_compose_first[], tkr_uni_compose_second[], tkr_uni
 static inline unsigned tkr_uni(uint32_t code_point) {
     return tkr_uni_props[(size_t)tkr_uni_index[code_point >> 7] * 128 + (code_point & 127)];
 }
+
+static inline unsigned tkr_uni_grapheme_props(uint32_t code_point) {
+    return tkr_uni_grapheme[(size_t)tkr_uni_grapheme_index[code_point >> 7] * 128 + (code_point & 127)];
+}
+
+/* End of the cluster that begins at `begin` < size in valid UTF-8. Hangul syllables and flags count as single characters:
+ * Precompiled treats a cluster of 6 bytes or more character by character anyway. */
+size_t tkr_uni_cluster_end(const char *text, size_t size, size_t begin);
 
 /* Full decomposition of one code point into out[TKR_UNI_MAX_PARTS]; returns how many, 1 when it stays as it is. */
 enum { TKR_UNI_MAX_PARTS = 20 };

@@ -67,29 +67,37 @@ static uint64_t hash_text(const char *text, size_t n) {
     return hash;
 }
 
+static bool same_text(const tkr_tok_index *index, const tkr_tok_vocab *vocab, int32_t id, const char *text, size_t n) {
+    return vocab->length[id] == n + index->skip &&
+           memcmp(vocab->pool.data + vocab->offset[id] + index->skip, text, n) == 0;
+}
+
 int32_t tkr_tok_index_find(const tkr_tok_index *index, const tkr_tok_vocab *vocab, uint64_t hash, const char *text,
                            size_t n) {
     const uint64_t mixed = mix(hash);
     const uint32_t tag = (uint32_t)(mixed >> 32);
     for (size_t i = (size_t)mixed & index->mask; index->slots[i].id >= 0; i = (i + 1) & index->mask) {
-        if (index->slots[i].tag == tag) {
-            const size_t id = (size_t)index->slots[i].id;
-            if (vocab->length[id] == n + index->skip &&
-                memcmp(vocab->pool.data + vocab->offset[id] + index->skip, text, n) == 0) {
-                return (int32_t)id;
-            }
+        if (index->slots[i].tag == tag && same_text(index, vocab, index->slots[i].id, text, n)) {
+            return index->slots[i].id;
         }
     }
     return -1;
 }
 
+static bool has_prefix(const tkr_tok_vocab *vocab, size_t id, const char *prefix, size_t n_prefix) {
+    return vocab->offset[id] != NO_PIECE && vocab->length[id] >= n_prefix &&
+           (n_prefix == 0 || memcmp(vocab->pool.data + vocab->offset[id], prefix, n_prefix) == 0);
+}
+
 tkr_tok_put tkr_tok_index_build(tkr_tok_index *index, const tkr_tok_vocab *vocab, const char *prefix, size_t n_prefix,
                                 int32_t *twice) {
-    size_t count = 16;
-    while (count < vocab->n_pieces * 2) {
+    size_t n_keys = 0, count = 16, bytes;
+    for (size_t id = 0; id < vocab->n_ids; id++) {
+        n_keys += has_prefix(vocab, id, prefix, n_prefix);
+    }
+    while (count < n_keys * 2) {
         count *= 2;
     }
-    size_t bytes;
     if (!tkr_mul_size(&bytes, count, sizeof *index->slots)) {
         return TKR_TOK_PUT_MEMORY;
     }
@@ -101,25 +109,21 @@ tkr_tok_put tkr_tok_index_build(tkr_tok_index *index, const tkr_tok_vocab *vocab
     index->mask = count - 1;
     index->skip = (uint32_t)n_prefix;
     for (size_t id = 0; id < vocab->n_ids; id++) {
-        if (vocab->offset[id] == NO_PIECE || vocab->length[id] < n_prefix) {
+        if (!has_prefix(vocab, id, prefix, n_prefix)) {
             continue;
         }
-        const char *piece = vocab->pool.data + vocab->offset[id];
-        if (memcmp(piece, prefix, n_prefix) != 0) {
-            continue;
-        }
-        const char *text = piece + n_prefix;
+        const char *text = vocab->pool.data + vocab->offset[id] + n_prefix;
         const size_t n = vocab->length[id] - n_prefix;
-        const uint64_t hash = hash_text(text, n), mixed = mix(hash);
-        *twice = tkr_tok_index_find(index, vocab, hash, text, n);
-        if (*twice >= 0) {
-            return TKR_TOK_PUT_TWICE;
-        }
+        const uint64_t mixed = mix(hash_text(text, n));
+        const uint32_t tag = (uint32_t)(mixed >> 32);
         size_t slot = (size_t)mixed & index->mask;
-        while (index->slots[slot].id >= 0) {
-            slot = (slot + 1) & index->mask;
+        for (; index->slots[slot].id >= 0; slot = (slot + 1) & index->mask) {
+            if (index->slots[slot].tag == tag && same_text(index, vocab, index->slots[slot].id, text, n)) {
+                *twice = index->slots[slot].id;
+                return TKR_TOK_PUT_TWICE;
+            }
         }
-        index->slots[slot] = (tkr_tok_slot){(uint32_t)(mixed >> 32), (int32_t)id};
+        index->slots[slot] = (tkr_tok_slot){tag, (int32_t)id};
         index->max_length = n > index->max_length ? (uint32_t)n : index->max_length;
         index->lengths |= (uint64_t)1 << (n < 63 ? n : 63);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How near the kernels come to the machine's own peak, one thread: each figure is the best short window of a kernel over the
- * best window of the rung's register-only peak loop, the two alternating, so that a busy machine slows both.
+/* How near the kernels come to the machine's own peak, one thread: each figure is the best short window of a kernel
+ * over the best window of the rung's register-only peak loop, the two alternating, so that a busy machine slows both.
  * bench_kernels [CAP [FILTER]]: CAP as for TKR_CPU, FILTER a substring of the printed names. */
 #include <math.h>
 #include <stdarg.h>
@@ -110,7 +110,7 @@ static void run_pack_rows(void *user) {
 }
 
 static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_t k, tkr_activation activation) {
-    static const size_t row_counts[] = {1, 4, 16, 64, 128, 512};
+    static const size_t row_counts[] = {1, 4, 16, 64, 192, 512};
     const tkr_gemm *g = b->kernels.gemm[mode];
     size_t padded = (k + g->k_align - 1) / g->k_align * g->k_align, stride = (padded * g->act_bytes + 3) / 4 * 4;
     gemm_job j = {.g = g, .n_panels = n / g->nr, .panel_bytes = (size_t)g->nr * padded * g->weight_bits / 8};
@@ -127,14 +127,21 @@ static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_
     j.k = k;
     j.k_padded = padded;
     for (size_t p = 0; p < j.n_panels; p++) {
-        g->pack_panel(j.panels + p * j.panel_bytes, j.scales + p * g->nr, j.sums + p * g->nr, w + p * g->nr * k, k, g->nr, k,
-                      padded);
+        g->pack_panel(j.panels + p * j.panel_bytes, j.scales + p * g->nr, j.sums + p * g->nr, w + p * g->nr * k, k,
+                      g->nr, k, padded);
     }
     g->pack_rows(j.rows, stride, j.quant, x, k, 512, k, padded);
     size_t scratch = g->scratch_bytes ? g->scratch_bytes(padded) : 0;
     void *work = get(scratch);
-    j.args = (tkr_gemm_args){.a = j.rows, .a_stride = stride, .a_quant = j.quant, .k_padded = padded, .bias = bias, .ldc = n,
-                             .n_cols = g->nr, .activation = activation, .scratch = work};
+    j.args = (tkr_gemm_args){.a = j.rows,
+                             .a_stride = stride,
+                             .a_quant = j.quant,
+                             .k_padded = padded,
+                             .bias = bias,
+                             .ldc = n,
+                             .n_cols = g->nr,
+                             .activation = activation,
+                             .scratch = work};
     printf("%-14s %4zu x %4zu%s", g->name, n, k, activation == TKR_ACT_GELU_ERF ? " +gelu" : "      ");
     double peak = 0;
     for (size_t i = 0; i < sizeof row_counts / sizeof *row_counts; i++) {
@@ -207,8 +214,13 @@ static void bench_attention(const bench *b) {
                 j.qkv = get(n * 3 * width * sizeof(float));
                 j.out = get(n * width * sizeof(float));
                 fill(j.qkv, n * 3 * width, 1);
-                j.args = (tkr_attention_args){.q_stride = 3 * width, .kv_stride = 3 * width, .out_stride = width, .n_tokens = n,
-                                              .head_dim = hd, .scale = 0.2f, .scratch = get(size)};
+                j.args = (tkr_attention_args){.q_stride = 3 * width,
+                                              .kv_stride = 3 * width,
+                                              .out_stride = width,
+                                              .n_tokens = n,
+                                              .head_dim = hd,
+                                              .scale = 0.2f,
+                                              .scratch = get(size)};
                 double peak = 0, seconds = measure(b, run_attention, &j, (tkr_gemm_mode)mode, &peak);
                 printf("  S%zu %.0f ns/token %.0f%%", n, seconds * 1e9 / (double)n,
                        400.0 * (double)(n * n * width) / seconds / peak);
@@ -277,7 +289,8 @@ int main(int argc, char **argv) {
     }
     tkr_kernels_init(&b.kernels, flags);
     tkr_kernels_thread_enter(&b.kernels);
-    printf("rung %s, one thread, best of %d windows, %% of the peak loop of the same format\n", b.kernels.rung, WINDOWS);
+    printf("rung %s, one thread, best of %d windows, %% of the peak loop of the same format\n", b.kernels.rung,
+           WINDOWS);
     bench_gemm(&b);
     bench_attention(&b);
     bench_rows(&b);

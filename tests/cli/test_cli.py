@@ -36,8 +36,8 @@ class Help(CliTest):
 
     def test_surface(self):
         text = self.ok("embed", "--help").decode()
-        for flag in ("model input jsonl format output precision quantization threads batch-tokens prompt-name prompt dimensions "
-                     "no-normalize pooling max-tokens truncate on-error strict max-memory quiet").split():
+        for flag in ("model input jsonl format output precision quantization threads batch-tokens prompt-name prompt "
+                     "dimensions no-normalize pooling max-tokens truncate on-error strict max-memory quiet").split():
             self.assertIn("--" + flag, text)
 
     def test_version(self):
@@ -100,8 +100,8 @@ class Usage(CliTest):
         self.assertEqual(len(self.rows("embed", "x", env=model)), 1)
         self.fails(2, "embed", "x", env=environment(TKR_MODEL=MODEL, TKR_THREADS="many"), says="TKR_THREADS")
         self.fails(2, "embed", "x", env=environment(TKR_MODEL=MODEL, TKR_OFFLINE="maybe"), says="expected 1 or 0")
-        self.assertEqual(len(self.rows("embed", "--threads", "1", "x", env=environment(TKR_MODEL="/no", TKR_THREADS="2"),
-                                       *["-m", MODEL])), 1)
+        other = environment(TKR_MODEL="/no/such", TKR_THREADS="2")
+        self.assertEqual(len(self.rows("embed", "--threads", "1", "-m", MODEL, "x", env=other)), 1, "a flag wins")
 
     def test_double_dash(self):
         rows = self.rows("embed", "-m", MODEL, "--", "-5 degrees", "--format")
@@ -144,12 +144,13 @@ class Similarity(CliTest):
                 self.assertAlmostEqual(matrix[i][j], cosine, delta=1e-4)
 
     def test_query(self):
-        found = json.loads(self.ok("similarity", "-m", MODEL, "--query", self.texts[1], "--format", "json", *self.texts))
+        query = ("similarity", "-m", MODEL, "--query", self.texts[1])
+        found = json.loads(self.ok(*query, "--format", "json", *self.texts))
         scores = [row["score"] for row in found["results"]]
         self.assertEqual(scores, sorted(scores, reverse=True))
         self.assertEqual(found["results"][0]["index"], 1)
         self.assertAlmostEqual(scores[0], 1, delta=1e-6)
-        table = self.ok("similarity", "-m", MODEL, "--query", self.texts[1], "--top", "2", *self.texts).decode()
+        table = self.ok(*query, "--top", "2", *self.texts).decode()
         self.assertEqual(len(table.splitlines()), 2)
         self.assertIn(self.texts[1], table.splitlines()[0])
 
@@ -187,6 +188,8 @@ class Tokenize(CliTest):
         self.assertIn("7 tokens: museum", text)
         self.assertRegex(text, r"(?m)^ +3  \[CLS\]$")
         self.assertRegex(text, r"(?m)^ +491 +\S+ +2\.\.4  se$")
+        args = ("tokenize", "-m", PROMPTED + "/model", "--prompt-name", "query", "--format", "table", "museum")
+        self.assertRegex(self.ok(*args).decode(), r"(?m)^ +\d+ +rep +0\.\.3  Rep\n(.*\n)+.* 59\.\.61  se$", "prompt, then text")
 
 
 class Commands(CliTest):
@@ -197,8 +200,8 @@ class Commands(CliTest):
         text = self.ok("info", "-m", MODEL).decode()
         for word in ("Architecture", "bert", "Max tokens", "Kernels"):
             self.assertIn(word, text)
-        prompts = {row["name"]: row["value"] for row in json.loads(self.ok("info", PROMPTED + "/model", "--json"))["prompts"]}
-        self.assertEqual(prompts["query"], "Represent this sentence for searching relevant passages: ")
+        prompts = json.loads(self.ok("info", PROMPTED + "/model", "--json"))["prompts"]
+        self.assertIn({"name": "query", "value": "Represent this sentence for searching relevant passages: "}, prompts)
 
     def test_models(self):
         args = ("models", "--cache-dir", self.folder)

@@ -30,7 +30,7 @@ read -ra flags <<< "$(pkg-config --cflags --libs tkr)"
 cc -std=c17 -Wall -Wextra -Werror "$example" "${flags[@]}" -lm -o "$scratch/pkgconfig" || fail "cc with pkg-config"
 printf '#include <tkr/embed.h>\nint main() { return tkr_version()[0] == 0; }\n' > "$scratch/plus.cpp"
 if command -v c++ > /dev/null; then
-    c++ -std=c++11 -Wall -Wextra -Werror "$scratch/plus.cpp" "${flags[@]}" -o "$scratch/plus" || fail "the header in C++"
+    c++ -std=c++11 -Wall -Werror "$scratch/plus.cpp" "${flags[@]}" -o "$scratch/plus" || fail "the header in C++"
     LD_LIBRARY_PATH=$lib "$scratch/plus" || fail "a C++ program doesn't run"
 fi
 

@@ -106,7 +106,9 @@ static void check_float(tkr_buf *out, uint32_t bits) {
     out->size = 0;
     assert_true(tkr_json_write_float(out, value));
     float back = strtof(out->data, NULL);
-    if (memcmp(&back, &value, sizeof value) != 0) {
+    uint32_t back_bits;
+    memcpy(&back_bits, &back, sizeof back_bits);
+    if (back_bits != bits) {
         fail_msg("%s is not %a", out->data, (double)value);
     }
     char text[40];

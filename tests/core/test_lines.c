@@ -3,6 +3,7 @@
 #define _DEFAULT_SOURCE 1
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -193,6 +196,64 @@ static void pipes(void **state) {
     expect_end(lines);
 }
 
+static void on_alarm(int number) { (void)number; }
+
+/* A signal whose handler asks for it (no SA_RESTART) gets through, and nothing is lost. */
+static void signals_interrupt_waiting(void **state) {
+    (void)state;
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int both = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(both >= 0);
+    tkr_lines *lines = open_lines(100);
+    assert_int_equal(write(both, "half", 4), 4);
+    struct sigaction action = {.sa_handler = on_alarm}, old;
+    assert_int_equal(sigaction(SIGALRM, &action, &old), 0);
+    struct itimerval again = {{0, 20000}, {0, 20000}}, off = {{0, 0}, {0, 0}};
+    assert_int_equal(setitimer(ITIMER_REAL, &again, NULL), 0);
+    const char *line;
+    size_t size;
+    bool end;
+    tkr_error error;
+    tkr_status status = tkr_lines_next(lines, &line, &size, &end, &error);
+    assert_int_equal(setitimer(ITIMER_REAL, &off, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &old, NULL), 0);
+    assert_int_equal(status, TKR_CANCELLED);
+    assert_non_null(strstr(error.message, "line 1: reading was interrupted"));
+    assert_int_equal(write(both, "-line\n", 6), 6);
+    expect(lines, "half-line", 9);
+    assert_int_equal(close(both), 0);
+    expect_end(lines);
+}
+
+/* A non-blocking descriptor only means waiting. */
+static void non_blocking_pipes_wait(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    pid_t writer = fork();
+    if (writer == 0) {
+        (void)usleep(20000);
+        _exit(write(ends[1], "late\n", 5) == 5 ? 0 : 1);
+    }
+    assert_true(writer > 0);
+    (void)close(ends[1]);
+    int kept = dup(STDIN_FILENO);
+    assert_true(dup2(ends[0], STDIN_FILENO) >= 0);
+    tkr_lines *lines;
+    assert_int_equal(tkr_lines_open(&lines, "-", 100, NULL), TKR_OK);
+    expect(lines, "late", 4);
+    expect_end(lines);
+    if (kept >= 0) {
+        (void)dup2(kept, STDIN_FILENO);
+        (void)close(kept);
+    }
+    (void)close(ends[0]);
+    int exit_status = -1;
+    assert_true(waitpid(writer, &exit_status, 0) == writer && exit_status == 0);
+}
+
 static void a_dash_is_standard_input(void **state) {
     (void)state;
     put("skipped\none\n", 12);
@@ -280,8 +341,16 @@ static void every_step_may_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(line_ends), TEST(long_lines_fail_alone),    TEST(buffer_borders), TEST(many_lines),
-        TEST(pipes),     TEST(a_dash_is_standard_input), TEST(bad_sources),    TEST(every_step_may_fail),
+        TEST(line_ends),
+        TEST(long_lines_fail_alone),
+        TEST(buffer_borders),
+        TEST(many_lines),
+        TEST(pipes),
+        TEST(a_dash_is_standard_input),
+        TEST(bad_sources),
+        TEST(every_step_may_fail),
+        TEST(signals_interrupt_waiting),
+        TEST(non_blocking_pipes_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,8 +57,8 @@ static void test_every_worker_once(void **state) {
     (void)state;
     static const unsigned threads[] = {1, 2, 4};
     for (size_t i = 0; i < 3; i++) {
-        run_many(threads[i], 2000, false);
-        run_many(threads[i], 2000, true);
+        run_many(threads[i], 500, false);
+        run_many(threads[i], 500, true);
     }
     tkr_pool_free(NULL);
 }
@@ -168,7 +168,7 @@ static void *call_often(void *user) {
 
 static void test_concurrent_callers(void **state) {
     (void)state;
-    enum { N = 3, JOBS = 1000 };
+    enum { N = 3, JOBS = 500 };
     static job j;
     memset(&j, 0, sizeof j);
     tkr_pool *pool = NULL;

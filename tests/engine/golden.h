@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Golden cases: inputs and expected vectors of tests/golden/<...>/{cases.json,expected.safetensors}. A missing file fails. */
+/* Golden cases: inputs and expected vectors of tests/golden/<...>/{cases.json,expected.safetensors}. A missing file
+ * fails. */
 #ifndef TESTS_ENGINE_GOLDEN_H
 #define TESTS_ENGINE_GOLDEN_H
 
@@ -18,10 +19,9 @@
 #include "formats/safetensors.h"
 #include "tkr/embed.h"
 
-static const char *const bert_cases[] = {"bert-bf16",         "bert-cased-lower", "bert-cls",
-                                         "bert-dense",        "bert-f16",         "bert-gelu-eps",
-                                         "bert-mean",         "bert-pooling",     "bert-prefix",
-                                         "bert-xlmr-tokenizer"};
+static const char *const bert_cases[] = {"bert-bf16",   "bert-cased-lower",   "bert-cls",  "bert-dense",
+                                         "bert-f16",    "bert-gelu-eps",      "bert-mean", "bert-pooling",
+                                         "bert-prefix", "bert-xlmr-tokenizer"};
 enum { N_BERT_CASES = sizeof bert_cases / sizeof *bert_cases };
 
 typedef struct golden {
@@ -37,11 +37,9 @@ static inline void golden_open(golden *g, const char *relative) {
     snprintf(g->folder, sizeof g->folder, "%s/golden/%s", TKR_TEST_DIR, relative);
     snprintf(g->model, sizeof g->model, "%s/model", g->folder);
     snprintf(path, sizeof path, "%s/cases.json", g->folder);
-    if (tkr_json_file(&g->cases, path, &error) != TKR_OK)
-        fail_msg("%s", error.message);
+    if (tkr_json_file(&g->cases, path, &error) != TKR_OK) fail_msg("%s", error.message);
     snprintf(path, sizeof path, "%s/expected.safetensors", g->folder);
-    if (tkr_tensors_open_file(&g->expected, path, &error) != TKR_OK)
-        fail_msg("%s", error.message);
+    if (tkr_tensors_open_file(&g->expected, path, &error) != TKR_OK) fail_msg("%s", error.message);
     g->n = json_array_size(json_object_get(g->cases, "inputs"));
     assert_true(g->n > 0);
 }
@@ -59,7 +57,8 @@ static inline const json_t *golden_input(const golden *g, size_t i) {
 static inline tkr_input golden_text(const golden *g, size_t i) {
     const json_t *text = json_object_get(golden_input(g, i), "text");
     const json_t *prompt = json_object_get(golden_input(g, i), "prompt_name");
-    return (tkr_input){.text = json_string_value(text), .n_text = json_string_length(text), .prompt_name = json_string_value(prompt)};
+    return (tkr_input){
+        .text = json_string_value(text), .n_text = json_string_length(text), .prompt_name = json_string_value(prompt)};
 }
 
 /* Expected vector i; its length goes to *n. */
@@ -118,12 +117,10 @@ static inline void embedder_close(embedder *e) {
 static inline tkr_result *embed_all(embedder *e, const tkr_input *inputs, size_t n, const tkr_embed_options *options) {
     tkr_result *result = NULL;
     tkr_error error = {TKR_OK, NULL, ""};
-    if (tkr_embed(&result, e->session, inputs, n, options, &error) != TKR_OK)
-        fail_msg("%s", error.message);
+    if (tkr_embed(&result, e->session, inputs, n, options, &error) != TKR_OK) fail_msg("%s", error.message);
     for (size_t i = 0; i < n; i++) {
         tkr_result_item item = tkr_result_get(result, i);
-        if (item.status != TKR_OK)
-            fail_msg("input %zu: %s", i, item.message);
+        if (item.status != TKR_OK) fail_msg("input %zu: %s", i, item.message);
     }
     return result;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A table of damaged model folders: each gives the stated status and a message that names the thing. */
+#define _GNU_SOURCE
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "golden.h"
 
-static char work[256], source[600];
+static char work[64], source[600];
 
 static void copy_file(const char *name) {
     char from[700], to[400];
@@ -23,18 +24,21 @@ static void write_text(const char *name, const char *text) {
     char path[400];
     tkr_error error = {TKR_OK, NULL, ""};
     snprintf(path, sizeof path, "%s/%s", work, name);
-    if (tkr_file_write_atomic(path, text, strlen(text), &error) != TKR_OK)
-        fail_msg("%s", error.message);
+    if (tkr_file_write_atomic(path, text, strlen(text), &error) != TKR_OK) fail_msg("%s", error.message);
 }
 
 static void fresh_folder(void) {
     char command[400];
     snprintf(command, sizeof command, "rm -rf '%s' && mkdir -p '%s/1_Pooling'", work, work);
     assert_int_equal(system(command), 0);
-    static const char *const files[] = {"config.json", "tokenizer.json", "model.safetensors", "modules.json",
-                                        "sentence_bert_config.json", "tokenizer_config.json", "1_Pooling/config.json"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        copy_file(files[i]);
+    static const char *const files[] = {"config.json",
+                                        "tokenizer.json",
+                                        "model.safetensors",
+                                        "modules.json",
+                                        "sentence_bert_config.json",
+                                        "tokenizer_config.json",
+                                        "1_Pooling/config.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) copy_file(files[i]);
 }
 
 /* Replaces the first `from` in a file of the folder; `to` may be of another length. */
@@ -45,8 +49,7 @@ static void edit(const char *name, const char *from, const char *to) {
     snprintf(path, sizeof path, "%s/%s", work, name);
     assert_int_equal(tkr_file_read(&data, path, 64 << 20, &error), TKR_OK);
     char *at = memmem(data.data, data.size, from, strlen(from));
-    if (!at)
-        fail_msg("%s holds no \"%s\"", name, from);
+    if (!at) fail_msg("%s holds no \"%s\"", name, from);
     tkr_buf_append(&out, data.data, (size_t)(at - data.data));
     tkr_buf_append(&out, to, strlen(to));
     tkr_buf_append(&out, at + strlen(from), data.size - (size_t)(at - data.data) - strlen(from));
@@ -60,13 +63,13 @@ static void expect(tkr_status want, const char *mention, const tkr_model_options
     tkr_error error = {TKR_OK, NULL, ""};
     tkr_model_options o;
     tkr_model_options_init(&o);
-    if (options)
-        o = *options;
+    if (options) o = *options;
     o.offline = 1;
     o.threads = 1;
     tkr_status status = tkr_model_load(&model, work, &o, &error);
     if (status != want || !strstr(error.message, mention))
-        fail_msg("expected \"%s\" mentioning \"%s\", got \"%s\": %s", tkr_status_text(want), mention, tkr_status_text(status), error.message);
+        fail_msg("expected \"%s\" mentioning \"%s\", got \"%s\": %s", tkr_status_text(want), mention,
+                 tkr_status_text(status), error.message);
     assert_null(model);
     assert_null(strchr(error.message, '\n'));
 }
@@ -95,7 +98,10 @@ static void config_json(void **state) {
     expect(TKR_FORMAT, "hidden_size", NULL);
     fresh_folder();
     edit("config.json", "\"hidden_size\": 48", "\"hidden_size\": 52");
-    expect(TKR_FORMAT, "shape", NULL);
+    expect(TKR_FORMAT, "hidden_size is 52", NULL);
+    fresh_folder();
+    edit("config.json", "\"intermediate_size\": 96", "\"intermediate_size\": 97");
+    expect(TKR_FORMAT, "has shape [96, 48], config.json asks for [97, 48]", NULL);
     fresh_folder();
     edit("config.json", "\"gelu\"", "\"mish\"");
     expect(TKR_UNSUPPORTED, "mish", NULL);
@@ -220,8 +226,7 @@ static void bad_inputs_lose_nothing_else(void **state) {
     const int32_t huge[2] = {101, 9999999};
     char longer[2000];
     memset(longer, 'x', sizeof longer);
-    for (size_t i = 1; i < sizeof longer; i += 2)
-        longer[i] = ' ';
+    for (size_t i = 1; i < sizeof longer; i += 2) longer[i] = ' ';
     const tkr_input inputs[] = {
         {.text = "good", .n_text = 4},
         {.kind = TKR_INPUT_TOKENS, .ids = huge, .n_ids = 2},
@@ -239,8 +244,14 @@ static void bad_inputs_lose_nothing_else(void **state) {
     o.strict_utf8 = 1;
     o.truncate = TKR_TRUNCATE_ERROR;
     assert_int_equal(tkr_embed(&result, e.session, inputs, N, &o, NULL), TKR_OK);
-    static const tkr_status want[N] = {TKR_OK, TKR_INVALID_ARGUMENT, TKR_INVALID_ARGUMENT, TKR_OK, TKR_INVALID_ARGUMENT, TKR_LIMIT,
-                                       TKR_INVALID_ARGUMENT, TKR_OK};
+    static const tkr_status want[N] = {TKR_OK,
+                                       TKR_INVALID_ARGUMENT,
+                                       TKR_INVALID_ARGUMENT,
+                                       TKR_OK,
+                                       TKR_INVALID_ARGUMENT,
+                                       TKR_LIMIT,
+                                       TKR_INVALID_ARGUMENT,
+                                       TKR_OK};
     for (size_t i = 0; i < N; i++) {
         tkr_result_item item = tkr_result_get(result, i);
         assert_int_equal(item.status, want[i]);
@@ -289,9 +300,15 @@ int main(void) {
     snprintf(work, sizeof work, "/tmp/tkr-bad-model-%ld", (long)getpid());
     snprintf(source, sizeof source, "%s/golden/bert/bert-mean/model", TKR_TEST_DIR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(missing_and_empty_folder), cmocka_unit_test(config_json),  cmocka_unit_test(remote_code),
-        cmocka_unit_test(tensors),                  cmocka_unit_test(nan_in_weights), cmocka_unit_test(pooling_and_modules),
-        cmocka_unit_test(memory_limit),             cmocka_unit_test(tokenizer),    cmocka_unit_test(bad_inputs_lose_nothing_else),
+        cmocka_unit_test(missing_and_empty_folder),
+        cmocka_unit_test(config_json),
+        cmocka_unit_test(remote_code),
+        cmocka_unit_test(tensors),
+        cmocka_unit_test(nan_in_weights),
+        cmocka_unit_test(pooling_and_modules),
+        cmocka_unit_test(memory_limit),
+        cmocka_unit_test(tokenizer),
+        cmocka_unit_test(bad_inputs_lose_nothing_else),
         cmocka_unit_test(cancel),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

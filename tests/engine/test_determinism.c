@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Same input, same bits: alone, in any batch, in any order, on 1, 2 or 3 threads, repeated, on each rung, in each format. */
+/* Same input, same bits: alone, in any batch, in any order, on 1, 2 or 3 threads, repeated, on each rung, in each
+ * format. */
 #include "core/cpu.h"
 #include "golden.h"
 
@@ -15,13 +16,15 @@ static uint32_t next_random(uint32_t *state) {
 
 /* Texts of 0 to about 250 words, so that chunks of all shapes form. */
 static void make_texts(void) {
-    static const char *const words[] = {"water", "the", "computes", "fast", "river", "of", "unbelievable", "bank", "7", "cafe"};
+    static const char *const words[] = {"water", "the",          "computes", "fast", "river",
+                                        "of",    "unbelievable", "bank",     "7",    "cafe"};
     uint32_t state = 5;
     for (size_t i = 0; i < N_TEXTS; i++) {
         size_t n = i < 20 ? i : next_random(&state) % (i % 10 == 0 ? 250 : 40);
         sizes[i] = 0;
         for (size_t w = 0; w < n && sizes[i] + 20 < MAX_TEXT; w++)
-            sizes[i] += (size_t)snprintf(texts[i] + sizes[i], MAX_TEXT - sizes[i], "%s ", words[next_random(&state) % 10]);
+            sizes[i] +=
+                (size_t)snprintf(texts[i] + sizes[i], MAX_TEXT - sizes[i], "%s ", words[next_random(&state) % 10]);
     }
 }
 
@@ -40,12 +43,12 @@ static void check_alone(embedder *e, const tkr_result *all, const size_t *order)
 
 static tkr_result *embed_order(embedder *e, const size_t *order, size_t begin, size_t n) {
     tkr_input inputs[N_TEXTS];
-    for (size_t i = 0; i < n; i++)
-        inputs[i] = input_of(order[begin + i]);
+    for (size_t i = 0; i < n; i++) inputs[i] = input_of(order[begin + i]);
     return embed_all(e, inputs, n, NULL);
 }
 
-static void check_same(const tkr_result *reference, const tkr_result *result, const size_t *order, size_t begin, const char *what) {
+static void check_same(const tkr_result *reference, const tkr_result *result, const size_t *order, size_t begin,
+                       const char *what) {
     size_t bytes = tkr_result_dimensions(reference) * sizeof(float);
     for (size_t i = 0; i < tkr_result_n_items(result); i++)
         if (memcmp(tkr_result_get(result, i).rows, tkr_result_get(reference, order[begin + i]).rows, bytes) != 0)
@@ -55,8 +58,7 @@ static void check_same(const tkr_result *reference, const tkr_result *result, co
 static void check_format(const char *reference, embedder_options options, const char *what) {
     size_t identity[N_TEXTS], shuffled[N_TEXTS];
     uint32_t state = 9;
-    for (size_t i = 0; i < N_TEXTS; i++)
-        identity[i] = shuffled[i] = i;
+    for (size_t i = 0; i < N_TEXTS; i++) identity[i] = shuffled[i] = i;
     for (size_t i = N_TEXTS - 1; i > 0; i--) {
         size_t j = next_random(&state) % (i + 1), keep = shuffled[i];
         shuffled[i] = shuffled[j];
@@ -71,8 +73,7 @@ static void check_format(const char *reference, embedder_options options, const 
         tkr_result *other = embed_order(&e, shuffled, 0, N_TEXTS);
         tkr_result *again = embed_order(&e, identity, 0, N_TEXTS);
         tkr_result *few = embed_order(&e, shuffled, 40, 7);
-        if (!first)
-            first = all;
+        if (!first) first = all;
         check_same(first, all, identity, 0, what);
         check_same(first, other, shuffled, 0, what);
         check_same(first, again, identity, 0, what);
@@ -81,8 +82,7 @@ static void check_format(const char *reference, embedder_options options, const 
         tkr_result_free(&other);
         tkr_result_free(&again);
         tkr_result_free(&few);
-        if (all != first)
-            tkr_result_free(&all);
+        if (all != first) tkr_result_free(&all);
         embedder_close(&e);
     }
     tkr_result_free(&first);
@@ -90,7 +90,8 @@ static void check_format(const char *reference, embedder_options options, const 
 
 static void each_rung_and_format(void **state) {
     (void)state;
-    static const char *const caps[] = {"generic", "avx2", "avx512", "vnni", "amx", "neon", "dotprod", "i8mm", "arm-bf16"};
+    static const char *const caps[] = {"generic", "avx2",    "avx512", "vnni",    "amx",
+                                       "neon",    "dotprod", "i8mm",   "arm-bf16"};
     char tiny[600];
     snprintf(tiny, sizeof tiny, "%s/golden/bert/bert-mean/model", TKR_TEST_DIR);
     for (size_t c = 0; c < sizeof caps / sizeof *caps; c++) {

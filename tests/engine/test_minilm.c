@@ -27,10 +27,10 @@ static void run_format(const format *f, const char *cpu, unsigned threads) {
     double worst = 0, sum = 0;
     golden_open(&g, "minilm");
     assert_true(g.n <= MAX_INPUTS);
-    const embedder_options options = {.precision = f->precision, .quantization = f->quantization, .threads = threads, .cpu = cpu};
+    const embedder_options options = {
+        .precision = f->precision, .quantization = f->quantization, .threads = threads, .cpu = cpu};
     embedder_open(&e, minilm_reference(), &options);
-    for (size_t i = 0; i < g.n; i++)
-        inputs[i] = golden_text(&g, i);
+    for (size_t i = 0; i < g.n; i++) inputs[i] = golden_text(&g, i);
     tkr_result *result = embed_all(&e, inputs, g.n, NULL);
     for (size_t i = 0; i < g.n; i++) {
         size_t n = 0;
@@ -39,8 +39,8 @@ static void run_format(const format *f, const char *cpu, unsigned threads) {
         worst = fmax(worst, distance);
         sum += distance;
     }
-    print_message("%s on %s: cosine distance at most %.2e, %.2e on average\n", f->name, tkr_result_fingerprint(result), worst,
-                  sum / (double)g.n);
+    print_message("%s on %s: cosine distance at most %.2e, %.2e on average\n", f->name, tkr_result_fingerprint(result),
+                  worst, sum / (double)g.n);
     assert_true(worst <= f->limit);
     assert_true(sum / (double)g.n <= f->mean_limit);
     tkr_result_free(&result);
@@ -50,15 +50,15 @@ static void run_format(const format *f, const char *cpu, unsigned threads) {
 
 static void real_model_on_every_rung(void **state) {
     (void)state;
-    static const char *const caps[] = {"generic", "avx2", "avx512", "vnni", "amx", "neon", "dotprod", "i8mm", "arm-bf16"};
+    static const char *const caps[] = {"generic", "avx2",    "avx512", "vnni",    "amx",
+                                       "neon",    "dotprod", "i8mm",   "arm-bf16"};
     for (size_t c = 0; c < sizeof caps / sizeof *caps; c++) {
         tkr_cpu_flags flags = 0;
         if (tkr_cpu_detect(&flags, caps[c], NULL) != TKR_OK) {
             print_message("rung %s: not run, this CPU lacks it\n", caps[c]);
             continue;
         }
-        for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-            run_format(&formats[i], caps[c], 2);
+        for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) run_format(&formats[i], caps[c], 2);
     }
 }
 
@@ -68,16 +68,17 @@ static void similarities_match(void **state) {
     embedder e = {0};
     tkr_input inputs[MAX_INPUTS];
     golden_open(&g, "minilm");
-    const embedder_options options = {.precision = TKR_PRECISION_F32, .quantization = TKR_QUANTIZATION_NONE, .threads = 2};
+    const embedder_options options = {
+        .precision = TKR_PRECISION_F32, .quantization = TKR_QUANTIZATION_NONE, .threads = 2};
     embedder_open(&e, minilm_reference(), &options);
-    for (size_t i = 0; i < g.n; i++)
-        inputs[i] = golden_text(&g, i);
+    for (size_t i = 0; i < g.n; i++) inputs[i] = golden_text(&g, i);
     tkr_result *result = embed_all(&e, inputs, g.n, NULL);
     const json_t *pairs = json_object_get(g.cases, "pair_similarities");
     assert_true(json_array_size(pairs) > 0);
     for (size_t p = 0; p < json_array_size(pairs); p++) {
         const json_t *pair = json_array_get(pairs, p);
-        size_t i = (size_t)json_integer_value(json_array_get(pair, 0)), j = (size_t)json_integer_value(json_array_get(pair, 1));
+        size_t i = (size_t)json_integer_value(json_array_get(pair, 0)),
+               j = (size_t)json_integer_value(json_array_get(pair, 1));
         double got = tkr_cosine(tkr_result_get(result, i).rows, tkr_result_get(result, j).rows, 384);
         assert_true(fabs(got - json_number_value(json_array_get(pair, 2))) < 2e-6);
     }
@@ -87,6 +88,7 @@ static void similarities_match(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(real_model_on_every_rung), cmocka_unit_test(similarities_match)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(real_model_on_every_rung),
+                                       cmocka_unit_test(similarities_match)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

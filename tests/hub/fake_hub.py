@@ -40,6 +40,7 @@ class Hub:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # headers and body are two writes: no waiting for acknowledgements
 
             def do_GET(self):
                 hub.answer(self)

@@ -173,7 +173,7 @@ class Pull(unittest.TestCase):
         self.hub.plan["api"] = [status(429, {"Retry-After": "86400"})]
         start = time.monotonic()
         self.assert_ok()
-        self.assertLess(time.monotonic() - start, 10)
+        self.assertLess(time.monotonic() - start, 60)
 
     def test_server_stays_broken(self):
         self.hub.always("api", status(500))
@@ -186,10 +186,10 @@ class Pull(unittest.TestCase):
         self.assert_error(NETWORK, "org/name")
 
     def test_stall(self):
-        self.hub.plan["model.safetensors"] = [stall(MIB, 4)]
+        self.hub.plan["model.safetensors"] = [stall(MIB, 60)]
         start = time.monotonic()
-        self.assert_ok()
-        self.assertLess(time.monotonic() - start, 3.5)
+        self.assert_ok("stall=0.5")
+        self.assertLess(time.monotonic() - start, 30)
         self.assert_files()
         self.assertEqual(self.hub.requests("model.safetensors")[1].get("Range"), "bytes=%d-" % MIB)
 
@@ -382,7 +382,7 @@ class Pull(unittest.TestCase):
 
     def test_two_at_once(self):
         self.hub.plan["model.safetensors"] = [stall(MIB, 0.3)]
-        both = [subprocess.Popen(self.command("stall=20"), env=self.environment(), stdout=subprocess.PIPE,
+        both = [subprocess.Popen(self.command(), env=self.environment(), stdout=subprocess.PIPE,
                                  stderr=subprocess.DEVNULL) for _ in range(3)]
         for process in both:
             out = process.communicate(timeout=60)[0].decode().strip()
@@ -398,9 +398,9 @@ class Pull(unittest.TestCase):
         def step(handler, hub, name):
             cut(2 * MIB)(handler, hub, name)
             reached.set()
-            time.sleep(2)
+            time.sleep(60)
         self.hub.plan["model.safetensors"] = [step]
-        process = subprocess.Popen(self.command("stall=20"), env=self.environment(), stdout=subprocess.DEVNULL,
+        process = subprocess.Popen(self.command(), env=self.environment(), stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
         self.assertTrue(reached.wait(30))
         incomplete = self.path("blobs", self.hub.blob("model.safetensors") + ".incomplete")
@@ -417,14 +417,21 @@ class Pull(unittest.TestCase):
         self.assertEqual(self.hub.requests("model.safetensors")[1].get("Range"), "bytes=%d-" % have)
 
     def test_cancelled_and_resumed(self):
-        self.hub.plan["model.safetensors"] = [stall(2 * MIB, 1)]
-        self.assert_error(CANCELLED, "cancelled", arguments=("cancel_at=%d" % MIB, "stall=20"))
+        self.hub.plan["model.safetensors"] = [stall(2 * MIB, 60)]
+        self.assert_error(CANCELLED, "cancelled", arguments=("cancel_at=%d" % MIB,))
         incomplete = self.path("blobs", self.hub.blob("model.safetensors") + ".incomplete")
         have = os.path.getsize(incomplete)
         self.assertGreaterEqual(have, MIB)
         self.assert_ok()
         self.assert_files()
         self.assertEqual(self.hub.requests("model.safetensors")[1].get("Range"), "bytes=%d-" % have)
+
+    def test_every_operation_fails_once(self):
+        self.hub.files = {"config.json": b"{}", "1_Pooling/config.json": b"{}", "model.safetensors": b"weights"}
+        lines = self.run_driver("token=hf_x", verb="sweep").split("\n")
+        self.assertRegex(lines[0], "^[0-9]+ operations$")
+        self.assertGreater(int(lines[0].split()[0]), 100)
+        self.assertEqual(lines[1].strip(), "ok")
 
     def test_unwritable_cache(self):
         obstacle = os.path.join(self.folder, "file")

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two programs in one: without arguments, tests of what the download is made of; with arguments, the driver of test_pull.py:
- *   test_hub_pull_driver pull|resolve|list|sha256 REFERENCE [name=value...]
- * which prints one line, "ok FOLDER" or "error STATUS MESSAGE", and on standard error every line of the log. */
+/* Two programs in one: without arguments, tests of what the download is made of; with arguments, the driver of
+ * test_pull.py: test_hub_pull_driver pull|resolve|list|sha256|sweep REFERENCE [name=value...] which prints one line,
+ * "ok FOLDER" or "error STATUS MESSAGE", and on standard error every line of the log. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #include "hub/hub_internal.h"
+
+#define N_OF(array) (sizeof(array) / sizeof(array)[0])
 
 static uint64_t cancel_at = UINT64_MAX;
 
@@ -42,10 +44,41 @@ static const char *value_of(const char *argument, const char *name) {
     return strncmp(argument, name, n) == 0 && argument[n] == '=' ? argument + n + 1 : NULL;
 }
 
+static bool fail_nth(void *user, char kind) {
+    long *left = user;
+    (void)kind;
+    return (*left)-- != 0;
+}
+
+/* Pulls again and again, each time into a fresh cache and with the next allocation or file operation failing. */
+static tkr_status sweep(const char *reference, const tkr_hub_options *options, const tkr_hub_tuning *tuning,
+                        tkr_error *error) {
+    for (long n = 0;; n++) {
+        char cache[512], *folder = NULL;
+        long left = n;
+        tkr_hub_options fresh = *options;
+        (void)snprintf(cache, sizeof cache, "%.480s/%ld", options->cache_dir, n);
+        fresh.cache_dir = cache;
+        *error = (tkr_error){0};
+        tkr_seam_set(fail_nth, &left);
+        tkr_status status = tkr_hub_pull_tuned(&folder, reference, &fresh, tuning, error);
+        tkr_seam_set(NULL, NULL);
+        bool clean = status == TKR_OK ? folder != NULL : folder == NULL && error->message[0] != '\0';
+        tkr_free(folder);
+        if (!clean || (status != TKR_OK && status != TKR_NO_MEMORY && status != TKR_IO)) {
+            return TKR_FAIL(error, INTERNAL, "operation %ld: status %d, \"%.200s\"", n, (int)status, error->message);
+        }
+        if (left >= 0) {
+            printf("%ld operations\n", n);
+            return status;
+        }
+    }
+}
+
 static int drive(int argc, char **argv) {
     tkr_hub_options options = {.progress = on_progress, .log = {on_log, NULL}};
     tkr_hub_tuning tuning = {
-        .backoff_s = 0.02, .backoff_max_s = 0.1, .retry_after_max_s = 1.0, .stall_s = 0.5, .attempts = 5};
+        .backoff_s = 0.02, .backoff_max_s = 0.1, .retry_after_max_s = 1.0, .stall_s = 20.0, .attempts = 5};
     tkr_error error = {0};
     char *folder = NULL, hex[65] = "";
     for (int i = 3; i < argc; i++) {
@@ -74,6 +107,8 @@ static int drive(int argc, char **argv) {
         status = tkr_hub_list(on_model, NULL, &options, &error);
     } else if (strcmp(argv[1], "resolve") == 0) {
         status = tkr_hub_resolve(&folder, argv[2], &options, &error);
+    } else if (strcmp(argv[1], "sweep") == 0) {
+        status = sweep(argv[2], &options, &tuning, &error);
     } else if (strcmp(argv[1], "sha256") == 0) {
         status = tkr_hub_sha256(hex, argv[2], &error);
     } else {
@@ -142,20 +177,32 @@ static void hashes(void **state) {
 static void safe_paths(void **state) {
     (void)state;
     static const char *const good[] = {"config.json", "1_Pooling/config.json", "a/b/c", "..a", "a..", "...", "a b"};
-    static const char *const bad[] = {"", "/etc/passwd", "..", "../x", "a/../b", "a/..", "a//b", "a/", ".", "./a",
-                                      "a\\b", "a\nb", "a\x7f", "\xff\xfe"};
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    static const char *const bad[] = {"",   "/etc/passwd", "..",  "../x", "a/../b", "a/..",  "a//b",
+                                      "a/", ".",           "./a", "a\\b", "a\nb",   "a\x7f", "\xff\xfe"};
+    for (size_t i = 0; i < N_OF(good); i++) {
         assert_true(tkr_hub_safe_path(good[i]));
     }
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    for (size_t i = 0; i < N_OF(bad); i++) {
         assert_false(tkr_hub_safe_path(bad[i]));
     }
 }
 
 #define SHA "\"sha\": \"0123456789012345678901234567890123456789\""
-#define BLOB "\"size\": 5, \"blobId\": \"ce013625030ba8dba906f756967f9e9ca394464a\""
-#define FILE_ENTRY(name) "{\"rfilename\": \"" name "\", " BLOB "}"
+#define BLOB "ce013625030ba8dba906f756967f9e9ca394464a"
 
+/* Parses a listing with these files, as JSON string contents. */
+static tkr_status list_files(tkr_hub_listing *listing, const char *const *names, size_t n, tkr_error *error) {
+    tkr_buf text = {0};
+    (void)tkr_buf_printf(&text, "{" SHA ", \"siblings\": [");
+    for (size_t i = 0; i < n; i++) {
+        (void)tkr_buf_printf(&text, "%s{\"rfilename\": \"%s\", \"size\": 5, \"blobId\": \"" BLOB "\"}",
+                             i > 0 ? "," : "", names[i]);
+    }
+    assert_true(tkr_buf_printf(&text, "]}"));
+    tkr_status status = tkr_hub_listing_parse(listing, text.data, text.size, "test", error);
+    tkr_buf_free(&text);
+    return status;
+}
 static bool kept(const tkr_hub_listing *listing, const char *path) {
     for (size_t i = 0; i < listing->n; i++) {
         if (strcmp(listing->files[i].path, path) == 0) {
@@ -167,45 +214,51 @@ static bool kept(const tkr_hub_listing *listing, const char *path) {
 
 static void selection(void **state) {
     (void)state;
-    static const char text[] =
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("config.json") "," FILE_ENTRY("tokenizer.json") "," FILE_ENTRY(
-            "model.safetensors") "," FILE_ENTRY("model.fp16.safetensors") "," FILE_ENTRY("pytorch_model.bin") "," FILE_ENTRY(
-            "onnx/config.json") "," FILE_ENTRY("1_Pooling/config.json") "," FILE_ENTRY("2_Dense/model.safetensors") ","
-        FILE_ENTRY("modules.json") "," FILE_ENTRY("modeling_x.py") "," FILE_ENTRY("README.md") ","
-        FILE_ENTRY("a/b/config.json") "," FILE_ENTRY(".cache/config.json") "]}";
+    /* The first four are what a tokenizer needs, the first six are what a model needs. */
+    static const char *const names[] = {"config.json",
+                                        "tokenizer.json",
+                                        "1_Pooling/config.json",
+                                        "modules.json",
+                                        "model.safetensors",
+                                        "2_Dense/model.safetensors",
+                                        "model.fp16.safetensors",
+                                        "pytorch_model.bin",
+                                        "onnx/config.json",
+                                        "modeling_x.py",
+                                        "README.md",
+                                        "a/b/config.json",
+                                        ".cache/config.json"};
     tkr_hub_listing listing;
     tkr_error error;
-    assert_int_equal(tkr_hub_listing_parse(&listing, text, sizeof text - 1, "test", &error), TKR_OK);
-    assert_int_equal(listing.n, 13);
+    assert_int_equal(list_files(&listing, names, N_OF(names), &error), TKR_OK);
+    assert_int_equal(listing.n, N_OF(names));
     assert_int_equal(tkr_hub_listing_select(&listing, false, "test", &error), TKR_OK);
     assert_int_equal(listing.n, 6);
-    static const char *const wanted[] = {"config.json",           "tokenizer.json", "model.safetensors",
-                                         "1_Pooling/config.json", "modules.json",   "2_Dense/model.safetensors"};
-    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-        assert_true(kept(&listing, wanted[i]));
+    for (size_t i = 0; i < 6; i++) {
+        assert_true(kept(&listing, names[i]));
     }
     assert_int_equal(tkr_hub_listing_select(&listing, true, "test", &error), TKR_OK);
     assert_int_equal(listing.n, 4);
-    assert_false(kept(&listing, "model.safetensors"));
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(kept(&listing, names[i]));
+    }
     tkr_hub_listing_free(&listing);
 }
 
 static void shards_and_pickles(void **state) {
     (void)state;
-    static const char shards[] =
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("config.json") "," FILE_ENTRY("model.safetensors.index.json") "," FILE_ENTRY(
-            "model-00001-of-00002.safetensors") "," FILE_ENTRY("model-00002-of-00002.safetensors") "," FILE_ENTRY(
-            "consolidated.safetensors") "]}";
-    static const char pickle[] =
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("config.json") "," FILE_ENTRY("pytorch_model.bin") "]}";
+    static const char *const shards[] = {"config.json", "model.safetensors.index.json",
+                                         "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+                                         "consolidated.safetensors"};
+    static const char *const pickle[] = {"config.json", "pytorch_model.bin"};
     tkr_hub_listing listing;
     tkr_error error;
-    assert_int_equal(tkr_hub_listing_parse(&listing, shards, sizeof shards - 1, "test", &error), TKR_OK);
+    assert_int_equal(list_files(&listing, shards, N_OF(shards), &error), TKR_OK);
     assert_int_equal(tkr_hub_listing_select(&listing, false, "test", &error), TKR_OK);
     assert_int_equal(listing.n, 4);
     assert_false(kept(&listing, "consolidated.safetensors"));
     tkr_hub_listing_free(&listing);
-    assert_int_equal(tkr_hub_listing_parse(&listing, pickle, sizeof pickle - 1, "a/b", &error), TKR_OK);
+    assert_int_equal(list_files(&listing, pickle, N_OF(pickle), &error), TKR_OK);
     assert_int_equal(tkr_hub_listing_select(&listing, false, "a/b", &error), TKR_UNSUPPORTED);
     assert_non_null(strstr(error.message, "a/b has no *.safetensors (only pytorch_model.bin)"));
     tkr_hub_listing_free(&listing);
@@ -213,7 +266,9 @@ static void shards_and_pickles(void **state) {
 
 static void bad_listings(void **state) {
     (void)state;
-    static const char *const bad[] = {
+    static const char *const names[] = {"../config.json", "/config.json", "a\\\\config.json", "a\\u0000config.json",
+                                        "a\\nconfig.json"};
+    static const char *const texts[] = {
         "",
         "[]",
         "{}",
@@ -222,23 +277,21 @@ static void bad_listings(void **state) {
         "{\"sha\": \"../../../../../../../../../../../../etc\", \"siblings\": []}",
         "{" SHA ", \"siblings\": [1]}",
         "{" SHA ", \"siblings\": [{\"rfilename\": \"config.json\"}]}",
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("../config.json") "]}",
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("/config.json") "]}",
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("a\\\\config.json") "]}",
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("a\\u0000config.json") "]}",
-        "{" SHA ", \"siblings\": [" FILE_ENTRY("a\\nconfig.json") "]}",
-        "{" SHA ", \"siblings\": [{\"rfilename\": \"c\", \"size\": -1, "
-        "\"blobId\": \"ce013625030ba8dba906f756967f9e9ca394464a\"}]}",
-        "{" SHA ", \"siblings\": [{\"rfilename\": \"c\", \"size\": 9007199254740993, "
-        "\"blobId\": \"ce013625030ba8dba906f756967f9e9ca394464a\"}]}",
+        "{" SHA ", \"siblings\": [{\"rfilename\": \"c\", \"size\": -1, \"blobId\": \"" BLOB "\"}]}",
+        "{" SHA ", \"siblings\": [{\"rfilename\": \"c\", \"size\": 9007199254740993, \"blobId\": \"" BLOB "\"}]}",
         "{" SHA ", \"siblings\": [{\"rfilename\": \"c\", \"size\": 1, \"blobId\": \"../../x\"}]}",
-        "{" SHA ", \"siblings\": [{\"rfilename\": \"c\", \"size\": 1, \"lfs\": {\"size\": 1, \"sha256\": \"AB\"}}]}"};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        tkr_hub_listing listing;
-        tkr_error error = {0};
-        tkr_status status = tkr_hub_listing_parse(&listing, bad[i], strlen(bad[i]), "test", &error);
+        "{" SHA ", \"siblings\": [{\"rfilename\": \"c\", \"lfs\": {\"size\": 1, \"sha256\": \"AB\"}}]}"};
+    tkr_hub_listing listing;
+    tkr_error error = {0};
+    for (size_t i = 0; i < N_OF(names); i++) {
+        assert_int_equal(list_files(&listing, &names[i], 1, &error), TKR_FORMAT);
+        assert_non_null(strstr(error.message, i != 3 ? "unsafe" : "test")); /* jansson refuses the NUL itself */
+    }
+    for (size_t i = 0; i < N_OF(texts); i++) {
+        error.message[0] = '\0';
+        tkr_status status = tkr_hub_listing_parse(&listing, texts[i], strlen(texts[i]), "test", &error);
         if (status != TKR_FORMAT || strlen(error.message) < 10) {
-            fail_msg("%s: status %d, \"%s\"", bad[i], (int)status, error.message);
+            fail_msg("%s: status %d, \"%s\"", texts[i], (int)status, error.message);
         }
     }
 }
@@ -247,9 +300,13 @@ int main(int argc, char **argv) {
     if (argc >= 3) {
         return drive(argc, argv);
     }
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_origin),        cmocka_unit_test(redirects),    cmocka_unit_test(escapes),
-        cmocka_unit_test(hashes),             cmocka_unit_test(safe_paths),   cmocka_unit_test(selection),
-        cmocka_unit_test(shards_and_pickles), cmocka_unit_test(bad_listings)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_origin),
+                                       cmocka_unit_test(redirects),
+                                       cmocka_unit_test(escapes),
+                                       cmocka_unit_test(hashes),
+                                       cmocka_unit_test(safe_paths),
+                                       cmocka_unit_test(selection),
+                                       cmocka_unit_test(shards_and_pickles),
+                                       cmocka_unit_test(bad_listings)};
     return cmocka_run_group_tests_name("hub/pull", tests, NULL, NULL);
 }

@@ -20,10 +20,18 @@
 
 static char root[64]; /* a folder of our own, fresh for each test */
 
-static const char *const variables[] = {
-    "HF_HOME",   "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",  "XDG_CACHE_HOME",          "HF_ENDPOINT",   "HF_TOKEN",
-    "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
-    "HF_HUB_DOWNLOAD_TIMEOUT"};
+static const char *const variables[] = {"HF_HOME",
+                                        "HF_HUB_CACHE",
+                                        "HUGGINGFACE_HUB_CACHE",
+                                        "XDG_CACHE_HOME",
+                                        "HF_ENDPOINT",
+                                        "HF_TOKEN",
+                                        "HF_TOKEN_PATH",
+                                        "HUGGING_FACE_HUB_TOKEN",
+                                        "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+                                        "HF_HUB_OFFLINE",
+                                        "TRANSFORMERS_OFFLINE",
+                                        "HF_HUB_DOWNLOAD_TIMEOUT"};
 
 static void run(const char *command, const char *argument) {
     char line[600];
@@ -103,15 +111,14 @@ static void alias_table(void **state) {
 
 static void good_references(void **state) {
     (void)state;
-    static const char *const cases[][3] = {
-        {"minilm", "sentence-transformers/all-MiniLM-L6-v2", "main"},
-        {"MiniLM", "sentence-transformers/all-MiniLM-L6-v2", "main"},
-        {"minilm@v2.0", "sentence-transformers/all-MiniLM-L6-v2", "v2.0"},
-        {"BAAI/bge-small-en-v1.5", "BAAI/bge-small-en-v1.5", "main"},
-        {"a/b@refs/pr/12", "a/b", "refs/pr/12"},
-        {"a_1/b.c-d@" COMMIT_A, "a_1/b.c-d", COMMIT_A},
-        {"qwen3-0.6b", "Qwen/Qwen3-Embedding-0.6B", "main"},
-        {"ops-mm-7b", "OpenSearch-AI/Ops-MM-embedding-v1-7B", "main"}};
+    static const char *const cases[][3] = {{"minilm", "sentence-transformers/all-MiniLM-L6-v2", "main"},
+                                           {"MiniLM", "sentence-transformers/all-MiniLM-L6-v2", "main"},
+                                           {"minilm@v2.0", "sentence-transformers/all-MiniLM-L6-v2", "v2.0"},
+                                           {"BAAI/bge-small-en-v1.5", "BAAI/bge-small-en-v1.5", "main"},
+                                           {"a/b@refs/pr/12", "a/b", "refs/pr/12"},
+                                           {"a_1/b.c-d@" COMMIT_A, "a_1/b.c-d", COMMIT_A},
+                                           {"qwen3-0.6b", "Qwen/Qwen3-Embedding-0.6B", "main"},
+                                           {"ops-mm-7b", "OpenSearch-AI/Ops-MM-embedding-v1-7B", "main"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tkr_hub_ref ref;
         tkr_error error = {0};
@@ -125,11 +132,17 @@ static void good_references(void **state) {
 
 static void bad_references(void **state) {
     (void)state;
-    static const char *const cases[] = {
-        "",          "a",          "/a/b",    "../b",     "a/..",    "a/b/c",     "a//b",        "a/",        "/b",
-        "a/b c",     "a/b?x",      "a/b#x",   "a/b\n",    "a\\b/c",  "a--b/c",    "a/b..c",      "-a/b",      "a/.b",
-        "a/b.git",   "a/b@",       "a/b@..",  "a/b@/x",   "a/b@x/",  "a/b@x//y",  "a/b@x/../y",  "a/b@x y",   "a/b@x\ny",
-        "a/b@./x",   "a/b@x@y",    "a/b@-x",  "\xff/b",   "a/b@\xff", "https://huggingface.co/a/b"};
+    static const char *const cases[] = {"",           "a",        "/a/b",
+                                        "../b",       "a/..",     "a/b/c",
+                                        "a//b",       "a/",       "/b",
+                                        "a/b c",      "a/b?x",    "a/b#x",
+                                        "a/b\n",      "a\\b/c",   "a--b/c",
+                                        "a/b..c",     "-a/b",     "a/.b",
+                                        "a/b.git",    "a/b@",     "a/b@..",
+                                        "a/b@/x",     "a/b@x/",   "a/b@x//y",
+                                        "a/b@x/../y", "a/b@x y",  "a/b@x\ny",
+                                        "a/b@./x",    "a/b@x@y",  "a/b@-x",
+                                        "\xff/b",     "a/b@\xff", "https://huggingface.co/a/b"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tkr_hub_ref ref;
         tkr_error error = {0};
@@ -405,7 +418,8 @@ static void list(void **state) {
     assert_string_equal(text, "a/b@main 13 1\na/b@refs/pr/ 13 1\na/b@bbbbbbbb 2 0\n");
 }
 
-/* Every allocation and file operation of a resolve fails once: a clean error each time, or success that it didn't need. */
+/* Every allocation and file operation of a resolve fails once: a clean error each time, or success that it didn't need.
+ */
 typedef struct countdown {
     long left;
 } countdown;
@@ -442,19 +456,18 @@ static void faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(alias_table),
-        cmocka_unit_test(good_references),
-        cmocka_unit_test(bad_references),
-        cmocka_unit_test_setup_teardown(suggestions, setup, teardown),
-        cmocka_unit_test_setup_teardown(cache_folder, setup, teardown),
-        cmocka_unit_test_setup_teardown(endpoint_and_token, setup, teardown),
-        cmocka_unit_test_setup_teardown(bad_environment, setup, teardown),
-        cmocka_unit_test_setup_teardown(cached_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(offline_variables, setup, teardown),
-        cmocka_unit_test_setup_teardown(incomplete_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(folders_win, setup, teardown),
-        cmocka_unit_test_setup_teardown(list, setup, teardown),
-        cmocka_unit_test_setup_teardown(faults, setup, teardown)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(alias_table),
+                                       cmocka_unit_test(good_references),
+                                       cmocka_unit_test(bad_references),
+                                       cmocka_unit_test_setup_teardown(suggestions, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(cache_folder, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(endpoint_and_token, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(bad_environment, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(cached_model, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(offline_variables, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(incomplete_model, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(folders_win, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(list, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(faults, setup, teardown)};
     return cmocka_run_group_tests_name("hub/reference", tests, NULL, NULL);
 }

@@ -51,7 +51,8 @@ static inline void *check_alloc_exact(size_t size) {
 
 /* Calls check for the plain C rung and for every rung up to what this CPU has. */
 static inline void check_each_rung(void (*check)(const tkr_kernels *kernels)) {
-    static const char *const caps[] = {"generic", "avx2", "avx512", "vnni", "amx", "neon", "dotprod", "i8mm", "arm-bf16"};
+    static const char *const caps[] = {"generic", "avx2",    "avx512", "vnni",    "amx",
+                                       "neon",    "dotprod", "i8mm",   "arm-bf16"};
     tkr_kernels kernels;
     int n = 0;
     for (size_t i = 0; i < sizeof caps / sizeof *caps; i++) {

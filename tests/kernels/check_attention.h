@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every attention kernel must hold. check_attention(kernel, tolerance): tolerance is absolute, for values of V in -1..1;
- * 1e-6 for f32, 4e-3 where weights are rounded to bf16. */
+/* What every attention kernel must hold. check_attention(kernel, tolerance): tolerance is absolute, for values of V in
+ * -1..1; 1e-6 for f32, 4e-3 where weights are rounded to bf16. */
 #ifndef TKR_TESTS_KERNELS_CHECK_ATTENTION_H
 #define TKR_TESTS_KERNELS_CHECK_ATTENTION_H
 
@@ -50,7 +50,8 @@ static void check_attention_exact(double *out, const tkr_attention_args *a) {
 static void check_attention_case(const tkr_attention *kernel, attention_case c, double tolerance) {
     size_t hd = c.head_dim, width = 2 * hd, ld = 3 * width;
     float *qkv = check_alloc_exact(c.n * ld * sizeof(float));
-    float *out = check_alloc_exact(c.n * width * sizeof(float)), *again = check_alloc_exact(c.n * width * sizeof(float));
+    float *out = check_alloc_exact(c.n * width * sizeof(float)),
+          *again = check_alloc_exact(c.n * width * sizeof(float));
     double *exact = check_alloc_exact(c.n * hd * sizeof(double));
     void *scratch = check_alloc(kernel->scratch_bytes(c.n, hd));
     uint32_t guard;
@@ -82,8 +83,8 @@ static void check_attention_case(const tkr_attention *kernel, attention_case c, 
         for (size_t d = 0; d < hd; d++) {
             double got = (double)out[i * width + hd + d], want = exact[i * hd + d];
             if (!(fabs(got - want) <= tolerance)) {
-                fail_msg("%s n %zu hd %zu window %zu causal %d: token %zu, %zu is %.9g, not %.9g", kernel->name, c.n, hd,
-                         c.window, c.causal, i, d, got, want);
+                fail_msg("%s n %zu hd %zu window %zu causal %d: token %zu, %zu is %.9g, not %.9g", kernel->name, c.n,
+                         hd, c.window, c.causal, i, d, got, want);
             }
             assert_memory_equal(out + i * width + d, &guard, sizeof guard);
         }

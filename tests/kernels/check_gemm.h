@@ -51,7 +51,8 @@ static void check_exact_float(gemm_case *c) {
     }
 }
 
-/* From the kernel's own row codes and the scalar weight codes: the sum is exact, what is left is two or three roundings. */
+/* From the kernel's own row codes and the scalar weight codes: the sum is exact, what is left is two or three
+ * roundings. */
 static void check_exact_int(gemm_case *c) {
     int8_t *q = check_alloc_exact(c->k);
     for (size_t n = 0; n < c->n_cols; n++) {
@@ -117,12 +118,13 @@ static void gemm_case_init(gemm_case *c, const tkr_gemm *g, tkr_gemm_mode mode, 
     check_fill(c->bias, n_cols, 0.5f, k + n_cols);
     memset(c->bias + n_cols, 0, (g->nr - n_cols) * sizeof(float));
     for (size_t i = 0; i < k; i++) {
-        c->a[1 * k + i] = 0;                                     /* an empty row, */
-        c->a[2 * k + i] = fabsf(c->a[2 * k + i]);                /* one without negative values, */
-        c->a[3 * k + i] = i == k / 2 ? 60.0f : c->a[3 * k + i];  /* one with an outlier */
+        c->a[1 * k + i] = 0;                                    /* an empty row, */
+        c->a[2 * k + i] = fabsf(c->a[2 * k + i]);               /* one without negative values, */
+        c->a[3 * k + i] = i == k / 2 ? 60.0f : c->a[3 * k + i]; /* one with an outlier */
     }
     g->pack_rows(c->packed_a, c->stride, g->integer ? c->quant : NULL, c->a, k, c->n_rows, k, c->k_padded);
-    g->pack_panel(c->panel, g->integer ? c->b_scale : NULL, g->integer ? c->b_sum : NULL, c->w, k, n_cols, k, c->k_padded);
+    g->pack_panel(c->panel, g->integer ? c->b_scale : NULL, g->integer ? c->b_sum : NULL, c->w, k, n_cols, k,
+                  c->k_padded);
     if (g->integer) {
         check_row_codes(c);
         check_exact_int(c);
@@ -132,7 +134,8 @@ static void gemm_case_init(gemm_case *c, const tkr_gemm *g, tkr_gemm_mode mode, 
 }
 
 static void gemm_case_free(gemm_case *c) {
-    void *all[] = {c->a, c->w, c->bias, c->b_scale, c->b_sum, c->quant, c->packed_a, c->panel, c->scratch, c->exact, c->bound};
+    void *all[] = {c->a,        c->w,     c->bias,    c->b_scale, c->b_sum, c->quant,
+                   c->packed_a, c->panel, c->scratch, c->exact,   c->bound};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         free(all[i]);
     }
@@ -215,7 +218,8 @@ static void check_epilogue(const gemm_case *c, const float *whole) {
                 /* an integer kernel may fuse scale and bias: its x has one rounding less */
                 double bound = 4e-7 * (fabs((double)x) + fabs((double)whole[i]) + fabs(y)) + 1e-7;
                 if (!(fabs((double)out[i] - y) <= bound)) {
-                    fail_msg("%s activation %d bias/residual %d: %.9g, not %.9g", c->g->name, act, with, (double)out[i], y);
+                    fail_msg("%s activation %d bias/residual %d: %.9g, not %.9g", c->g->name, act, with, (double)out[i],
+                             y);
                 }
             }
             if (with & 2) {

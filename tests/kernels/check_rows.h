@@ -62,18 +62,12 @@ typedef struct activation_bound {
 
 static double check_activation_exact(double x, tkr_activation activation) {
     switch (activation) {
-    case TKR_ACT_NONE:
-        return x;
-    case TKR_ACT_GELU_ERF:
-        return 0.5 * x * erfc(-x * 0.70710678118654752440);
-    case TKR_ACT_GELU_TANH:
-        return x / (1.0 + exp(-2.0 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case TKR_ACT_RELU:
-        return x > 0 ? x : 0;
-    case TKR_ACT_TANH:
-        return tanh(x);
-    case TKR_ACT_SILU:
-        return x / (1.0 + exp(-x));
+    case TKR_ACT_NONE: return x;
+    case TKR_ACT_GELU_ERF: return 0.5 * x * erfc(-x * 0.70710678118654752440);
+    case TKR_ACT_GELU_TANH: return x / (1.0 + exp(-2.0 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case TKR_ACT_RELU: return x > 0 ? x : 0;
+    case TKR_ACT_TANH: return tanh(x);
+    case TKR_ACT_SILU: return x / (1.0 + exp(-x));
     }
     return NAN;
 }
@@ -97,7 +91,8 @@ static void check_activation(tkr_activate_fn *activate, activation_bound bound) 
             fail_msg("activation %d at %.9g: %.9g, not %.9g", bound.activation, (double)x[i], (double)y[i], want);
         }
     }
-    print_message("activation %d: error %.2g absolute, %.2g of the value in -5..0\n", bound.activation, worst, worst_tail);
+    print_message("activation %d: error %.2g absolute, %.2g of the value in -5..0\n", bound.activation, worst,
+                  worst_tail);
     /* a value's bits don't depend on its place or on n */
     for (size_t n = 1; n <= 37; n++) {
         float *z = check_alloc_exact(n * sizeof(float));
@@ -139,8 +134,8 @@ static void check_axpy(tkr_axpy_fn *axpy) {
 static void check_rows_kernels(const tkr_kernels *kernels) {
     static const size_t dims[] = {1, 4, 7, 8, 9, 32, 36, 63, 100, 384, 768, 1024};
     static const activation_bound bounds[] = {
-        {TKR_ACT_NONE, 0, 0},        {TKR_ACT_GELU_ERF, 2e-8, 1.2e-6}, {TKR_ACT_GELU_TANH, 2e-8, 3e-6},
-        {TKR_ACT_RELU, 0, 0},        {TKR_ACT_TANH, 0, 4e-7},          {TKR_ACT_SILU, 1e-9, 4e-7},
+        {TKR_ACT_NONE, 0, 0}, {TKR_ACT_GELU_ERF, 2e-8, 1.2e-6}, {TKR_ACT_GELU_TANH, 2e-8, 3e-6},
+        {TKR_ACT_RELU, 0, 0}, {TKR_ACT_TANH, 0, 4e-7},          {TKR_ACT_SILU, 1e-9, 4e-7},
     };
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
         check_layer_norm_case(kernels->layer_norm, dims[i], 0, true);

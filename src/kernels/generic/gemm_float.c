@@ -17,8 +17,8 @@ void tkr_gemm_store_generic(const tkr_gemm_args *args, size_t row, const float *
     }
 }
 
-static void pack_rows_f32(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
-                          size_t k, size_t k_padded) {
+static void pack_rows_f32(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld,
+                          size_t n_rows, size_t k, size_t k_padded) {
     (void)quant;
     for (size_t i = 0; i < n_rows; i++) {
         char *row = (char *)dst + i * dst_stride;
@@ -54,8 +54,8 @@ static void panel_f32(const tkr_gemm_args *args) {
     }
 }
 
-static void pack_rows_bf16(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
-                           size_t k, size_t k_padded) {
+static void pack_rows_bf16(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld,
+                           size_t n_rows, size_t k, size_t k_padded) {
     (void)quant;
     for (size_t i = 0; i < n_rows; i++) {
         uint16_t *row = (uint16_t *)(void *)((char *)dst + i * dst_stride);

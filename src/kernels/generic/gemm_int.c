@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* generic/gemm_int: int8 weights against u8 (asymmetric) or s16 (symmetric) rows in plain C, panels [16][k]; exact s32 sums. */
+/* generic/gemm_int: int8 weights against u8 (asymmetric) or s16 (symmetric) rows in plain C, panels [16][k]; exact s32
+ * sums. */
 #include "kernels/generic/generic.h"
 
 #include <float.h>
@@ -59,8 +60,8 @@ static void pack_rows_u8(void *dst, size_t dst_stride, tkr_row_quant *quant, con
     }
 }
 
-static void pack_rows_s16(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
-                          size_t k, size_t k_padded) {
+static void pack_rows_s16(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld,
+                          size_t n_rows, size_t k, size_t k_padded) {
     for (size_t i = 0; i < n_rows; i++) {
         int16_t *row = (int16_t *)(void *)((char *)dst + i * dst_stride);
         tkr_quantize_s16_row(row, quant + i, src + i * ld, k, k_padded);

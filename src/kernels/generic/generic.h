@@ -27,7 +27,8 @@ float tkr_activate_one(float x, tkr_activation activation);
 void tkr_gemm_store_generic(const tkr_gemm_args *args, size_t row, const float *x);
 
 /* Encoders, the reference for every rung's pack_rows; one row each, k values padded to k_padded.
- * u8: range min..max of the row and 0, scale = (max - min) / 255 (1 for an all-zero row), zero = -min / scale rounded. */
+ * u8: range min..max of the row and 0, scale = (max - min) / 255 (1 for an all-zero row), zero = -min / scale rounded.
+ */
 void tkr_quantize_u8_row(uint8_t *q, tkr_row_quant *quant, const float *x, size_t k, size_t k_padded);
 /* s16: scale = absmax / tkr_s16_limit(k) (1 for an all-zero row), zero = 0. */
 void tkr_quantize_s16_row(int16_t *q, tkr_row_quant *quant, const float *x, size_t k, size_t k_padded);

@@ -6,7 +6,9 @@
 #define CHAINS(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 static double peak_float(size_t iterations) {
-#define DECLARE(n) volatile float seed##n = 1.0f + (float)n; float s##n = seed##n;
+#define DECLARE(n)                            \
+    volatile float seed##n = 1.0f + (float)n; \
+    float s##n = seed##n;
 #define STEP(n) s##n = s##n * x + y;
 #define SINK(n) seed##n = s##n;
     volatile float vx = 0.5f, vy = 0.25f;
@@ -23,7 +25,9 @@ static double peak_float(size_t iterations) {
 }
 
 static double peak_int(size_t iterations) {
-#define DECLARE(n) volatile uint32_t seed##n = 1u + n; uint32_t s##n = seed##n;
+#define DECLARE(n)                      \
+    volatile uint32_t seed##n = 1u + n; \
+    uint32_t s##n = seed##n;
 #define STEP(n) s##n = s##n * x + y;
 #define SINK(n) seed##n = s##n;
     volatile uint32_t vx = 3, vy = 5;

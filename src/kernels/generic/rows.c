@@ -7,18 +7,12 @@
 float tkr_activate_one(float x, tkr_activation activation) {
     double v = (double)x;
     switch (activation) {
-    case TKR_ACT_NONE:
-        return x;
-    case TKR_ACT_GELU_ERF:
-        return (float)(0.5 * v * erfc(-v * 0.70710678118654752440));
-    case TKR_ACT_GELU_TANH:
-        return (float)(v / (1.0 + exp(-2.0 * 0.79788456080286535588 * (v + 0.044715 * v * v * v))));
-    case TKR_ACT_RELU:
-        return x < 0 ? 0 : x;
-    case TKR_ACT_TANH:
-        return tanhf(x);
-    case TKR_ACT_SILU:
-        return (float)(v / (1.0 + exp(-v)));
+    case TKR_ACT_NONE: return x;
+    case TKR_ACT_GELU_ERF: return (float)(0.5 * v * erfc(-v * 0.70710678118654752440));
+    case TKR_ACT_GELU_TANH: return (float)(v / (1.0 + exp(-2.0 * 0.79788456080286535588 * (v + 0.044715 * v * v * v))));
+    case TKR_ACT_RELU: return x < 0 ? 0 : x;
+    case TKR_ACT_TANH: return tanhf(x);
+    case TKR_ACT_SILU: return (float)(v / (1.0 + exp(-v)));
     }
     return x;
 }
@@ -35,8 +29,8 @@ void tkr_axpy_generic(float *acc, const float *x, float weight, size_t n) {
     }
 }
 
-void tkr_layer_norm_generic(float *dst, const float *src, const float *gain, const float *shift, float eps, size_t n_rows,
-                            size_t dim) {
+void tkr_layer_norm_generic(float *dst, const float *src, const float *gain, const float *shift, float eps,
+                            size_t n_rows, size_t dim) {
     for (size_t i = 0; i < n_rows; i++) {
         const float *x = src + i * dim;
         float *y = dst + i * dim;

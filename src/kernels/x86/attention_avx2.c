@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/attention_avx2: one head of one sequence in f32. K^T and V are packed to panels of 16 columns once, then blocks of query
- * rows go through Q.K^T, a two-pass softmax and P.V with the GEMM's tiles. A row's keys and their order depend on its
- * place in the sequence only. */
+/* x86/attention_avx2: one head of one sequence in f32. K^T and V are packed to panels of 16 columns once, then blocks
+ * of query rows go through Q.K^T, a two-pass softmax and P.V with the GEMM's tiles. A row's keys and their order depend
+ * on its place in the sequence only. */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -46,13 +46,13 @@ static void transpose_8x8(float *dst, const float *const *src, size_t d) {
 #define LOAD(n) __m256 r##n = _mm256_loadu_ps(src[n] + d);
 #define PAIR(m, n, lo, hi) __m256 lo = _mm256_unpacklo_ps(r##m, r##n), hi = _mm256_unpackhi_ps(r##m, r##n);
 #define QUAD(a, b, lo, hi) __m256 lo = _mm256_shuffle_ps(a, b, 0x44), hi = _mm256_shuffle_ps(a, b, 0xee);
-#define OUT(n, a, b)                                                                                                   \
-    _mm256_store_ps(dst + n * NR, _mm256_permute2f128_ps(a, b, 0x20));                                                 \
+#define OUT(n, a, b)                                                   \
+    _mm256_store_ps(dst + n * NR, _mm256_permute2f128_ps(a, b, 0x20)); \
     _mm256_store_ps(dst + (n + 4) * NR, _mm256_permute2f128_ps(a, b, 0x31));
-    LOAD(0) LOAD(1) LOAD(2) LOAD(3) LOAD(4) LOAD(5) LOAD(6) LOAD(7)
-    PAIR(0, 1, t0, t1) PAIR(2, 3, t2, t3) PAIR(4, 5, t4, t5) PAIR(6, 7, t6, t7)
-    QUAD(t0, t2, u0, u1) QUAD(t1, t3, u2, u3) QUAD(t4, t6, u4, u5) QUAD(t5, t7, u6, u7)
-    OUT(0, u0, u4) OUT(1, u1, u5) OUT(2, u2, u6) OUT(3, u3, u7)
+    LOAD(0)
+    LOAD(1) LOAD(2) LOAD(3) LOAD(4) LOAD(5) LOAD(6) LOAD(7) PAIR(0, 1, t0, t1) PAIR(2, 3, t2, t3) PAIR(4, 5, t4, t5)
+        PAIR(6, 7, t6, t7) QUAD(t0, t2, u0, u1) QUAD(t1, t3, u2, u3) QUAD(t4, t6, u4, u5) QUAD(t5, t7, u6, u7)
+            OUT(0, u0, u4) OUT(1, u1, u5) OUT(2, u2, u6) OUT(3, u3, u7)
 #undef LOAD
 #undef PAIR
 #undef QUAD
@@ -193,8 +193,7 @@ static void block(const head_scratch *s, const tkr_attention_args *args, size_t 
     for (size_t d = 0; d < hd; d += NR) {
         for (size_t r = 0, n; r < n_rows; r += n) {
             n = tkr_avx2_tile_rows(n_rows - r);
-            tkr_avx2_tile_f32[n - 1](s->scores + r * ld, ld, s->v + d * s->n_padded + first * NR, sum_width, x,
-                                     NR);
+            tkr_avx2_tile_f32[n - 1](s->scores + r * ld, ld, s->v + d * s->n_padded + first * NR, sum_width, x, NR);
             store_out(args->out + (i + r) * args->out_stride + d, args->out_stride, x, inverse + r, n,
                       hd - d < NR ? hd - d : NR);
         }
@@ -202,9 +201,7 @@ static void block(const head_scratch *s, const tkr_attention_args *args, size_t 
 }
 
 /* BLOCK rows, but no last block of one to three, which would wait for its own sums. */
-static size_t block_rows(size_t left) {
-    return left <= BLOCK ? left : left < BLOCK + 4 ? BLOCK - 3 : BLOCK;
-}
+static size_t block_rows(size_t left) { return left <= BLOCK ? left : left < BLOCK + 4 ? BLOCK - 3 : BLOCK; }
 
 static void head(const tkr_attention_args *args) {
     head_scratch s = {.kt = args->scratch, .n_padded = pad(args->n_tokens)};

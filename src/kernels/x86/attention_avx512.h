@@ -96,10 +96,11 @@ static void pack_values(const tkr_attention_args *args, const layout *l, char *v
         const float *v = args->v + j * args->kv_stride;
         for (size_t d = 0; d < args->head_dim; d += 16) {
             const size_t left = args->head_dim - d;
-            const __m512 first = tkr_load_f32(v + d, j < n ? left : 0);
-            const __m512 second = tkr_load_f32(v + d, 0);
-            _mm512_storeu_si512(out + d * 4, TKR_ATTENTION_VALUES(
-                first, j + 1 < n ? tkr_load_f32(v + args->kv_stride + d, left) : second));
+            const __m512 zero = _mm512_setzero_ps();
+            const __m512 first = j < n ? tkr_load_f32(v + d, left) : zero;
+            const __m512 second =
+                TKR_ATTENTION_PAIR > 1 && j + 1 < n ? tkr_load_f32(v + args->kv_stride + d, left) : zero;
+            _mm512_storeu_si512(out + d * 4, TKR_ATTENTION_VALUES(first, second));
         }
     }
 }

@@ -7,20 +7,23 @@
 
 enum { TKR_AVX2_MR = 6, TKR_AVX2_NR = 16 };
 
-/* c[r][0..15] = sum over k of a[r * lda + k] * b[k * 16 + 0..15], k a multiple of 4, k ascending, f32. ldc a multiple of 8;
- * b and c 32-byte aligned. Index 0 is one row, 5 is six. */
+/* c[r][0..15] = sum over k of a[r * lda + k] * b[k * 16 + 0..15], k a multiple of 4, k ascending, f32. ldc a multiple
+ * of 8; b and c 32-byte aligned. Index 0 is one row, 5 is six. */
 typedef void tkr_avx2_tile_f32_fn(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc);
 extern tkr_avx2_tile_f32_fn *const tkr_avx2_tile_f32[TKR_AVX2_MR];
 
-/* Rows of the next tile when n_rows (> 0) are left: all tiles of a call as even as can be, since one or two rows alone wait
- * for their own sums. */
+/* Rows of the next tile when n_rows (> 0) are left: all tiles of a call as even as can be, since one or two rows alone
+ * wait for their own sums. */
 static inline size_t tkr_avx2_tile_rows(size_t n_rows) {
     size_t n_tiles = (n_rows + TKR_AVX2_MR - 1) / TKR_AVX2_MR;
     return n_rows > 2 * TKR_AVX2_MR ? TKR_AVX2_MR : (n_rows + n_tiles - 1) / n_tiles;
 }
 
-/* Finishes a tile of n_rows x 16 values x (rows of 16 floats): bias, activation, residual, store of args->n_cols columns. */
+/* Finishes a tile of n_rows x 16 values x (rows of 16 floats, 32-byte aligned, overwritten): bias, activation,
+ * residual, store of args->n_cols columns. */
 void tkr_avx2_store_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, float *x);
+/* The same for int32 sums, which are first scaled by row and column. */
+void tkr_avx2_store_int_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, void *sums);
 
 extern const tkr_gemm tkr_gemm_f32_avx2;
 extern const tkr_gemm tkr_gemm_bf16_avx2;

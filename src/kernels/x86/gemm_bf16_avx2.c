@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/gemm_bf16_avx2: bf16 inputs without bf16 instructions. Weights lie in pairs [k/2][16][2] and are widened in the tile
- * (even k: shift, odd k: mask); rows are rounded to bf16 but kept in f32, so that the tile can broadcast them. */
+/* x86/gemm_bf16_avx2: bf16 inputs without bf16 instructions. Weights lie in pairs [k/2][16][2] and are widened in the
+ * tile (even k: shift, odd k: mask); rows are rounded to bf16 but kept in f32, so that the tile can broadcast them. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -12,27 +12,26 @@ enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
 
 #define EVEN(p) _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_load_si256((const __m256i *)(p)), 16))
 #define ODD(p) _mm256_and_ps(mask, _mm256_load_ps((const float *)(p)))
-#define STEP(R, pair, even, odd)                                                                                       \
-    b0 = EVEN(b + pair * 2 * NR);                                                                                      \
-    b1 = EVEN(b + pair * 2 * NR + NR);                                                                                 \
-    TKR_ROWS_##R(TKR_FMA_PS_##even)                                                                                    \
-    b0 = ODD(b + pair * 2 * NR);                                                                                       \
-    b1 = ODD(b + pair * 2 * NR + NR);                                                                                  \
+/* The two asm statements keep clang from blending with a zero register instead of masking, and from holding the loaded
+ * pairs for both halves: each takes registers that the tile lacks. */
+#define STEP(R, pair, even, odd)                           \
+    b0 = EVEN(b + pair * 2 * NR);                          \
+    b1 = EVEN(b + pair * 2 * NR + NR);                     \
+    TKR_ROWS_##R(TKR_FMA_PS_##even) __asm__("" : "+r"(b)); \
+    b0 = ODD(b + pair * 2 * NR);                           \
+    b1 = ODD(b + pair * 2 * NR + NR);                      \
     TKR_ROWS_##R(TKR_FMA_PS_##odd)
 
-#define DEFINE_TILE(R)                                                                                                 \
-    static void tile_##R(const float *a, size_t lda, const uint16_t *b, size_t k, float *c) {                          \
-        const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xffff0000u));                              \
-        const float *a3 = a + 3 * lda;                                                                                 \
-        const uint16_t *end = b + k * NR;                                                                              \
-        const size_t ldc = NR;                                                                                         \
-        __m256 x, b0, b1;                                                                                              \
-        TKR_ROWS_##R(TKR_ZERO_PS)                                                                                      \
-        for (; b != end; b += 4 * NR, a += 4, a3 += 4) {                                                               \
-            STEP(R, 0, 0, 1) STEP(R, 1, 2, 3)                                                                          \
-        }                                                                                                              \
-        TKR_ROWS_##R(TKR_STORE_PS)                                                                                     \
-        (void)ldc;                                                                                                     \
+#define DEFINE_TILE(R)                                                                        \
+    static void tile_##R(const float *a, size_t lda, const uint16_t *b, size_t k, float *c) { \
+        __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xffff0000u));           \
+        __asm__("" : "+x"(mask));                                                             \
+        const float *a3 = a + 3 * lda;                                                        \
+        const uint16_t *end = b + k * NR;                                                     \
+        const size_t ldc = NR;                                                                \
+        __m256 x, b0, b1;                                                                     \
+        TKR_ROWS_##R(TKR_ZERO_PS) for (; b != end; b += 4 * NR, a += 4, a3 += 4){             \
+            STEP(R, 0, 0, 1) STEP(R, 1, 2, 3)} TKR_ROWS_##R(TKR_STORE_PS)(void) ldc;          \
     }
 TKR_EACH_TILE(DEFINE_TILE)
 
@@ -50,8 +49,8 @@ static __m256 round_bf16(__m256 x) {
     return _mm256_and_ps(y, _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xffff0000u)));
 }
 
-static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows, size_t k,
-                      size_t k_padded) {
+static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
+                      size_t k, size_t k_padded) {
     (void)quant;
     for (size_t i = 0; i < n_rows; i++) {
         float *row = (float *)(void *)((char *)dst + i * dst_stride);

@@ -8,28 +8,24 @@
 
 enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
 
-#define STEP(R, j)                                                                                                     \
-    b0 = _mm256_load_ps(b + j * NR);                                                                                   \
-    b1 = _mm256_load_ps(b + j * NR + 8);                                                                               \
+#define STEP(R, j)                       \
+    b0 = _mm256_load_ps(b + j * NR);     \
+    b1 = _mm256_load_ps(b + j * NR + 8); \
     TKR_ROWS_##R(TKR_FMA_PS_##j)
 
-#define DEFINE_TILE(R)                                                                                                 \
-    static void tile_##R(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc) {                 \
-        const float *a3 = a + 3 * lda, *end = b + k * NR;                                                              \
-        __m256 x, b0, b1;                                                                                              \
-        TKR_ROWS_##R(TKR_ZERO_PS)                                                                                      \
-        for (; b != end; b += 4 * NR, a += 4, a3 += 4) {                                                               \
-            STEP(R, 0) STEP(R, 1) STEP(R, 2) STEP(R, 3)                                                                \
-        }                                                                                                              \
-        TKR_ROWS_##R(TKR_STORE_PS)                                                                                     \
-        (void)ldc;                                                                                                     \
+#define DEFINE_TILE(R)                                                                                 \
+    static void tile_##R(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc) { \
+        const float *a3 = a + 3 * lda, *end = b + k * NR;                                              \
+        __m256 x, b0, b1;                                                                              \
+        TKR_ROWS_##R(TKR_ZERO_PS) for (; b != end; b += 4 * NR, a += 4, a3 += 4){                      \
+            STEP(R, 0) STEP(R, 1) STEP(R, 2) STEP(R, 3)} TKR_ROWS_##R(TKR_STORE_PS)(void) ldc;         \
     }
 TKR_EACH_TILE(DEFINE_TILE)
 
 tkr_avx2_tile_f32_fn *const tkr_avx2_tile_f32[MR] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
 
-static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows, size_t k,
-                      size_t k_padded) {
+static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
+                      size_t k, size_t k_padded) {
     (void)quant;
     for (size_t i = 0; i < n_rows; i++) {
         char *row = (char *)dst + i * dst_stride;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/gemm_q8_avx2: s8 weights x s16 rows, vpmaddwd. Symmetric rows with as many bits as keep k products inside an s32: the
- * multiply rate of the u8 x s8 chain, without its saturation and with far smaller errors. Panels are [k/2][16][2] s8;
- * they are widened to s16 in the tile for few rows, once for the call in scratch for many. Sums are exact either way. */
+/* x86/gemm_q8_avx2: s8 weights x s16 rows, vpmaddwd. Symmetric rows with as many bits as keep k products inside an s32:
+ * the multiply rate of the u8 x s8 chain, without its saturation and with far smaller errors. Panels are [k/2][16][2]
+ * s8; they are widened to s16 in the tile for few rows, once for the call in scratch for many. Sums are exact either
+ * way. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -16,40 +17,37 @@ enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
 enum { WIDEN_ROWS = 3 * MR };
 
 #define ZERO(r) __m256i c##r##0 = _mm256_setzero_si256(), c##r##1 = _mm256_setzero_si256();
-#define MADD(r, j)                                                                                                     \
-    __asm__("vbroadcastss %[a], %[x]\n\t"                                                                              \
-            "vpmaddwd %[b0], %[x], %[y]\n\t"                                                                           \
-            "vpaddd %[y], %[c0], %[c0]\n\t"                                                                            \
-            "vpmaddwd %[b1], %[x], %[x]\n\t"                                                                           \
-            "vpaddd %[x], %[c1], %[c1]"                                                                                \
-            : [c0] "+x"(c##r##0), [c1] "+x"(c##r##1), [x] "=&x"(x), [y] "=&x"(y)                                       \
+#define MADD(r, j)                                                               \
+    __asm__("vbroadcastss %[a], %[x]\n\t"                                        \
+            "vpmaddwd %[b0], %[x], %[y]\n\t"                                     \
+            "vpmaddwd %[b1], %[x], %[x]\n\t"                                     \
+            "vpaddd %[y], %[c0], %[c0]\n\t"                                      \
+            "vpaddd %[x], %[c1], %[c1]"                                          \
+            : [c0] "+x"(c##r##0), [c1] "+x"(c##r##1), [x] "=&x"(x), [y] "=&x"(y) \
             : [b0] "x"(b0), [b1] "x"(b1), [a] "m"(*(TKR_ROW_##r(a) + j)));
 #define MADD_0(r) MADD(r, 0)
 #define MADD_1(r) MADD(r, 1)
 #define MADD_2(r) MADD(r, 2)
 #define MADD_3(r) MADD(r, 3)
-#define STORE(r)                                                                                                       \
-    _mm256_store_si256((__m256i *)(c + r * NR), c##r##0);                                                              \
+#define STORE(r)                                          \
+    _mm256_store_si256((__m256i *)(c + r * NR), c##r##0); \
     _mm256_store_si256((__m256i *)(c + r * NR + 8), c##r##1);
 
 #define WIDE(p) _mm256_load_si256((const __m256i *)(p))
 #define NARROW(p) _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(p)))
-#define STEP(R, j, LOAD)                                                                                               \
-    b0 = LOAD(b + j * 2 * NR);                                                                                         \
-    b1 = LOAD(b + j * 2 * NR + NR);                                                                                    \
+#define STEP(R, j, LOAD)            \
+    b0 = LOAD(b + j * 2 * NR);      \
+    b1 = LOAD(b + j * 2 * NR + NR); \
     TKR_ROWS_##R(MADD_##j)
 
 /* a: rows as 32-bit pairs of s16, lda in pairs; k in pairs, a multiple of 4 */
-#define DEFINE(R, name, type, LOAD)                                                                                    \
-    static void name##_##R(const float *a, size_t lda, const void *panel, size_t k, int32_t *c) {                      \
-        const type *b = panel, *end = b + k * 2 * NR;                                                                  \
-        const float *a3 = a + 3 * lda;                                                                                 \
-        __m256i x, y, b0, b1;                                                                                             \
-        TKR_ROWS_##R(ZERO)                                                                                             \
-        for (; b != end; b += 8 * NR, a += 4, a3 += 4) {                                                               \
-            STEP(R, 0, LOAD) STEP(R, 1, LOAD) STEP(R, 2, LOAD) STEP(R, 3, LOAD)                                        \
-        }                                                                                                              \
-        TKR_ROWS_##R(STORE)                                                                                            \
+#define DEFINE(R, name, type, LOAD)                                                                  \
+    static void name##_##R(const float *a, size_t lda, const void *panel, size_t k, int32_t *c) {    \
+        const type *b = panel, *end = b + k * 2 * NR;                                                \
+        const float *a3 = a + 3 * lda;                                                               \
+        __m256i x, y, b0, b1;                                                                        \
+        TKR_ROWS_##R(ZERO) for (; b != end; b += 8 * NR, a += 4, a3 += 4){                           \
+            STEP(R, 0, LOAD) STEP(R, 1, LOAD) STEP(R, 2, LOAD) STEP(R, 3, LOAD)} TKR_ROWS_##R(STORE) \
     }
 #define DEFINE_WIDE(R) DEFINE(R, tile_wide, int16_t, WIDE)
 #define DEFINE_NARROW(R) DEFINE(R, tile_narrow, int8_t, NARROW)
@@ -86,8 +84,8 @@ static __m256i encode(__m256 x, __m256 inverse, __m256 limit) {
     return _mm256_cvtps_epi32(_mm256_max_ps(y, _mm256_sub_ps(_mm256_setzero_ps(), limit)));
 }
 
-static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows, size_t k,
-                      size_t k_padded) {
+static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
+                      size_t k, size_t k_padded) {
     const float limit = (float)tkr_s16_limit(k);
     for (size_t row = 0; row < n_rows; row++) {
         int16_t *q = (int16_t *)(void *)((char *)dst + row * dst_stride);
@@ -106,7 +104,8 @@ static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const 
             size_t n = k - i < 8 ? k - i : 8;
             __m256i low = encode(_mm256_maskload_ps(x + i, tkr_v_mask(n)), inverse, top);
             int16_t codes[8];
-            _mm_storeu_si128((__m128i *)codes, _mm_packs_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+            _mm_storeu_si128((__m128i *)codes,
+                             _mm_packs_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
             memcpy(q + i, codes, n * sizeof *codes);
         }
         memset(q + k, 0, (k_padded - k) * sizeof *q);
@@ -142,7 +141,6 @@ static void widen(int16_t *dst, const int8_t *src, size_t n) {
 
 static void panel(const tkr_gemm_args *args) {
     _Alignas(32) int32_t acc[MR * NR];
-    _Alignas(32) float x[MR * NR];
     const float *a = args->a;
     const void *b = args->b;
     size_t lda = args->a_stride / 4, k = args->k_padded / 2;
@@ -152,18 +150,10 @@ static void panel(const tkr_gemm_args *args) {
         b = args->scratch;
         tiles = wide;
     }
-    const __m256 scale0 = _mm256_loadu_ps(args->b_scale), scale1 = _mm256_loadu_ps(args->b_scale + 8);
     for (size_t m = 0, n; m < args->n_rows; m += n) {
         n = tkr_avx2_tile_rows(args->n_rows - m);
         tiles[n - 1](a + m * lda, lda, b, k, acc);
-        for (size_t i = 0; i < n; i++) {
-            const __m256 scale = TKR_V_SET(args->a_quant[m + i].scale);
-            __m256 y0 = _mm256_cvtepi32_ps(_mm256_load_si256((const __m256i *)(acc + i * NR)));
-            __m256 y1 = _mm256_cvtepi32_ps(_mm256_load_si256((const __m256i *)(acc + i * NR + 8)));
-            _mm256_store_ps(x + i * NR, _mm256_mul_ps(y0, _mm256_mul_ps(scale, scale0)));
-            _mm256_store_ps(x + i * NR + 8, _mm256_mul_ps(y1, _mm256_mul_ps(scale, scale1)));
-        }
-        tkr_avx2_store_tile(args, m, n, x);
+        tkr_avx2_store_int_tile(args, m, n, acc);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/math_avx2: elementwise functions on 8 lanes. The coefficients are minimax fits (relative error unless said). NaN gives
- * NaN; infinities give the limits. */
+/* x86/math_avx2: elementwise functions on 8 lanes. The coefficients are minimax fits (relative error unless said). NaN
+ * gives NaN; infinities give the limits. */
 #ifndef TKR_KERNELS_X86_MATH_AVX2_H
 #define TKR_KERNELS_X86_MATH_AVX2_H
 
@@ -49,8 +49,8 @@ TKR_V_INLINE __m256 tkr_v_exp(__m256 x) {
     return tkr_v_scale(_mm256_add_ps(p, TKR_V_SET(1.0f)), n);
 }
 
-/* x * Phi(x) = max(x, 0) - t * Phi(-t), t = |x|, with Phi(-t) = e^(-t^2/2) * R(1 / (1 + 0.35 t)): no cancellation in the
- * negative tail. 3.1e-7 of Phi(-t), hence about 5e-8 absolute. t is cut at 13, where the product is 1e-37. */
+/* x * Phi(x) = max(x, 0) - t * Phi(-t), t = |x|, with Phi(-t) = e^(-t^2/2) * R(1 / (1 + 0.35 t)): no cancellation in
+ * the negative tail. 3.1e-7 of Phi(-t), hence about 5e-8 absolute. t is cut at 13, where the product is 1e-37. */
 TKR_V_INLINE __m256 tkr_v_gelu_erf(__m256 x) {
     __m256 t = _mm256_min_ps(TKR_V_SET(13.0f), _mm256_andnot_ps(TKR_V_SET(-0.0f), x));
     __m256 u = _mm256_div_ps(TKR_V_SET(1.0f), _mm256_fmadd_ps(t, TKR_V_SET(0.35f), TKR_V_SET(1.0f)));

@@ -7,7 +7,7 @@
 
 #include "kernels/x86/pack_avx512.h"
 
-TKR_INLINE float tkr_s8_scale(const float *w, size_t n) {
+TKR_INLINE float tkr_s8_scale_vector(const float *w, size_t n) {
     __m512 top = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16) {
         top = _mm512_max_ps(top, _mm512_abs_ps(tkr_load_f32(w + i, n - i)));
@@ -19,7 +19,7 @@ TKR_INLINE float tkr_s8_scale(const float *w, size_t n) {
 /* Scales of nr columns, 0 for missing ones. */
 TKR_INLINE void tkr_s8_scales(float *scale, const float *w, size_t ld, size_t n_cols, size_t nr, size_t k) {
     for (size_t j = 0; j < nr; j++) {
-        scale[j] = j < n_cols ? tkr_s8_scale(w + j * ld, k) : 0.0f;
+        scale[j] = j < n_cols ? tkr_s8_scale_vector(w + j * ld, k) : 0.0f;
     }
 }
 

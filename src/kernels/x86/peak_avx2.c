@@ -26,32 +26,16 @@ double tkr_peak_f32_avx2(size_t iterations) {
 #undef STEP
 }
 
+/* vpmaddubsw + vpmaddwd + vpaddd, the fastest int8 multiply-add here: 3 instructions for 32 products, but pairs of u8 x
+ * s8 saturate. The tiles use vpmaddwd + vpaddd, 4 instructions for 32 products and 0.82 of this rate on Zen 3. */
 double tkr_peak_q8_avx2(size_t iterations) {
-    __m256i x = _mm256_set1_epi16(3), y = _mm256_set1_epi16(-5);
-    OPAQUE(x);
-    OPAQUE(y);
-#define DECLARE(n) __m256i c##n = _mm256_setzero_si256();
-#define STEP(n)                                                                                                        \
-    c##n = _mm256_add_epi32(c##n, _mm256_madd_epi16(x, y));                                                            \
-    OPAQUE(x);
-    CHAINS(DECLARE)
-    for (size_t i = 0; i < iterations; i++) {
-        CHAINS(STEP)
-        CHAINS(SINK)
-    }
-    return (double)iterations * 12 * 16 * 2;
-#undef DECLARE
-#undef STEP
-}
-
-double peak_b(size_t iterations);
-double peak_b(size_t iterations) {
     __m256i x = _mm256_set1_epi16(3), y = _mm256_set1_epi16(-5), one = _mm256_set1_epi16(1);
     OPAQUE(x);
-    OPAQUE(y); OPAQUE(one);
+    OPAQUE(y);
+    OPAQUE(one);
 #define DECLARE(n) __m256i c##n = _mm256_setzero_si256();
-#define STEP(n)                                                                                                        \
-    c##n = _mm256_add_epi32(c##n, _mm256_madd_epi16(_mm256_maddubs_epi16(x, y),one));                                                            \
+#define STEP(n)                                                                        \
+    c##n = _mm256_add_epi32(c##n, _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), one)); \
     OPAQUE(x);
     CHAINS(DECLARE)
     for (size_t i = 0; i < iterations; i++) {

@@ -7,18 +7,18 @@
 
 enum { NR = TKR_AVX2_NR };
 
-#define DEFINE_ACTIVATE(name)                                                                                          \
-    static void activate_##name(float *x, size_t n) {                                                                  \
-        size_t i = 0;                                                                                                  \
-        for (; i + 16 <= n; i += 16) {                                                                                 \
-            __m256 a = tkr_v_##name(_mm256_loadu_ps(x + i)), b = tkr_v_##name(_mm256_loadu_ps(x + i + 8));             \
-            _mm256_storeu_ps(x + i, a);                                                                                \
-            _mm256_storeu_ps(x + i + 8, b);                                                                            \
-        }                                                                                                              \
-        for (; i < n; i += 8) {                                                                                        \
-            __m256i mask = tkr_v_mask(n - i < 8 ? n - i : 8);                                                          \
-            _mm256_maskstore_ps(x + i, mask, tkr_v_##name(_mm256_maskload_ps(x + i, mask)));                           \
-        }                                                                                                              \
+#define DEFINE_ACTIVATE(name)                                                                              \
+    static void activate_##name(float *x, size_t n) {                                                      \
+        size_t i = 0;                                                                                      \
+        for (; i + 16 <= n; i += 16) {                                                                     \
+            __m256 a = tkr_v_##name(_mm256_loadu_ps(x + i)), b = tkr_v_##name(_mm256_loadu_ps(x + i + 8)); \
+            _mm256_storeu_ps(x + i, a);                                                                    \
+            _mm256_storeu_ps(x + i + 8, b);                                                                \
+        }                                                                                                  \
+        for (; i < n; i += 8) {                                                                            \
+            __m256i mask = tkr_v_mask(n - i < 8 ? n - i : 8);                                              \
+            _mm256_maskstore_ps(x + i, mask, tkr_v_##name(_mm256_maskload_ps(x + i, mask)));               \
+        }                                                                                                  \
     }
 DEFINE_ACTIVATE(gelu_erf)
 DEFINE_ACTIVATE(gelu_tanh)
@@ -28,78 +28,81 @@ DEFINE_ACTIVATE(silu)
 
 void tkr_activate_avx2(float *x, size_t n, tkr_activation activation) {
     switch (activation) {
-    case TKR_ACT_NONE:
-        break;
-    case TKR_ACT_GELU_ERF:
-        activate_gelu_erf(x, n);
-        break;
-    case TKR_ACT_GELU_TANH:
-        activate_gelu_tanh(x, n);
-        break;
-    case TKR_ACT_RELU:
-        activate_relu(x, n);
-        break;
-    case TKR_ACT_TANH:
-        activate_tanh(x, n);
-        break;
-    case TKR_ACT_SILU:
-        activate_silu(x, n);
-        break;
+    case TKR_ACT_NONE: break;
+    case TKR_ACT_GELU_ERF: activate_gelu_erf(x, n); break;
+    case TKR_ACT_GELU_TANH: activate_gelu_tanh(x, n); break;
+    case TKR_ACT_RELU: activate_relu(x, n); break;
+    case TKR_ACT_TANH: activate_tanh(x, n); break;
+    case TKR_ACT_SILU: activate_silu(x, n); break;
     }
 }
 
-/* Full width: no masks. */
-static void store_full(const tkr_gemm_args *args, size_t row, size_t n_rows, const float *x, __m256 bias0, __m256 bias1) {
-    for (size_t i = 0; i < n_rows; i++) {
-        float *c = args->c + (row + i) * args->ldc;
-        __m256 y0 = _mm256_add_ps(_mm256_load_ps(x + i * NR), bias0);
-        __m256 y1 = _mm256_add_ps(_mm256_load_ps(x + i * NR + 8), bias1);
-        if (args->residual) {
-            const float *residual = args->residual + (row + i) * args->ld_residual;
+/* Row `row` of c from its 16 values before (bias, activation) or after: residual and store only. */
+TKR_V_INLINE void store_row(const tkr_gemm_args *args, size_t row, __m256 y0, __m256 y1) {
+    float *c = args->c + row * args->ldc;
+    const float *residual = args->residual ? args->residual + row * args->ld_residual : NULL;
+    if (args->n_cols == NR) {
+        if (residual) {
             y0 = _mm256_add_ps(y0, _mm256_loadu_ps(residual));
             y1 = _mm256_add_ps(y1, _mm256_loadu_ps(residual + 8));
         }
         _mm256_storeu_ps(c, y0);
         _mm256_storeu_ps(c + 8, y1);
+        return;
     }
-}
-
-static void store_masked(const tkr_gemm_args *args, size_t row, size_t n_rows, const float *x, __m256 bias0, __m256 bias1) {
     size_t n = args->n_cols;
     __m256i mask0 = tkr_v_mask(n < 8 ? n : 8), mask1 = tkr_v_mask(n > 8 ? n - 8 : 0);
-    for (size_t i = 0; i < n_rows; i++) {
-        float *c = args->c + (row + i) * args->ldc;
-        __m256 y0 = _mm256_add_ps(_mm256_load_ps(x + i * NR), bias0);
-        __m256 y1 = _mm256_add_ps(_mm256_load_ps(x + i * NR + 8), bias1);
-        if (args->residual) {
-            const float *residual = args->residual + (row + i) * args->ld_residual;
-            y0 = _mm256_add_ps(y0, _mm256_maskload_ps(residual, mask0));
-            y1 = _mm256_add_ps(y1, _mm256_maskload_ps(residual + 8, mask1));
-        }
-        _mm256_maskstore_ps(c, mask0, y0);
-        _mm256_maskstore_ps(c + 8, mask1, y1);
+    if (residual) {
+        y0 = _mm256_add_ps(y0, _mm256_maskload_ps(residual, mask0));
+        y1 = _mm256_add_ps(y1, _mm256_maskload_ps(residual + 8, mask1));
+    }
+    _mm256_maskstore_ps(c, mask0, y0);
+    _mm256_maskstore_ps(c + 8, mask1, y1);
+}
+
+/* A row of sums to f32; integer sums lie in the same place and have their scales. */
+TKR_V_INLINE void load_row(const tkr_gemm_args *args, size_t row, const float *x, const __m256 *scale, __m256 *y0,
+                           __m256 *y1) {
+    *y0 = _mm256_load_ps(x);
+    *y1 = _mm256_load_ps(x + 8);
+    if (scale) {
+        const __m256 row_scale = TKR_V_SET(args->a_quant[row].scale);
+        *y0 = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_castps_si256(*y0)), _mm256_mul_ps(row_scale, scale[0]));
+        *y1 = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_castps_si256(*y1)), _mm256_mul_ps(row_scale, scale[1]));
     }
 }
 
-void tkr_avx2_store_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, float *x) {
-    __m256 bias0 = _mm256_setzero_ps(), bias1 = bias0;
+TKR_V_INLINE void store_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, float *x, const __m256 *scale) {
+    __m256 y0, y1, bias0 = TKR_V_SET(-0.0f), bias1 = bias0; /* x + -0 is x, for -0 too */
     if (args->bias) {
         bias0 = _mm256_loadu_ps(args->bias);
         bias1 = _mm256_loadu_ps(args->bias + 8);
     }
-    if (args->activation != TKR_ACT_NONE) {
+    if (args->activation == TKR_ACT_NONE) {
         for (size_t i = 0; i < n_rows; i++) {
-            _mm256_store_ps(x + i * NR, _mm256_add_ps(_mm256_load_ps(x + i * NR), bias0));
-            _mm256_store_ps(x + i * NR + 8, _mm256_add_ps(_mm256_load_ps(x + i * NR + 8), bias1));
+            load_row(args, row + i, x + i * NR, scale, &y0, &y1);
+            store_row(args, row + i, _mm256_add_ps(y0, bias0), _mm256_add_ps(y1, bias1));
         }
-        tkr_activate_avx2(x, n_rows * NR, args->activation);
-        bias0 = bias1 = TKR_V_SET(-0.0f); /* x + -0 is x, for -0 too */
+        return;
     }
-    if (args->n_cols == NR) {
-        store_full(args, row, n_rows, x, bias0, bias1);
-    } else {
-        store_masked(args, row, n_rows, x, bias0, bias1);
+    for (size_t i = 0; i < n_rows; i++) {
+        load_row(args, row + i, x + i * NR, scale, &y0, &y1);
+        _mm256_store_ps(x + i * NR, _mm256_add_ps(y0, bias0));
+        _mm256_store_ps(x + i * NR + 8, _mm256_add_ps(y1, bias1));
     }
+    tkr_activate_avx2(x, n_rows * NR, args->activation);
+    for (size_t i = 0; i < n_rows; i++) {
+        store_row(args, row + i, _mm256_load_ps(x + i * NR), _mm256_load_ps(x + i * NR + 8));
+    }
+}
+
+void tkr_avx2_store_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, float *x) {
+    store_tile(args, row, n_rows, x, NULL);
+}
+
+void tkr_avx2_store_int_tile(const tkr_gemm_args *args, size_t row, size_t n_rows, void *sums) {
+    const __m256 scale[2] = {_mm256_loadu_ps(args->b_scale), _mm256_loadu_ps(args->b_scale + 8)};
+    store_tile(args, row, n_rows, sums, scale);
 }
 
 void tkr_axpy_avx2(float *acc, const float *x, float weight, size_t n) {
@@ -136,7 +139,8 @@ static float sum_squares(const float *x, __m256 mean, size_t dim) {
     size_t i = 0;
     for (; i + 32 <= dim; i += 32) {
         __m256 d0 = _mm256_sub_ps(_mm256_loadu_ps(x + i), mean), d1 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8), mean);
-        __m256 d2 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 16), mean), d3 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 24), mean);
+        __m256 d2 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 16), mean),
+               d3 = _mm256_sub_ps(_mm256_loadu_ps(x + i + 24), mean);
         s0 = _mm256_fmadd_ps(d0, d0, s0);
         s1 = _mm256_fmadd_ps(d1, d1, s1);
         s2 = _mm256_fmadd_ps(d2, d2, s2);
@@ -169,7 +173,8 @@ void tkr_layer_norm_avx2(float *dst, const float *src, const float *gain, const 
         if (i < dim) {
             __m256i mask = tkr_v_mask(dim - i);
             __m256 add = shift ? _mm256_maskload_ps(shift + i, mask) : _mm256_setzero_ps();
-            __m256 z = normalize(_mm256_maskload_ps(x + i, mask), mean, inverse, _mm256_maskload_ps(gain + i, mask), add);
+            __m256 z =
+                normalize(_mm256_maskload_ps(x + i, mask), mean, inverse, _mm256_maskload_ps(gain + i, mask), add);
             _mm256_maskstore_ps(y + i, mask, z);
         }
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86: the ladder's rungs. Each overlays what it has over the table of the rung below and returns at once when its flag is
- * missing. Only for files in x86/. */
+/* x86: the ladder's rungs. Each overlays what it has over the table of the rung below and returns at once when its flag
+ * is missing. Only for files in x86/. */
 #ifndef TKR_KERNELS_X86_X86_H
 #define TKR_KERNELS_X86_X86_H
 

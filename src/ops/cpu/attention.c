@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ops/cpu/attention: hands (sequence, head) pairs to the attention kernel. Heads whose width is no multiple of 4, which the
- * kernels don't take, go through zero-padded copies: zeros add nothing to q.k and give columns that are dropped. */
+/* ops/cpu/attention: hands (sequence, head) pairs to the attention kernel. Heads whose width is no multiple of 4, which
+ * the kernels don't take, go through zero-padded copies: zeros add nothing to q.k and give columns that are dropped. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -48,8 +48,7 @@ static void attention_worker(void *arg, unsigned worker, unsigned n_workers) {
     size_t n_items = job->batch->n_seqs * o->n_heads, width = job->qkv->cols;
     for (;;) {
         size_t item = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
-        if (item >= n_items)
-            return;
+        if (item >= n_items) return;
         size_t seq = item / o->n_heads, head = item % o->n_heads;
         size_t first = job->batch->cu_seqlens[seq], n = job->batch->cu_seqlens[seq + 1] - first;
         const float *row = job->qkv->data + first * width + head * o->head_dim;
@@ -77,8 +76,7 @@ static void attention_worker(void *arg, unsigned worker, unsigned n_workers) {
 
 tkr_tensor *tkr_cpu_attention(tkr_run *run, const tkr_tensor *qkv, const tkr_batch *batch,
                               const tkr_attention_options *options) {
-    if (!tkr_run_proceed(run))
-        return NULL;
+    if (!tkr_run_proceed(run)) return NULL;
     size_t longest = 0;
     for (size_t i = 0; i < batch->n_seqs; i++) {
         size_t n = batch->cu_seqlens[i + 1] - batch->cu_seqlens[i];
@@ -91,8 +89,7 @@ tkr_tensor *tkr_cpu_attention(tkr_run *run, const tkr_tensor *qkv, const tkr_bat
     if (!tkr_run_scratch(run, tkr_run_workers(run), packed, job.kernel->scratch_bytes(longest, job.padded_dim)))
         return NULL;
     job.out = tkr_run_tensor(run, qkv->rows, options->n_heads * options->head_dim);
-    if (!job.out)
-        return NULL;
+    if (!job.out) return NULL;
     tkr_run_parallel(run, batch->n_seqs * options->n_heads > 1, attention_worker, &job);
     return job.out;
 }

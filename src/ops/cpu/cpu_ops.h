@@ -22,11 +22,11 @@ struct tkr_weight {
     /* linear */
     const tkr_gemm *gemm;
     size_t k_padded, n_panels, panel_bytes;
-    char *panels;    /* [n_panels] panel_bytes each */
-    float *bias;     /* [n_panels * nr] zero-padded, or NULL */
-    float *scale;    /* [n_panels * nr], integer kernels */
-    int32_t *sums;   /* [n_panels * nr], integer kernels */
-    void *block;     /* the one allocation behind panels, bias, scale, sums */
+    char *panels;  /* [n_panels] panel_bytes each */
+    float *bias;   /* [n_panels * nr] zero-padded, or NULL */
+    float *scale;  /* [n_panels * nr], integer kernels */
+    int32_t *sums; /* [n_panels * nr], integer kernels */
+    void *block;   /* the one allocation behind panels, bias, scale, sums */
     size_t block_bytes;
     /* vector */
     float *values; /* [cols] */
@@ -53,9 +53,9 @@ struct tkr_run {
     tkr_status status;
     tkr_error error;
     tkr_tensor tensors[TKR_RUN_MAX_TENSORS];
-    size_t n_workers;      /* that scratch exists for */
-    tkr_scratch *packed;   /* [n_workers] encoded rows of A */
-    tkr_scratch *kernel;   /* [n_workers] what a kernel asks for */
+    size_t n_workers;    /* that scratch exists for */
+    tkr_scratch *packed; /* [n_workers] encoded rows of A */
+    tkr_scratch *kernel; /* [n_workers] what a kernel asks for */
     size_t used_bytes;
 };
 
@@ -86,7 +86,8 @@ void tkr_cpu_weight_free(tkr_weight **weight);
 size_t tkr_cpu_linear_bytes(const tkr_backend *backend, size_t rows, size_t cols, tkr_gemm_mode mode);
 tkr_tensor *tkr_cpu_embed(tkr_run *run, const tkr_weight *const *tables, const int32_t *const *indices, size_t n_tables,
                           size_t n_tokens);
-tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight, const tkr_linear_options *options);
+tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight,
+                          const tkr_linear_options *options);
 tkr_tensor *tkr_cpu_layer_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
                                float eps);
 tkr_tensor *tkr_cpu_attention(tkr_run *run, const tkr_tensor *qkv, const tkr_batch *batch,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ops/cpu/linear: blocks a matrix product over rows and panels. A row's bits depend on that row and the weights only. */
+/* ops/cpu/linear: blocks a matrix product over rows and panels. A row's bits depend on that row and the weights only.
+ */
 #include "ops/cpu/cpu_ops.h"
 
 /* From this many rows on, cooperating workers take rows instead of panels: no row is encoded twice. */
@@ -81,10 +82,10 @@ static void apply_worker(void *arg, unsigned worker, unsigned n_workers) {
     }
 }
 
-tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight, const tkr_linear_options *options) {
+tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight,
+                          const tkr_linear_options *options) {
     static const tkr_linear_options none = {TKR_ACT_NONE, NULL};
-    if (!tkr_run_proceed(run))
-        return NULL;
+    if (!tkr_run_proceed(run)) return NULL;
     const tkr_gemm *gemm = weight->gemm;
     options = options ? options : &none;
     if (weight->kind != TKR_WEIGHT_LINEAR || x->cols != weight->cols ||
@@ -98,13 +99,12 @@ tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *w
     job.row_block = x->rows < job.row_block ? (x->rows + gemm->mr - 1) / gemm->mr * gemm->mr : job.row_block;
     job.stride = tkr_cpu_row_stride(gemm, weight->k_padded);
     job.by_rows = x->rows >= SPLIT_ROWS_FROM;
-    size_t packed = tkr_align_up(job.row_block * sizeof(tkr_row_quant), 64) + (job.in_place ? 0 : job.row_block * job.stride);
+    size_t packed =
+        tkr_align_up(job.row_block * sizeof(tkr_row_quant), 64) + (job.in_place ? 0 : job.row_block * job.stride);
     size_t kernel = gemm->scratch_bytes ? gemm->scratch_bytes(weight->k_padded) : 64;
-    if (!tkr_run_scratch(run, tkr_run_workers(run), packed, kernel))
-        return NULL;
+    if (!tkr_run_scratch(run, tkr_run_workers(run), packed, kernel)) return NULL;
     job.out = tkr_run_tensor(run, x->rows, weight->rows);
-    if (!job.out)
-        return NULL;
+    if (!job.out) return NULL;
     tkr_run_parallel(run, true, apply_worker, &job);
     return job.out;
 }

@@ -38,10 +38,8 @@ static void add_row(float *restrict out, const tkr_weight *table, size_t row, bo
     const char *data = (const char *)table->source.data + row * n * tkr_dtype_size(table->source.dtype);
     if (table->source.dtype == TKR_DTYPE_F32) {
         const float *in = (const float *)(const void *)data;
-        if (first)
-            memcpy(out, in, n * sizeof(float));
-        for (size_t i = 0; !first && i < n; i++)
-            out[i] += in[i];
+        if (first) memcpy(out, in, n * sizeof(float));
+        for (size_t i = 0; !first && i < n; i++) out[i] += in[i];
         return;
     }
     if (first) {
@@ -53,8 +51,7 @@ static void add_row(float *restrict out, const tkr_weight *table, size_t row, bo
     for (size_t at = 0; at < n; at += 256) {
         size_t m = n - at < 256 ? n - at : 256;
         tkr_widen(part, data + at * size, table->source.dtype, m);
-        for (size_t i = 0; i < m; i++)
-            out[at + i] += part[i];
+        for (size_t i = 0; i < m; i++) out[at + i] += part[i];
     }
 }
 
@@ -66,8 +63,7 @@ static void embed_rows(const rows_job *job, size_t begin, size_t end) {
 
 static bool indices_fit(tkr_run *run, const tkr_weight *table, const int32_t *indices, size_t n) {
     for (size_t t = 0; t < n; t++) {
-        if (indices[t] >= 0 && (size_t)indices[t] < table->rows)
-            continue;
+        if (indices[t] >= 0 && (size_t)indices[t] < table->rows) continue;
         char message[200];
         snprintf(message, sizeof message, "index %d is outside of \"%.100s\", which has %zu rows", (int)indices[t],
                  table->source.name, table->rows);
@@ -79,15 +75,12 @@ static bool indices_fit(tkr_run *run, const tkr_weight *table, const int32_t *in
 
 tkr_tensor *tkr_cpu_embed(tkr_run *run, const tkr_weight *const *tables, const int32_t *const *indices, size_t n_tables,
                           size_t n_tokens) {
-    if (!tkr_run_proceed(run))
-        return NULL;
+    if (!tkr_run_proceed(run)) return NULL;
     for (size_t i = 0; i < n_tables; i++)
-        if (!indices_fit(run, tables[i], indices[i], n_tokens))
-            return NULL;
+        if (!indices_fit(run, tables[i], indices[i], n_tokens)) return NULL;
     rows_job job = {.n_rows = n_tokens, .fn = embed_rows, .tables = tables, .indices = indices, .n_tables = n_tables};
     job.out = tkr_run_tensor(run, n_tokens, tables[0]->cols);
-    if (job.out)
-        run_rows(run, &job);
+    if (job.out) run_rows(run, &job);
     return job.out;
 }
 
@@ -101,13 +94,11 @@ static void norm_rows(const rows_job *job, size_t begin, size_t end) {
 
 tkr_tensor *tkr_cpu_layer_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
                                float eps) {
-    if (!tkr_run_proceed(run))
-        return NULL;
+    if (!tkr_run_proceed(run)) return NULL;
     rows_job job = {.n_rows = x->rows, .fn = norm_rows, .x = x, .gain = gain, .shift = shift, .eps = eps};
     job.kernels = run->backend->kernels;
     job.out = tkr_run_tensor(run, x->rows, x->cols);
-    if (job.out)
-        run_rows(run, &job);
+    if (job.out) run_rows(run, &job);
     return job.out;
 }
 
@@ -124,8 +115,7 @@ static void pool_one(const tkr_kernels *kernels, float *out, const tkr_tensor *x
     if (mode == TKR_POOL_MAX) {
         memcpy(out, first, n * sizeof(float));
         for (size_t t = 1; t < count; t++)
-            for (size_t i = 0; i < n; i++)
-                out[i] = first[t * n + i] > out[i] ? first[t * n + i] : out[i];
+            for (size_t i = 0; i < n; i++) out[i] = first[t * n + i] > out[i] ? first[t * n + i] : out[i];
         return;
     }
     double total = 0;
@@ -136,14 +126,12 @@ static void pool_one(const tkr_kernels *kernels, float *out, const tkr_tensor *x
         total += (double)weight;
     }
     float divisor = (float)(mode == TKR_POOL_MEAN_SQRT_LEN ? sqrt(total) : total);
-    for (size_t i = 0; i < n; i++)
-        out[i] /= divisor;
+    for (size_t i = 0; i < n; i++) out[i] /= divisor;
 }
 
 tkr_tensor *tkr_cpu_pool(tkr_run *run, const tkr_tensor *x, const tkr_span *spans, size_t n_spans,
                          const tkr_pool_mode *modes, size_t n_modes) {
-    if (!tkr_run_proceed(run))
-        return NULL;
+    if (!tkr_run_proceed(run)) return NULL;
     for (size_t s = 0; s < n_spans; s++) {
         if (spans[s].start >= spans[s].end || spans[s].end > x->rows || spans[s].first > spans[s].start) {
             tkr_run_fail(run, TKR_INVALID_ARGUMENT, TKR_HERE, "nothing is left to pool over");
@@ -158,18 +146,15 @@ tkr_tensor *tkr_cpu_pool(tkr_run *run, const tkr_tensor *x, const tkr_span *span
 }
 
 tkr_tensor *tkr_cpu_normalize(tkr_run *run, const tkr_tensor *x) {
-    if (!tkr_run_proceed(run))
-        return NULL;
+    if (!tkr_run_proceed(run)) return NULL;
     tkr_tensor *out = tkr_run_tensor(run, x->rows, x->cols);
     for (size_t r = 0; out && r < x->rows; r++) {
         const float *in = x->data + r * x->cols;
         double sum = 0;
-        for (size_t i = 0; i < x->cols; i++)
-            sum += (double)in[i] * (double)in[i];
+        for (size_t i = 0; i < x->cols; i++) sum += (double)in[i] * (double)in[i];
         double norm = sqrt(sum);
         double factor = 1.0 / (norm > 1e-12 ? norm : 1e-12);
-        for (size_t i = 0; i < x->cols; i++)
-            out->data[r * x->cols + i] = (float)((double)in[i] * factor);
+        for (size_t i = 0; i < x->cols; i++) out->data[r * x->cols + i] = (float)((double)in[i] * factor);
     }
     return out;
 }

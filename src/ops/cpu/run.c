@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ops/cpu/run: the scratch of a forward pass (tensors, worker buffers), its sticky status and yield points; the ops table. */
+/* ops/cpu/run: the scratch of a forward pass (tensors, worker buffers), its sticky status and yield points; the ops
+ * table. */
 #include "ops/cpu/cpu_ops.h"
 
 #include <stdio.h>
@@ -7,8 +8,7 @@
 
 tkr_status tkr_backend_cpu_create(tkr_backend **backend, const tkr_kernels *kernels, tkr_pool *pool, tkr_error *error) {
     tkr_backend *b = tkr_calloc(1, sizeof *b);
-    if (!b)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for the CPU backend");
+    if (!b) return TKR_FAIL(error, NO_MEMORY, "no memory for the CPU backend");
     b->kernels = kernels;
     b->pool = pool;
     *backend = b;
@@ -16,8 +16,7 @@ tkr_status tkr_backend_cpu_create(tkr_backend **backend, const tkr_kernels *kern
 }
 
 void tkr_backend_cpu_free(tkr_backend **backend) {
-    if (!backend)
-        return;
+    if (!backend) return;
     tkr_free(*backend);
     *backend = NULL;
 }
@@ -32,11 +31,9 @@ static void free_scratch(tkr_run *run, tkr_scratch *scratch) {
 }
 
 static void run_free(tkr_run **out) {
-    if (!out || !*out)
-        return;
+    if (!out || !*out) return;
     tkr_run *run = *out;
-    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++)
-        tkr_aligned_free(run->tensors[i].data, run->tensors[i].bytes);
+    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++) tkr_aligned_free(run->tensors[i].data, run->tensors[i].bytes);
     for (size_t i = 0; i < run->n_workers; i++) {
         free_scratch(run, &run->packed[i]);
         free_scratch(run, &run->kernel[i]);
@@ -66,27 +63,22 @@ static tkr_status run_create(tkr_run **out, tkr_backend *backend, tkr_error *err
 static void run_begin(tkr_run *run, const tkr_run_options *options) {
     run->options = *options;
     run->status = TKR_OK;
-    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++)
-        run->tensors[i].in_use = false;
+    for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++) run->tensors[i].in_use = false;
 }
 
 static tkr_status run_status(const tkr_run *run, tkr_error *error) {
-    if (run->status != TKR_OK && error)
-        *error = run->error;
+    if (run->status != TKR_OK && error) *error = run->error;
     return run->status;
 }
 
 void tkr_run_fail(tkr_run *run, tkr_status status, const char *origin, const char *message) {
-    if (run->status != TKR_OK)
-        return;
+    if (run->status != TKR_OK) return;
     run->status = tkr_error_set(&run->error, origin, status, "%s", message);
 }
 
 bool tkr_run_proceed(tkr_run *run) {
-    if (run->status != TKR_OK)
-        return false;
-    if (!run->options.check)
-        return true;
+    if (run->status != TKR_OK) return false;
+    if (!run->options.check) return true;
     tkr_status status = run->options.check(run->options.check_user);
     if (status != TKR_OK)
         tkr_run_fail(run, status, TKR_HERE, status == TKR_DEADLINE ? "the deadline passed" : "cancelled");
@@ -98,8 +90,7 @@ static bool make_room(tkr_run *run, size_t bytes) {
     size_t limit = run->options.max_bytes;
     for (size_t i = 0; i < TKR_RUN_MAX_TENSORS && limit && run->used_bytes + bytes > limit; i++) {
         tkr_tensor *t = &run->tensors[i];
-        if (t->in_use || !t->data)
-            continue;
+        if (t->in_use || !t->data) continue;
         run->used_bytes -= t->bytes;
         tkr_aligned_free(t->data, t->bytes);
         t->data = NULL;
@@ -120,12 +111,9 @@ static tkr_tensor *pick_slot(tkr_run *run, size_t bytes) {
     tkr_tensor *fit = NULL, *empty = NULL, *any = NULL;
     for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++) {
         tkr_tensor *t = &run->tensors[i];
-        if (t->in_use)
-            continue;
-        if (t->bytes >= bytes && (!fit || t->bytes < fit->bytes))
-            fit = t;
-        if (!t->data)
-            empty = t;
+        if (t->in_use) continue;
+        if (t->bytes >= bytes && (!fit || t->bytes < fit->bytes)) fit = t;
+        if (!t->data) empty = t;
         any = t;
     }
     return fit ? fit : empty ? empty : any;
@@ -167,8 +155,7 @@ tkr_tensor *tkr_run_tensor(tkr_run *run, size_t rows, size_t cols) {
 }
 
 static bool grow_scratch(tkr_run *run, tkr_scratch *scratch, size_t bytes) {
-    if (scratch->bytes >= bytes)
-        return true;
+    if (scratch->bytes >= bytes) return true;
     bytes = tkr_align_up(bytes, 64);
     free_scratch(run, scratch);
     if (!make_room(run, bytes)) {
@@ -219,15 +206,13 @@ void tkr_run_parallel(tkr_run *run, bool split, tkr_pool_fn fn, void *arg) {
 /* ---- table ---- */
 
 static tkr_status run_read(tkr_run *run, float *out, const tkr_tensor *x) {
-    if (run->status == TKR_OK && x)
-        memcpy(out, x->data, x->rows * x->cols * sizeof(float));
+    if (run->status == TKR_OK && x) memcpy(out, x->data, x->rows * x->cols * sizeof(float));
     return run->status;
 }
 
 static void run_release(tkr_run *run, tkr_tensor **x) {
     (void)run;
-    if (*x)
-        (*x)->in_use = false;
+    if (*x) (*x)->in_use = false;
     *x = NULL;
 }
 
@@ -242,7 +227,8 @@ static size_t scratch_bytes(const tkr_backend *backend, size_t n_tokens, size_t 
         size_t block = tkr_cpu_row_block(gemm, k), rows = n_tokens < block ? n_tokens : block;
         size_t bytes = rows * tkr_cpu_row_stride(gemm, k) + 64;
         size_t own = gemm->scratch_bytes ? gemm->scratch_bytes(k) : 0;
-        size_t padded = tkr_align_up(head_dim, 4), copies = padded == head_dim ? 0 : 4 * max_seqlen * padded * sizeof(float);
+        size_t padded = tkr_align_up(head_dim, 4),
+               copies = padded == head_dim ? 0 : 4 * max_seqlen * padded * sizeof(float);
         size_t attention = backend->kernels->attention[mode]->scratch_bytes(max_seqlen, padded);
         bytes = copies > bytes ? copies : bytes;
         packed = bytes > packed ? bytes : packed;

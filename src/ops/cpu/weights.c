@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ops/cpu/weights: packs linear layers to the kernel's panels, widens vectors, borrows tables. Refuses non-finite weights. */
+/* ops/cpu/weights: packs linear layers to the kernel's panels, widens vectors, borrows tables. Refuses non-finite
+ * weights. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -47,8 +48,7 @@ static bool gather_rows(pack_job *job, float *out, size_t first, size_t n) {
     size_t part = 0, base = 0, cols = job->weight->cols;
     for (size_t i = 0; i < n; i++) {
         size_t row = first + i;
-        while (row - base >= job->parts[part].rows)
-            base += job->parts[part++].rows;
+        while (row - base >= job->parts[part].rows) base += job->parts[part++].rows;
         const tkr_source *source = &job->parts[part];
         const char *data = (const char *)source->data + (row - base) * cols * tkr_dtype_size(source->dtype);
         tkr_widen(out + i * cols, data, source->dtype, cols);
@@ -68,19 +68,17 @@ static void pack_panels(void *arg, unsigned worker, unsigned n_workers) {
     float *rows = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
     for (;;) {
         size_t panel = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
-        if (panel >= w->n_panels || atomic_load_explicit(&job->bad_part, memory_order_relaxed) != 0)
-            return;
+        if (panel >= w->n_panels || atomic_load_explicit(&job->bad_part, memory_order_relaxed) != 0) return;
         size_t first = panel * gemm->nr;
         size_t n = w->rows - first < gemm->nr ? w->rows - first : gemm->nr;
-        if (!gather_rows(job, rows, first, n))
-            return;
+        if (!gather_rows(job, rows, first, n)) return;
         gemm->pack_panel(w->panels + panel * w->panel_bytes, w->scale ? w->scale + first : NULL,
                          w->sums ? w->sums + first : NULL, rows, w->cols, n, w->cols, w->k_padded);
     }
 }
 
-static tkr_status fill_bias(tkr_weight *weight, const tkr_source *parts, const tkr_source *const *biases, size_t n_parts,
-                            tkr_error *error) {
+static tkr_status fill_bias(tkr_weight *weight, const tkr_source *parts, const tkr_source *const *biases,
+                            size_t n_parts, tkr_error *error) {
     memset(weight->bias, 0, weight->n_panels * weight->gemm->nr * sizeof(float));
     size_t at = 0;
     for (size_t i = 0; i < n_parts; i++) {
@@ -113,16 +111,14 @@ static tkr_status run_pack(tkr_backend *backend, tkr_weight *weight, const tkr_s
     return TKR_OK;
 }
 
-tkr_status tkr_cpu_linear(tkr_weight **out, tkr_backend *backend, const tkr_source *parts, const tkr_source *const *biases,
-                          size_t n_parts, tkr_gemm_mode mode, tkr_error *error) {
+tkr_status tkr_cpu_linear(tkr_weight **out, tkr_backend *backend, const tkr_source *parts,
+                          const tkr_source *const *biases, size_t n_parts, tkr_gemm_mode mode, tkr_error *error) {
     tkr_status status = TKR_OK;
     tkr_weight *weight = tkr_calloc(1, sizeof *weight);
-    if (!weight)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for tensor \"%s\"", parts[0].name);
+    if (!weight) return TKR_FAIL(error, NO_MEMORY, "no memory for tensor \"%s\"", parts[0].name);
     weight->kind = TKR_WEIGHT_LINEAR;
     weight->cols = parts[0].cols;
-    for (size_t i = 0; i < n_parts; i++)
-        weight->rows += parts[i].rows;
+    for (size_t i = 0; i < n_parts; i++) weight->rows += parts[i].rows;
     weight->gemm = backend->kernels->gemm[mode];
     linear_layout layout;
     layout_of(&layout, weight->gemm, weight->rows, weight->cols, biases != NULL);
@@ -142,11 +138,9 @@ tkr_status tkr_cpu_linear(tkr_weight **out, tkr_backend *backend, const tkr_sour
     }
     if (biases) {
         weight->bias = (float *)(void *)(weight->panels + layout.bias_at);
-        if ((status = fill_bias(weight, parts, biases, n_parts, error)) != TKR_OK)
-            goto fail;
+        if ((status = fill_bias(weight, parts, biases, n_parts, error)) != TKR_OK) goto fail;
     }
-    if ((status = run_pack(backend, weight, parts, n_parts, error)) != TKR_OK)
-        goto fail;
+    if ((status = run_pack(backend, weight, parts, n_parts, error)) != TKR_OK) goto fail;
     *out = weight;
     return TKR_OK;
 fail:
@@ -157,8 +151,7 @@ fail:
 tkr_status tkr_cpu_vector(tkr_weight **out, tkr_backend *backend, const tkr_source *source, tkr_error *error) {
     (void)backend;
     tkr_weight *weight = tkr_calloc(1, sizeof *weight);
-    if (weight)
-        weight->values = tkr_calloc(source->cols, sizeof(float));
+    if (weight) weight->values = tkr_calloc(source->cols, sizeof(float));
     if (!weight || !weight->values) {
         tkr_free(weight);
         return TKR_FAIL(error, NO_MEMORY, "no memory for tensor \"%s\"", source->name);
@@ -178,8 +171,7 @@ tkr_status tkr_cpu_vector(tkr_weight **out, tkr_backend *backend, const tkr_sour
 tkr_status tkr_cpu_table(tkr_weight **out, tkr_backend *backend, const tkr_source *source, tkr_error *error) {
     (void)backend;
     tkr_weight *weight = tkr_calloc(1, sizeof *weight);
-    if (!weight)
-        return TKR_FAIL(error, NO_MEMORY, "no memory for tensor \"%s\"", source->name);
+    if (!weight) return TKR_FAIL(error, NO_MEMORY, "no memory for tensor \"%s\"", source->name);
     weight->kind = TKR_WEIGHT_TABLE;
     weight->rows = source->rows;
     weight->cols = source->cols;
@@ -189,8 +181,7 @@ tkr_status tkr_cpu_table(tkr_weight **out, tkr_backend *backend, const tkr_sourc
 }
 
 void tkr_cpu_weight_free(tkr_weight **weight) {
-    if (!weight || !*weight)
-        return;
+    if (!weight || !*weight) return;
     tkr_aligned_free((*weight)->block, (*weight)->block_bytes);
     tkr_free((*weight)->values);
     tkr_free(*weight);

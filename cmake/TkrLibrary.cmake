@@ -52,7 +52,7 @@ function(tkr_add_room room)
         file(WRITE ${PROJECT_BINARY_DIR}/empty/${room}.c "typedef int tkr_${room}_is_empty;\n")
         set(sources ${PROJECT_BINARY_DIR}/empty/${room}.c)
     endif()
-    if(room STREQUAL "kernels")
+    if(room STREQUAL "kernels" OR room STREQUAL "quant") # quant's row loops are written for the vectoriser of -O3
         foreach(source IN LISTS sources)
             tkr_kernel_options(options ${source})
             set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}")

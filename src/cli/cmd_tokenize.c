@@ -108,7 +108,10 @@ static tkr_status write_item(tokenize_run *run, const tkr_cli_item *item, const 
         write_offsets(&run->text, tokens);
         tkr_buf_putc(&run->text, '\n');
         break;
-    default: write_table(run, item, tokens); break;
+    default: status = write_table(run, item, tokens, error); break;
+    }
+    if (status != TKR_OK) {
+        return status;
     }
     if (run->text.failed) {
         return TKR_FAIL(error, NO_MEMORY, "out of memory");

@@ -19,6 +19,7 @@ struct tkr_out {
     bool failed; /* after a failure nothing more is written: the output would have a hole */
     int code;    /* errno of that failure */
     off_t base;  /* position of the file at open: offset 0 of the stream */
+    off_t whole; /* position that the last tkr_out_flush reached; what follows may be half a record */
     char *path;
     size_t used;
     char buffer[OUT_BUFFER];
@@ -51,6 +52,7 @@ tkr_status tkr_out_open(tkr_out **out, const char *path, tkr_error *error) {
     made->seekable =
         fstat(made->fd, &info) == 0 && S_ISREG(info.st_mode) && position >= 0 && flags >= 0 && (flags & O_APPEND) == 0;
     made->base = position >= 0 ? position : 0;
+    made->whole = made->base;
     *out = made;
     return TKR_OK;
 fail:
@@ -60,6 +62,9 @@ fail:
 }
 
 static tkr_status out_fail(tkr_out *out, int code, tkr_error *error) {
+    if (!out->failed && out->owned && out->seekable) {
+        (void)!ftruncate(out->fd, out->whole); /* best effort: the failure is reported in any case */
+    }
     out->failed = true;
     out->code = code;
     out->used = 0;
@@ -74,13 +79,22 @@ static tkr_status out_raw(tkr_out *out, const void *data, size_t size, tkr_error
     return size == 0 || tkr_sys_write(out->fd, data, size) ? TKR_OK : out_fail(out, errno, error);
 }
 
+/* Empties the buffer, wherever in a record it ends. */
+static tkr_status out_drain(tkr_out *out, tkr_error *error) {
+    size_t used = out->used;
+    out->used = 0;
+    return out_raw(out, out->buffer, used, error);
+}
+
 tkr_status tkr_out_flush(tkr_out *out, tkr_error *error) {
     if (out->failed) {
         return out_fail(out, out->code, error);
     }
-    size_t used = out->used;
-    out->used = 0;
-    return out_raw(out, out->buffer, used, error);
+    tkr_status status = out_drain(out, error);
+    if (status == TKR_OK && out->seekable) {
+        out->whole = lseek(out->fd, 0, SEEK_CUR);
+    }
+    return status;
 }
 
 tkr_status tkr_out_write(tkr_out *out, const void *data, size_t size, tkr_error *error) {
@@ -88,7 +102,7 @@ tkr_status tkr_out_write(tkr_out *out, const void *data, size_t size, tkr_error 
         return out_fail(out, out->code, error);
     }
     if (size > OUT_BUFFER - out->used) {
-        tkr_status status = tkr_out_flush(out, error);
+        tkr_status status = out_drain(out, error);
         if (status != TKR_OK) {
             return status;
         }

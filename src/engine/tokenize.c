@@ -132,8 +132,10 @@ static tkr_status copy_tokens(tkr_tokens *tokens, const tkr_tok_result *result, 
         tkr_tokens_free(&copy);
         return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
     }
-    memcpy(copy.ids, result->ids, n * sizeof *copy.ids);
-    memcpy(copy.offsets, result->offsets, n * 2 * sizeof *copy.offsets);
+    if (n > 0) {
+        memcpy(copy.ids, result->ids, n * sizeof *copy.ids);
+        memcpy(copy.offsets, result->offsets, n * 2 * sizeof *copy.offsets);
+    }
     *tokens = copy;
     return TKR_OK;
 }

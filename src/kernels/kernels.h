@@ -80,7 +80,7 @@ typedef struct tkr_attention_args {
     float *out;
     size_t out_stride;           /* floats between tokens */
     size_t n_tokens, head_dim;   /* queries and keys are the same tokens; head_dim multiple of 4, at most 256 */
-    float scale;                 /* of the logits, 1/sqrt(head_dim) as a rule */
+    float scale;                 /* of the logits, > 0; 1/sqrt(head_dim) as a rule */
     size_t window;               /* 0: all keys; else |i - j| <= window */
     bool causal;                 /* keys j <= i only */
     void *scratch;               /* scratch_bytes(n_tokens, head_dim), 64-byte aligned, one a thread */

@@ -121,8 +121,7 @@ bool tkr_tok_split_added(const tkr_tok *tok, const tkr_tok_matcher *matcher, tkr
                          size_t size, tkr_tok_stretch_fn found, void *user) {
     size_t done = 0, from = 0, begin = 0, end = 0;
     int32_t value;
-    while (matcher->n_nodes > 0 &&
-           (value = find_next(matcher, scratch, text, size, from, &begin, &end)) >= 0) {
+    while (matcher->n_nodes > 0 && (value = find_next(matcher, scratch, text, size, from, &begin, &end)) >= 0) {
         const tkr_tok_added *token = &tok->added[value];
         from = end;
         if (token->single_word && !is_single_word(text, size, begin, end)) {
@@ -175,8 +174,11 @@ static tkr_status load_one(tkr_tok_loader *loader, const json_t *entry) {
     const struct {
         const char *name;
         bool *value;
-    } flags[] = {{"single_word", &token->single_word}, {"lstrip", &token->lstrip},   {"rstrip", &token->rstrip},
-                 {"normalized", &token->normalized},   {"special", &token->special}};
+    } flags[] = {{"single_word", &token->single_word},
+                 {"lstrip", &token->lstrip},
+                 {"rstrip", &token->rstrip},
+                 {"normalized", &token->normalized},
+                 {"special", &token->special}};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0] && status == TKR_OK; i++) {
         status = tkr_json_get_bool(flags[i].value, entry, flags[i].name, true, loader->what, loader->error);
     }

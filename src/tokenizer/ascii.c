@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tokenizer/ascii: the fast way for words of ASCII characters: one pass over the input classifies, lower-cases and looks
- * the word up. A word with any other byte goes the general way, from its start to the next ASCII space or punctuation;
- * the components that give a plan promise that nothing reaches over these.
+ * tokenizer/ascii: the fast way for words of ASCII characters: one pass over the input classifies, lower-cases and
+ * looks the word up. A word with any other byte goes the general way, from its start to the next ASCII space or
+ * punctuation; the components that give a plan promise that nothing reaches over these.
  */
 #include "tokenizer/engine.h"
 
@@ -55,8 +55,7 @@ static bool push_word(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink
     }
     tkr_tok_text *text = &scratch->text;
     size_t align_room = text->room;
-    if (n > text->room &&
-        (!TKR_TOK_GROW(text->align, align_room, n) || !TKR_TOK_GROW(text->bytes, text->room, n))) {
+    if (n > text->room && (!TKR_TOK_GROW(text->align, align_room, n) || !TKR_TOK_GROW(text->bytes, text->room, n))) {
         return false;
     }
     for (size_t i = 0; i < n; i++) {
@@ -74,8 +73,8 @@ static bool push_word(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink
     return true;
 }
 
-bool tkr_tok_encode_ascii(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink *sink, const char *raw, size_t begin,
-                          size_t end) {
+bool tkr_tok_encode_ascii(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink *sink, const char *raw,
+                          size_t begin, size_t end) {
     const uint8_t *class = tok->ascii.class, *to = tok->ascii.to;
     const uint8_t *bytes = (const uint8_t *)raw;
     scratch->work += end - begin;

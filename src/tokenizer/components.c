@@ -71,8 +71,8 @@ static tkr_status add_stage(tkr_tok_loader *loader, tkr_tok_kind kind, const tkr
 
 tkr_status tkr_tok_add_stages(tkr_tok_loader *loader, tkr_tok_kind kind, const json_t *config) {
     if (!json_is_object(config)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: %s is %s, expected an object or null", loader->what, kind_names[kind],
-                        tkr_json_type_name(config));
+        return TKR_FAIL(loader->error, FORMAT, "%s: %s is %s, expected an object or null", loader->what,
+                        kind_names[kind], tkr_json_type_name(config));
     }
     const char *type = NULL;
     tkr_status status = tkr_json_get_string(&type, config, "type", true, loader->what, loader->error);
@@ -82,8 +82,8 @@ tkr_status tkr_tok_add_stages(tkr_tok_loader *loader, tkr_tok_kind kind, const j
     if (list_names[kind] != NULL && strcmp(type, "Sequence") == 0) {
         const json_t *parts = json_object_get(config, list_names[kind]);
         if (!json_is_array(parts)) {
-            return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of a Sequence is %s, expected an array", loader->what,
-                            list_names[kind], parts == NULL ? "missing" : tkr_json_type_name(parts));
+            return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of a Sequence is %s, expected an array",
+                            loader->what, list_names[kind], parts == NULL ? "missing" : tkr_json_type_name(parts));
         }
         for (size_t i = 0; i < json_array_size(parts) && status == TKR_OK; i++) {
             status = tkr_tok_add_stages(loader, kind, json_array_get(parts, i));

@@ -63,13 +63,13 @@ void tkr_tok_scratch_free(tkr_tok_scratch **out) {
     *out = NULL;
 }
 
-#define TRIM(pointer, room)                                                                                            \
-    do {                                                                                                               \
-        if ((room) > KEEP_BYTES / sizeof *(pointer)) {                                                                 \
-            tkr_free(pointer);                                                                                         \
-            (pointer) = NULL;                                                                                          \
-            (room) = 0;                                                                                                \
-        }                                                                                                              \
+#define TRIM(pointer, room)                            \
+    do {                                               \
+        if ((room) > KEEP_BYTES / sizeof *(pointer)) { \
+            tkr_free(pointer);                         \
+            (pointer) = NULL;                          \
+            (room) = 0;                                \
+        }                                              \
     } while (0)
 
 /* Work buffers, behind every text. */
@@ -166,8 +166,7 @@ static bool add_span(void *user, const tkr_tok_added *token, size_t begin, size_
     if (!TKR_TOK_GROW(scratch->spans, scratch->spans_room, scratch->n_spans + 1)) {
         return false;
     }
-    scratch->spans[scratch->n_spans++] =
-        (tkr_tok_span){(uint32_t)begin, (uint32_t)end, token != NULL ? token->id : -1};
+    scratch->spans[scratch->n_spans++] = (tkr_tok_span){(uint32_t)begin, (uint32_t)end, token != NULL ? token->id : -1};
     return true;
 }
 
@@ -196,7 +195,8 @@ bool tkr_tok_general(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink 
                      size_t end) {
     scratch->n_spans = 0;
     if (!tkr_tok_text_load(scratch, raw, begin, end) || !tkr_tok_normalize(tok, scratch) ||
-        !tkr_tok_split_added(tok, &tok->normalized, scratch, scratch->text.bytes, scratch->text.size, add_span, scratch)) {
+        !tkr_tok_split_added(tok, &tok->normalized, scratch, scratch->text.bytes, scratch->text.size, add_span,
+                             scratch)) {
         return false;
     }
     for (size_t i = 0; i < tok->n_pre_tokenizers; i++) {
@@ -224,7 +224,8 @@ static bool add_stretch(void *user, const tkr_tok_added *token, size_t begin, si
     if (token != NULL) {
         return tkr_tok_sink_push(s->sink, token->id, begin, end);
     }
-    return (s->tok->ascii.usable ? tkr_tok_encode_ascii : tkr_tok_general)(s->tok, s->scratch, s->sink, s->text, begin, end);
+    return (s->tok->ascii.usable ? tkr_tok_encode_ascii : tkr_tok_general)(s->tok, s->scratch, s->sink, s->text, begin,
+                                                                           end);
 }
 
 /* Copies `text` with U+FFFD for what isn't UTF-8. */
@@ -312,10 +313,11 @@ static tkr_status encode(tkr_tok_result *result, const tkr_tok *tok, tkr_tok_scr
     const size_t budget = request->max_tokens == 0 ? SIZE_MAX : request->max_tokens - n_added;
     reset_sink(&scratch->first, request, budget);
     reset_sink(&scratch->second, request, budget);
-    tkr_status status = encode_text(&scratch->first, tok, scratch, request->text, request->n_text, request->strict_utf8,
-                                    error);
+    tkr_status status =
+        encode_text(&scratch->first, tok, scratch, request->text, request->n_text, request->strict_utf8, error);
     if (status == TKR_OK && is_pair) {
-        status = encode_text(&scratch->second, tok, scratch, request->pair, request->n_pair, request->strict_utf8, error);
+        status =
+            encode_text(&scratch->second, tok, scratch, request->pair, request->n_pair, request->strict_utf8, error);
     }
     if (status != TKR_OK) {
         return status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tokenizer/engine: what the stages share. A text runs through: added tokens on the raw text, normalizers, added tokens on
- * the normalized text, pre-tokenizers, model, truncation, post-processor. A stage kind is one file with one
+ * tokenizer/engine: what the stages share. A text runs through: added tokens on the raw text, normalizers, added tokens
+ * on the normalized text, pre-tokenizers, model, truncation, post-processor. A stage kind is one file with one
  * tkr_tok_component and one row in components.def.
  */
 #ifndef TKR_TOKENIZER_ENGINE_H
@@ -34,10 +34,10 @@ typedef struct tkr_tok_index { /* open addressing over texts that are piece text
 } tkr_tok_index;
 
 typedef struct tkr_tok_vocab {
-    tkr_buf pool;       /* NUL-terminated pieces */
-    uint32_t *offset;   /* [n_ids] into pool, UINT32_MAX: no piece has this id */
-    uint32_t *length;   /* [n_ids] bytes */
-    double *score;      /* [n_ids], NULL when the file's vocabulary has none */
+    tkr_buf pool;                   /* NUL-terminated pieces */
+    uint32_t *offset;               /* [n_ids] into pool, UINT32_MAX: no piece has this id */
+    uint32_t *length;               /* [n_ids] bytes */
+    double *score;                  /* [n_ids], NULL when the file's vocabulary has none */
     size_t n_ids, room, score_room; /* n_ids: highest id + 1 */
     size_t n_pieces;
     tkr_tok_index index; /* all pieces */
@@ -125,7 +125,7 @@ enum { TKR_TOK_CACHE_BITS = 12, TKR_TOK_CACHE_WORD = 16, TKR_TOK_CACHE_IDS = 8 }
 
 struct tkr_tok_scratch {
     const tkr_tok *tok;
-    tkr_tok_text text, spare; /* `spare` receives what a stage writes, then they change places */
+    tkr_tok_text text, spare;          /* `spare` receives what a stage writes, then they change places */
     tkr_tok_span *spans, *spare_spans; /* ranges of text */
     size_t n_spans, spans_room, spare_spans_room;
     tkr_tok_pending *pending, *sorted; /* canonical ordering */
@@ -284,8 +284,8 @@ static inline tkr_tok_cached *tkr_tok_cache_at(tkr_tok_cached *cache, uint64_t a
 /* Encodes raw[begin, end), in which there is no added token of the raw matcher. */
 bool tkr_tok_general(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink *sink, const char *raw, size_t begin,
                      size_t end);
-bool tkr_tok_encode_ascii(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink *sink, const char *raw, size_t begin,
-                          size_t end);
+bool tkr_tok_encode_ascii(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink *sink, const char *raw,
+                          size_t begin, size_t end);
 void tkr_tok_plan_ascii(tkr_tok *tok);
 
 bool tkr_tok_sink_push_slow(tkr_tok_sink *sink, int32_t id, size_t begin, size_t end);
@@ -321,7 +321,8 @@ typedef enum tkr_tok_behavior {
     TKR_TOK_MERGED_WITH_NEXT,
     TKR_TOK_CONTIGUOUS
 } tkr_tok_behavior;
-tkr_status tkr_tok_parse_behavior(tkr_tok_behavior *behavior, tkr_tok_loader *loader, const json_t *config, bool required);
+tkr_status tkr_tok_parse_behavior(tkr_tok_behavior *behavior, tkr_tok_loader *loader, const json_t *config,
+                                  bool required);
 /* Splits every span at the characters that have one of the properties (tkr_uni). */
 bool tkr_tok_split_props(tkr_tok_scratch *scratch, unsigned props, tkr_tok_behavior behavior);
 

@@ -11,7 +11,7 @@ typedef struct blocks {
 } blocks;
 
 static tkr_status reader_status(const tkr_jr *jr) {
-    return jr->error != NULL && jr->error->status != TKR_OK ? jr->error->status : TKR_FORMAT;
+    return jr->error->status != TKR_OK ? jr->error->status : TKR_FORMAT;
 }
 
 /* Parses the object or array that comes next into a tree; null leaves *out alone. */
@@ -55,10 +55,8 @@ static tkr_status read_id(tkr_jr *jr, tkr_tok *tok, const char *piece, size_t n)
     case TKR_TOK_PUT_TWICE:
         return tkr_jr_fail(jr, "id %d belongs to \"%.60s\" and to \"%.*s\"", (int)jr->integer,
                            tok->vocab.pool.data + tok->vocab.offset[jr->integer], shown, piece);
-    case TKR_TOK_PUT_MEMORY:
-        return no_memory(jr);
-    case TKR_TOK_PUT_OK:
-        break;
+    case TKR_TOK_PUT_MEMORY: return no_memory(jr);
+    case TKR_TOK_PUT_OK: break;
     }
     return TKR_OK;
 }
@@ -95,7 +93,8 @@ static tkr_status read_scored_piece(tkr_jr *jr, tkr_tok *tok) {
     const size_t id = vocab->n_ids;
     tkr_jr_type type = tkr_jr_next(jr);
     if (type != TKR_JR_STRING) {
-        return type == TKR_JR_ERROR ? reader_status(jr) : tkr_jr_fail(jr, "entry %zu of the vocabulary has no piece", id);
+        return type == TKR_JR_ERROR ? reader_status(jr)
+                                    : tkr_jr_fail(jr, "entry %zu of the vocabulary has no piece", id);
     }
     if (id > (size_t)TKR_TOK_MAX_ID) {
         return tkr_jr_fail(jr, "the vocabulary has more than %d pieces", (int)TKR_TOK_MAX_ID + 1);
@@ -106,7 +105,8 @@ static tkr_status read_scored_piece(tkr_jr *jr, tkr_tok *tok) {
     }
     type = tkr_jr_next(jr);
     if (type != TKR_JR_NUMBER) {
-        return type == TKR_JR_ERROR ? reader_status(jr) : tkr_jr_fail(jr, "entry %zu of the vocabulary has no score", id);
+        return type == TKR_JR_ERROR ? reader_status(jr)
+                                    : tkr_jr_fail(jr, "entry %zu of the vocabulary has no score", id);
     }
     vocab->score[id] = jr->number;
     type = tkr_jr_next(jr);
@@ -135,21 +135,12 @@ static tkr_status read_scored_vocab(tkr_jr *jr, tkr_tok *tok) {
 static tkr_status keep_scalar(tkr_jr *jr, tkr_tok *tok, const char *field, tkr_jr_type type) {
     json_t *value = NULL;
     switch (type) {
-    case TKR_JR_STRING:
-        value = json_stringn(jr->string, jr->n_string);
-        break;
-    case TKR_JR_NUMBER:
-        value = jr->is_integer ? json_integer(jr->integer) : json_real(jr->number);
-        break;
+    case TKR_JR_STRING: value = json_stringn(jr->string, jr->n_string); break;
+    case TKR_JR_NUMBER: value = jr->is_integer ? json_integer(jr->integer) : json_real(jr->number); break;
     case TKR_JR_TRUE:
-    case TKR_JR_FALSE:
-        value = json_boolean(type == TKR_JR_TRUE);
-        break;
-    case TKR_JR_NULL:
-        value = json_null();
-        break;
-    default:
-        return tkr_jr_skip(jr) ? TKR_OK : reader_status(jr);
+    case TKR_JR_FALSE: value = json_boolean(type == TKR_JR_TRUE); break;
+    case TKR_JR_NULL: value = json_null(); break;
+    default: return tkr_jr_skip(jr) ? TKR_OK : reader_status(jr);
     }
     if (json_object_get(tok->model_fields, field) != NULL) {
         json_decref(value);
@@ -182,9 +173,9 @@ static tkr_status read_model(tkr_jr *jr, tkr_tok *tok) {
             return reader_status(jr);
         }
         if (strcmp(field, "vocab") == 0 && (type == TKR_JR_OBJECT || type == TKR_JR_ARRAY)) {
-            status = tok->vocab.n_pieces != 0    ? tkr_jr_fail(jr, "\"vocab\" occurs twice")
-                     : type == TKR_JR_OBJECT ? read_vocab(jr, tok)
-                                             : read_scored_vocab(jr, tok);
+            status = tok->vocab.n_pieces != 0 ? tkr_jr_fail(jr, "\"vocab\" occurs twice")
+                     : type == TKR_JR_OBJECT  ? read_vocab(jr, tok)
+                                              : read_scored_vocab(jr, tok);
         } else {
             status = keep_scalar(jr, tok, field, type);
         }
@@ -263,8 +254,7 @@ static tkr_status build_model(tkr_tok_loader *loader) {
                         tok->vocab.pool.data + tok->vocab.offset[twice]);
     case TKR_TOK_PUT_MEMORY:
         return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for the vocabulary", loader->what);
-    case TKR_TOK_PUT_OK:
-        break;
+    case TKR_TOK_PUT_OK: break;
     }
     return tkr_tok_add_stages(loader, TKR_TOK_MODEL, tok->model_fields);
 }
@@ -306,20 +296,18 @@ static tkr_status build(tkr_tok_loader *loader, const blocks *b, const tkr_tok_o
 tkr_status tkr_tok_load(tkr_tok **out, const char *json, size_t size, const char *what, const tkr_tok_options *options,
                         tkr_error *error) {
     *out = NULL;
-    tkr_error local = {.status = TKR_OK};
-    tkr_error *sink = error != NULL ? error : &local;
+    tkr_error local = {.status = TKR_OK}; /* the caller's stays as it is on success */
     tkr_tok *tok = tkr_calloc(1, sizeof *tok);
     if (tok == NULL) {
-        return TKR_FAIL(sink, NO_MEMORY, "%s: no memory for a tokenizer", what);
+        return TKR_FAIL(error, NO_MEMORY, "%s: no memory for a tokenizer", what);
     }
-    sink->status = TKR_OK;
     blocks b = {0};
     tkr_jr jr;
-    tkr_jr_init(&jr, json, size, what, sink);
+    tkr_jr_init(&jr, json, size, what, &local);
     tkr_status status = read_file(&jr, tok, &b);
     tkr_jr_free(&jr);
     if (status == TKR_OK) {
-        tkr_tok_loader loader = {tok, what, sink};
+        tkr_tok_loader loader = {tok, what, &local};
         status = build(&loader, &b, options);
     }
     json_decref(b.normalizer);
@@ -329,6 +317,9 @@ tkr_status tkr_tok_load(tkr_tok **out, const char *json, size_t size, const char
     json_decref(tok->model_fields);
     tok->model_fields = NULL;
     if (status != TKR_OK) {
+        if (error != NULL) {
+            *error = local;
+        }
         tkr_tok_free(&tok);
         return status;
     }

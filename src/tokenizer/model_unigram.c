@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: Unigram: the path with the best sum of scores, in doubles, ties to the path found first. Refuses byte_fallback
- * and vocabularies without scores. */
+/* tokenizer: Unigram: the path with the best sum of scores, in doubles, ties to the path found first. Refuses
+ * byte_fallback and vocabularies without scores. */
 #include "tokenizer/engine.h"
 
 #include <float.h>
@@ -39,7 +39,7 @@ typedef struct builder {
     struct {
         size_t begin, end; /* entries below a node */
         uint32_t depth;
-    } *work; /* [room] as nodes */
+    } * work; /* [room] as nodes */
     size_t n, room, work_room;
 } builder;
 
@@ -90,8 +90,7 @@ static bool build_trie(unigram *self, tkr_tok *tok) {
     builder b = {.entries = tkr_malloc((vocab->n_pieces + 1) * sizeof(entry))};
     bool ok = b.entries != NULL;
     for (size_t id = 0; id < vocab->n_ids && ok; id++) {
-        b.entries[b.n_entries++] =
-            (entry){vocab->pool.data + vocab->offset[id], vocab->length[id], (int32_t)id};
+        b.entries[b.n_entries++] = (entry){vocab->pool.data + vocab->offset[id], vocab->length[id], (int32_t)id};
     }
     if (ok && b.n_entries > 0) {
         qsort(b.entries, b.n_entries, sizeof *b.entries, compare);

@@ -34,7 +34,8 @@ static tkr_status parse(void **out, tkr_tok_loader *loader, const json_t *config
     }
     self->max_chars = (size_t)max_chars;
     if (tok->vocab.n_pieces == 0 || tok->vocab.score != NULL) {
-        return TKR_FAIL(error, FORMAT, "%s: the vocabulary of WordPiece is missing, empty or a list, expected {piece: id}", what);
+        return TKR_FAIL(error, FORMAT,
+                        "%s: the vocabulary of WordPiece is missing, empty or a list, expected {piece: id}", what);
     }
     self->unknown = tkr_tok_vocab_find(&tok->vocab, unknown, strlen(unknown));
     if (self->unknown < 0) {

@@ -24,8 +24,7 @@ static tkr_status parse_strip(void **out, tkr_tok_loader *loader, const json_t *
         return no_memory(loader);
     }
     *out = self;
-    const tkr_status status =
-        tkr_json_get_bool(&self->left, config, "strip_left", true, loader->what, loader->error);
+    const tkr_status status = tkr_json_get_bool(&self->left, config, "strip_left", true, loader->what, loader->error);
     return status != TKR_OK ? status
                             : tkr_json_get_bool(&self->right, config, "strip_right", true, loader->what, loader->error);
 }
@@ -53,10 +52,11 @@ static bool run_strip(const void *data, tkr_tok_scratch *scratch) {
     return tkr_tok_edit_end(&edit);
 }
 
-static tkr_status copy_string(const char **out, size_t *n, tkr_tok_loader *loader, const json_t *value, const char *field) {
+static tkr_status copy_string(const char **out, size_t *n, tkr_tok_loader *loader, const json_t *value,
+                              const char *field) {
     if (!json_is_string(value)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of a normalizer is %s, expected a string", loader->what,
-                        field, value == NULL ? "missing" : tkr_json_type_name(value));
+        return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of a normalizer is %s, expected a string",
+                        loader->what, field, value == NULL ? "missing" : tkr_json_type_name(value));
     }
     *n = json_string_length(value);
     *out = tkr_arena_strndup(&loader->tok->arena, json_string_value(value), *n);
@@ -94,12 +94,13 @@ static tkr_status parse_replace(void **out, tkr_tok_loader *loader, const json_t
     const json_t *pattern = json_object_get(config, "pattern");
     const json_t *regex = json_object_get(pattern, "Regex");
     if (regex != NULL) {
-        return TKR_FAIL(loader->error, UNSUPPORTED, "%s: normalizer Replace with the regular expression \"%.60s\" is not "
-                        "supported, only a String pattern", loader->what,
-                        json_is_string(regex) ? json_string_value(regex) : "?");
+        return TKR_FAIL(loader->error, UNSUPPORTED,
+                        "%s: normalizer Replace with the regular expression \"%.60s\" is not "
+                        "supported, only a String pattern",
+                        loader->what, json_is_string(regex) ? json_string_value(regex) : "?");
     }
-    const tkr_status status = copy_string(&self->pattern, &self->n_pattern, loader, json_object_get(pattern, "String"),
-                                          "pattern");
+    const tkr_status status =
+        copy_string(&self->pattern, &self->n_pattern, loader, json_object_get(pattern, "String"), "pattern");
     if (status != TKR_OK) {
         return status;
     }

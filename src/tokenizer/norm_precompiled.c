@@ -75,11 +75,11 @@ static const char *shortest(const precompiled *self, const char *text, size_t n)
 }
 
 static tkr_status split_map(precompiled *self, tkr_tok_loader *loader, const uint8_t *map, size_t n) {
-    const size_t n_trie = n < 4 ? 0
-                                : (size_t)map[0] | (size_t)map[1] << 8 | (size_t)map[2] << 16 | (size_t)map[3] << 24;
+    const size_t n_trie =
+        n < 4 ? 0 : (size_t)map[0] | (size_t)map[1] << 8 | (size_t)map[2] << 16 | (size_t)map[3] << 24;
     if (n_trie < 4 || n_trie % 4 != 0 || n_trie > n - 4) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: precompiled_charsmap of %zu bytes claims a trie of %zu", loader->what, n,
-                        n_trie);
+        return TKR_FAIL(loader->error, FORMAT, "%s: precompiled_charsmap of %zu bytes claims a trie of %zu",
+                        loader->what, n, n_trie);
     }
     self->n_units = n_trie / 4;
     self->units = tkr_arena_alloc(&loader->tok->arena, n_trie);
@@ -94,7 +94,8 @@ static tkr_status split_map(precompiled *self, tkr_tok_loader *loader, const uin
     }
     size_t bad = self->n_blob == 0 ? 0 : tkr_utf8_valid_prefix(self->blob, self->n_blob);
     if (bad < self->n_blob) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: precompiled_charsmap has a replacement that isn't UTF-8", loader->what);
+        return TKR_FAIL(loader->error, FORMAT, "%s: precompiled_charsmap has a replacement that isn't UTF-8",
+                        loader->what);
     }
     for (size_t c = 0; c < 128; c++) {
         const size_t node = unit_offset(self->units[0]) ^ c;
@@ -109,8 +110,8 @@ static tkr_status parse(void **out, tkr_tok_loader *loader, const json_t *config
     const json_t *field = json_object_get(config, "precompiled_charsmap");
     *out = self;
     if (!json_is_string(field)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: field \"precompiled_charsmap\" is %s, expected a string", loader->what,
-                        field == NULL ? "missing" : tkr_json_type_name(field));
+        return TKR_FAIL(loader->error, FORMAT, "%s: field \"precompiled_charsmap\" is %s, expected a string",
+                        loader->what, field == NULL ? "missing" : tkr_json_type_name(field));
     }
     const size_t n = json_string_length(field);
     uint8_t *map = tkr_malloc(n + 1);
@@ -119,9 +120,10 @@ static tkr_status parse(void **out, tkr_tok_loader *loader, const json_t *config
         return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for precompiled_charsmap", loader->what);
     }
     size_t size = 0;
-    const tkr_status status = base64_decode(map, &size, json_string_value(field), n)
-                                  ? split_map(self, loader, map, size)
-                                  : TKR_FAIL(loader->error, FORMAT, "%s: precompiled_charsmap isn't base64", loader->what);
+    const tkr_status status =
+        base64_decode(map, &size, json_string_value(field), n)
+            ? split_map(self, loader, map, size)
+            : TKR_FAIL(loader->error, FORMAT, "%s: precompiled_charsmap isn't base64", loader->what);
     tkr_free(map);
     return status;
 }

@@ -29,8 +29,8 @@ static tkr_status add_item(tkr_tok_template *template, tkr_tok_loader *loader, t
         }
     }
     if (template->n_items == MAX_ITEMS) {
-        return TKR_FAIL(loader->error, LIMIT, "%s: a template of the post-processor has more than %d tokens", loader->what,
-                        MAX_ITEMS);
+        return TKR_FAIL(loader->error, LIMIT, "%s: a template of the post-processor has more than %d tokens",
+                        loader->what, MAX_ITEMS);
     }
     template->items[template->n_items++] = item;
     template->n_special += item.id >= 0;
@@ -39,15 +39,17 @@ static tkr_status add_item(tkr_tok_template *template, tkr_tok_loader *loader, t
 
 static tkr_status check_special(const tkr_tok_loader *loader, const json_t *id) {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || (size_t)json_integer_value(id) >= loader->tok->n_ids) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: a special token of the post-processor has an id outside the vocabulary "
-                        "of %zu", loader->what, loader->tok->n_ids);
+        return TKR_FAIL(loader->error, FORMAT,
+                        "%s: a special token of the post-processor has an id outside the vocabulary "
+                        "of %zu",
+                        loader->what, loader->tok->n_ids);
     }
     return TKR_OK;
 }
 
 /* {"SpecialToken": {"id": name, "type_id": n}}: all ids of special_tokens[name]. */
-static tkr_status add_special(tkr_tok_template *template, tkr_tok_loader *loader, const json_t *specials, const char *name,
-                              uint8_t type_id) {
+static tkr_status add_special(tkr_tok_template *template, tkr_tok_loader *loader, const json_t *specials,
+                              const char *name, uint8_t type_id) {
     const json_t *ids = json_object_get(json_object_get(specials, name), "ids");
     if (!json_is_array(ids)) {
         return TKR_FAIL(loader->error, FORMAT, "%s: special_tokens of the post-processor has no ids for \"%.60s\"",
@@ -69,8 +71,10 @@ static tkr_status add_template_item(tkr_tok_template *template, tkr_tok_loader *
     const json_t *special = json_object_get(item, "SpecialToken"), *sequence = json_object_get(item, "Sequence");
     const json_t *body = special != NULL ? special : sequence;
     if (!json_is_object(body)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: an item of a template must be {\"SpecialToken\": ...} or "
-                        "{\"Sequence\": ...}", loader->what);
+        return TKR_FAIL(loader->error, FORMAT,
+                        "%s: an item of a template must be {\"SpecialToken\": ...} or "
+                        "{\"Sequence\": ...}",
+                        loader->what);
     }
     const char *id = NULL;
     int64_t type_id = 0;
@@ -86,8 +90,8 @@ static tkr_status add_template_item(tkr_tok_template *template, tkr_tok_loader *
     }
     const bool is_b = strcmp(id, "B") == 0;
     if ((!is_b && strcmp(id, "A") != 0) || (is_b && !is_pair)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: a template names sequence \"%.20s\", expected \"A\"%s", loader->what, id,
-                        is_pair ? " or \"B\"" : "");
+        return TKR_FAIL(loader->error, FORMAT, "%s: a template names sequence \"%.20s\", expected \"A\"%s",
+                        loader->what, id, is_pair ? " or \"B\"" : "");
     }
     return add_item(template, loader, (tkr_tok_item){is_b ? ITEM_B : ITEM_A, (uint8_t)type_id});
 }
@@ -105,7 +109,8 @@ static tkr_status parse_template(void **self, tkr_tok_loader *loader, const json
                             loader->what, field, list == NULL ? "missing" : tkr_json_type_name(list));
         }
         for (size_t i = 0; i < json_array_size(list) && status == TKR_OK; i++) {
-            status = add_template_item(pair ? &post->pair : &post->single, loader, specials, json_array_get(list, i), pair);
+            status =
+                add_template_item(pair ? &post->pair : &post->single, loader, specials, json_array_get(list, i), pair);
         }
     }
     post->types_from_template = true;
@@ -116,8 +121,8 @@ static tkr_status parse_template(void **self, tkr_tok_loader *loader, const json
 static tkr_status read_token(int32_t *id, tkr_tok_loader *loader, const json_t *config, const char *field) {
     const json_t *pair = json_object_get(config, field);
     if (json_array_size(pair) != 2 || !json_is_string(json_array_get(pair, 0))) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of the post-processor must be [token, id]", loader->what,
-                        field);
+        return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of the post-processor must be [token, id]",
+                        loader->what, field);
     }
     const json_t *value = json_array_get(pair, 1);
     const tkr_status status = check_special(loader, value);
@@ -163,7 +168,8 @@ static tkr_status parse_roberta(void **self, tkr_tok_loader *loader, const json_
     tkr_status status =
         tkr_json_get_bool(&post->trim_offsets, config, "trim_offsets", true, loader->what, loader->error);
     if (status == TKR_OK) {
-        status = tkr_json_get_bool(&post->add_prefix_space, config, "add_prefix_space", true, loader->what, loader->error);
+        status =
+            tkr_json_get_bool(&post->add_prefix_space, config, "add_prefix_space", true, loader->what, loader->error);
     }
     return status != TKR_OK ? status : fill_pair(loader, config, true);
 }

@@ -25,13 +25,13 @@ static tkr_status read_scheme(metaspace *self, tkr_tok_loader *loader, const jso
         return status;
     }
     if (strcmp(name, "always") != 0 && strcmp(name, "first") != 0 && strcmp(name, "never") != 0) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: prepend_scheme \"%.20s\", expected always, first or never", loader->what,
-                        name);
+        return TKR_FAIL(loader->error, FORMAT, "%s: prepend_scheme \"%.20s\", expected always, first or never",
+                        loader->what, name);
     }
     self->scheme = name[0] == 'a' ? ALWAYS : name[0] == 'f' ? FIRST : NEVER;
     if (!prefix && self->scheme != NEVER) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: add_prefix_space false contradicts prepend_scheme \"%s\"", loader->what,
-                        name);
+        return TKR_FAIL(loader->error, FORMAT, "%s: add_prefix_space false contradicts prepend_scheme \"%s\"",
+                        loader->what, name);
     }
     return TKR_OK;
 }

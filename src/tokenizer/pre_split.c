@@ -10,9 +10,9 @@
 typedef struct splitter {
     tkr_tok_scratch *scratch;
     tkr_tok_behavior behavior;
-    size_t n;         /* spans written to spare_spans */
-    size_t first;     /* of them, where the current input span's begin */
-    bool previous;    /* the last stretch was a delimiter */
+    size_t n;      /* spans written to spare_spans */
+    size_t first;  /* of them, where the current input span's begin */
+    bool previous; /* the last stretch was a delimiter */
     bool held, failed;
     uint32_t held_begin, held_end; /* MERGED_WITH_NEXT: a delimiter that waits */
 } splitter;
@@ -48,15 +48,9 @@ static void stretch(splitter *s, size_t begin_at, size_t end_at, bool delimiter)
             put(s, begin, end, -1);
         }
         break;
-    case TKR_TOK_ISOLATED:
-        put(s, begin, end, -1);
-        break;
-    case TKR_TOK_CONTIGUOUS:
-        put_or_extend(s, delimiter == s->previous, begin, end);
-        break;
-    case TKR_TOK_MERGED_WITH_PREVIOUS:
-        put_or_extend(s, delimiter && !s->previous, begin, end);
-        break;
+    case TKR_TOK_ISOLATED: put(s, begin, end, -1); break;
+    case TKR_TOK_CONTIGUOUS: put_or_extend(s, delimiter == s->previous, begin, end); break;
+    case TKR_TOK_MERGED_WITH_PREVIOUS: put_or_extend(s, delimiter && !s->previous, begin, end); break;
     case TKR_TOK_MERGED_WITH_NEXT:
         if (s->held && delimiter) {
             put(s, s->held_begin, s->held_end, -1);
@@ -124,8 +118,7 @@ tkr_status tkr_tok_parse_behavior(tkr_tok_behavior *behavior, tkr_tok_loader *lo
                                   bool required) {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     const char *name = NULL;
-    const tkr_status status =
-        tkr_json_get_string(&name, config, "behavior", required, loader->what, loader->error);
+    const tkr_status status = tkr_json_get_string(&name, config, "behavior", required, loader->what, loader->error);
     if (status != TKR_OK || name == NULL) {
         return status;
     }
@@ -135,8 +128,10 @@ tkr_status tkr_tok_parse_behavior(tkr_tok_behavior *behavior, tkr_tok_loader *lo
             return TKR_OK;
         }
     }
-    return TKR_FAIL(loader->error, UNSUPPORTED, "%s: behavior \"%.40s\", expected Removed, Isolated, MergedWithPrevious, "
-                    "MergedWithNext or Contiguous", loader->what, name);
+    return TKR_FAIL(loader->error, UNSUPPORTED,
+                    "%s: behavior \"%.40s\", expected Removed, Isolated, MergedWithPrevious, "
+                    "MergedWithNext or Contiguous",
+                    loader->what, name);
 }
 
 typedef struct split {
@@ -173,8 +168,8 @@ static tkr_status parse_digits(void **out, tkr_tok_loader *loader, const json_t 
     split *self;
     const tkr_status status = new_split(&self, out, loader);
     return status != TKR_OK ? status
-                            : tkr_json_get_bool(&self->individual_digits, config, "individual_digits", true, loader->what,
-                                                loader->error);
+                            : tkr_json_get_bool(&self->individual_digits, config, "individual_digits", true,
+                                                loader->what, loader->error);
 }
 
 static tkr_status parse_split(void **out, tkr_tok_loader *loader, const json_t *config) {
@@ -192,12 +187,14 @@ static tkr_status parse_split(void **out, tkr_tok_loader *loader, const json_t *
     const json_t *pattern = json_object_get(config, "pattern");
     const json_t *regex = json_object_get(pattern, "Regex"), *text = json_object_get(pattern, "String");
     if (regex != NULL) {
-        return TKR_FAIL(loader->error, UNSUPPORTED, "%s: pre_tokenizer Split with the regular expression \"%.60s\" is not "
-                        "supported, only a String pattern", loader->what,
-                        json_is_string(regex) ? json_string_value(regex) : "?");
+        return TKR_FAIL(loader->error, UNSUPPORTED,
+                        "%s: pre_tokenizer Split with the regular expression \"%.60s\" is not "
+                        "supported, only a String pattern",
+                        loader->what, json_is_string(regex) ? json_string_value(regex) : "?");
     }
     if (!json_is_string(text)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: field \"pattern\" of Split must be {\"String\": text}", loader->what);
+        return TKR_FAIL(loader->error, FORMAT, "%s: field \"pattern\" of Split must be {\"String\": text}",
+                        loader->what);
     }
     self->n_pattern = json_string_length(text);
     self->pattern = tkr_arena_strndup(&loader->tok->arena, json_string_value(text), self->n_pattern);

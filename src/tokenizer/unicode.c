@@ -58,7 +58,8 @@ size_t tkr_uni_decompose(uint32_t out[TKR_UNI_MAX_PARTS], uint32_t code_point, b
 
 size_t tkr_uni_lower(uint32_t out[TKR_UNI_MAX_PARTS], uint32_t code_point) {
     if (tkr_uni(code_point) & TKR_UNI_LOWER) {
-        return copy_row(out, tkr_uni_lower_at, tkr_uni_lower_pool, find(tkr_uni_lower_key, tkr_uni_lower_n, code_point));
+        return copy_row(out, tkr_uni_lower_at, tkr_uni_lower_pool,
+                        find(tkr_uni_lower_key, tkr_uni_lower_n, code_point));
     }
     out[0] = code_point;
     return 1;

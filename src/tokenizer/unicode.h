@@ -55,8 +55,8 @@ static inline unsigned tkr_uni_grapheme_props(uint32_t code_point) {
     return tkr_uni_grapheme[(size_t)tkr_uni_grapheme_index[code_point >> 7] * 128 + (code_point & 127)];
 }
 
-/* End of the cluster that begins at `begin` < size in valid UTF-8. Hangul syllables and flags count as single characters:
- * Precompiled treats a cluster of 6 bytes or more character by character anyway. */
+/* End of the cluster that begins at `begin` < size in valid UTF-8. Hangul syllables and flags count as single
+ * characters: Precompiled treats a cluster of 6 bytes or more character by character anyway. */
 size_t tkr_uni_cluster_end(const char *text, size_t size, size_t begin);
 
 /* Full decomposition of one code point into out[TKR_UNI_MAX_PARTS]; returns how many, 1 when it stays as it is. */

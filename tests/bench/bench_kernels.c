@@ -87,7 +87,7 @@ typedef struct gemm_job {
     int32_t *sums;
     float *out;
     size_t n_panels, panel_bytes;
-    const float *src;
+    const float *src, *weights;
     void *rows;
     tkr_row_quant *quant;
     size_t k, k_padded;
@@ -109,6 +109,14 @@ static void run_pack_rows(void *user) {
     j->g->pack_rows(j->rows, j->args.a_stride, j->quant, j->src, j->k, j->args.n_rows, j->k, j->k_padded);
 }
 
+static void run_pack_panels(void *user) {
+    gemm_job *j = user;
+    for (size_t p = 0; p < j->n_panels; p++) {
+        j->g->pack_panel(j->panels + p * j->panel_bytes, j->scales + p * j->g->nr, j->sums + p * j->g->nr,
+                         j->weights + p * j->g->nr * j->k, j->k, j->g->nr, j->k, j->k_padded);
+    }
+}
+
 static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_t k, tkr_activation activation) {
     static const size_t row_counts[] = {1, 4, 16, 64, 192, 512};
     const tkr_gemm *g = b->kernels.gemm[mode];
@@ -126,10 +134,8 @@ static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_
     j.src = x;
     j.k = k;
     j.k_padded = padded;
-    for (size_t p = 0; p < j.n_panels; p++) {
-        g->pack_panel(j.panels + p * j.panel_bytes, j.scales + p * g->nr, j.sums + p * g->nr, w + p * g->nr * k, k,
-                      g->nr, k, padded);
-    }
+    j.weights = w;
+    run_pack_panels(&j);
     g->pack_rows(j.rows, stride, j.quant, x, k, 512, k, padded);
     size_t scratch = g->scratch_bytes ? g->scratch_bytes(padded) : 0;
     void *work = get(scratch);
@@ -151,8 +157,9 @@ static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_
         fflush(stdout);
     }
     j.args.n_rows = 128;
-    printf("   (peak %.1f G/s; pack rows %.3f ns/value)\n", peak * 1e-9,
-           measure(b, run_pack_rows, &j, mode, NULL) * 1e9 / (128.0 * (double)k));
+    double pack_rows = measure(b, run_pack_rows, &j, mode, NULL) * 1e9 / (128.0 * (double)k);
+    double pack_panels = measure(b, run_pack_panels, &j, mode, NULL) * 1e9 / (double)(n * k);
+    printf("   (peak %.1f G/s; ns/value: pack rows %.3f, weights %.3f)\n", peak * 1e-9, pack_rows, pack_panels);
     tkr_aligned_free(w, n * k * sizeof(float));
     tkr_aligned_free(x, 512 * k * sizeof(float));
     tkr_aligned_free(bias, n * sizeof(float));

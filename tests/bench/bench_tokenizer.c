@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokenizer speed on one thread: bench_tokenizer TOKENIZER.json [FILE [SECONDS]]; a text a line, or built-in sentences. */
+/* Tokenizer speed on one thread: bench_tokenizer TOKENIZER.json [FILE [SECONDS]]; a text a line, or built-in sentences.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 

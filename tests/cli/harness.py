@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by the command line tests: runs the program, reads what it writes and what the goldens expect."""
+import errno
 import json
 import math
 import os
@@ -80,6 +81,20 @@ def read_npy(data):
 def read_f32(data, columns):
     assert len(data) % (4 * columns) == 0, len(data)
     return [struct.unpack_from(f"<{columns}f", data, at) for at in range(0, len(data), 4 * columns)]
+
+
+def read_terminal(fd):
+    text = b""
+    while True:
+        try:
+            piece = os.read(fd, 4096)
+        except OSError as problem:  # the other end is closed
+            if problem.errno != errno.EIO:
+                raise
+            return text
+        if not piece:
+            return text
+        text += piece
 
 
 class CliTest(unittest.TestCase):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """tkr-embed embed: formats, order, errors with line numbers, streaming, interruption, terminals."""
-import errno
 import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import struct
@@ -13,7 +13,7 @@ import time
 import unittest
 
 from harness import (BINARY, GOLDEN, MODEL, PROMPTED, SANITIZED, CliTest, cases, distance, expected, read_f32, read_npy,
-                     run, start)
+                     read_terminal, run, start)
 
 EMBED = ("embed", "-m", MODEL)
 F32 = ("--precision", "f32", "--quantization", "none")
@@ -180,6 +180,22 @@ class Errors(CliTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No space left on device", done.stderr)
 
+    def test_disk_full_on_the_way(self):
+        def small_disk():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
+
+        for kind in ("jsonl", "npy", "f32"):
+            path = self.path("out." + kind)
+            done = run(*EMBED, "--format", kind, "-o", path, stdin="some text\n" * 5000, preexec_fn=small_disk,
+                       restore_signals=False)  # Python ignores SIGXFSZ, so the limit is an error of write(2)
+            self.assertEqual(done.returncode, 1, kind)
+            self.assertIn(b"File too large", done.stderr)
+            with open(path, "rb") as file:
+                content = file.read()
+            rows = {"jsonl": lambda data: [json.loads(line) for line in data.splitlines()],
+                    "npy": read_npy, "f32": lambda data: read_f32(data, 48)}[kind](content)
+            self.assertGreater(len(rows), 0)
+
     def test_unreadable(self):
         self.fails(1, *EMBED, "-i", self.path("absent"), says="absent")
         self.fails(1, *EMBED, "-i", self.folder, says="directory")
@@ -285,51 +301,47 @@ class Streaming(CliTest):
         self.assertEqual(read_npy(out), [], "the block that was being read is dropped, the file is whole")
 
 
-def read_terminal(fd):
-    text = b""
-    while True:
-        try:
-            piece = os.read(fd, 4096)
-        except OSError as problem:  # the other end is closed
-            if problem.errno != errno.EIO:
-                raise
-            return text
-        if not piece:
-            return text
-        text += piece
-
-
 class Terminal(CliTest):
-    def run_slowly(self, *args, stdin):
-        """With standard error on a terminal and input that takes a while."""
+    def run_slowly(self, *args):
+        """What is shown on a terminal while the input takes its time."""
         outer, inner = pty.openpty()
-        with open(self.path("out"), "wb") as out:
-            process = start(*EMBED, "--format", "f32", *args, stdin=stdin, stdout=out, stderr=inner)
+        process = start(*EMBED, "--format", "f32", "-o", self.path("out"), *args, stderr=inner)
         os.close(inner)
-        if process.stdin is not None:
-            for _ in range(4):
-                process.stdin.write(b"some text to embed\n" * 200)
-                process.stdin.flush()
-                time.sleep(0.4)
-            process.stdin.close()
+        for _ in range(4):
+            process.stdin.write(b"some text to embed\n" * 200)
+            process.stdin.flush()
+            time.sleep(0.4)
+        process.stdin.close()
         shown = read_terminal(outer).decode()
         os.close(outer)
+        process.stdout.close()
         self.assertEqual(process.wait(60), 0, shown)
         return shown
 
     def test_bar_of_a_pipe(self):
-        shown = self.run_slowly(stdin=subprocess.PIPE)
+        shown = self.run_slowly()
         self.assertRegex(shown, r"\r[\d,]+ texts  [\d,]+ tokens/s  \d+:\d\d\x1b\[K")
         self.assertTrue(shown.endswith("\r\x1b[K"), "the bar is taken away at the end")
 
     def test_bar_of_a_file(self):
-        path = self.path("in.txt", "some text to embed, a little longer than the others\n" * 60000)
-        with open(path, "rb") as file:
-            shown = self.run_slowly(stdin=file)
-        self.assertRegex(shown, r"\r\[[#-]{20}\] +\d+ %  [\d,]+ texts  [\d,]+ tokens/s  \d+:\d\d left\x1b\[K")
+        path = self.path("in.txt", "some text to embed, a little longer than the others\n" * 500000)
+        outer, inner = pty.openpty()
+        process = start(*EMBED, "--format", "f32", "-i", path, "-o", self.path("out"), stderr=inner)
+        os.close(inner)
+        shown = b""
+        while b" left" not in shown:  # a few tenths of a second on any machine
+            self.assertTrue(select.select([outer], [], [], 60)[0], "no bar")
+            shown += os.read(outer, 4096)
+        process.send_signal(signal.SIGINT)
+        shown += read_terminal(outer)
+        os.close(outer)
+        process.communicate()
+        self.assertEqual(process.returncode, 130)
+        bar = r"\r\[[#-]{20}\] +\d+ %  [\d,]+ texts  [\d,]+ tokens/s  \d+:\d\d(:\d\d)? left\x1b\[K"
+        self.assertRegex(shown.decode(), bar)
 
     def test_quiet(self):
-        self.assertEqual(self.run_slowly("--quiet", stdin=subprocess.PIPE), "")
+        self.assertEqual(self.run_slowly("--quiet"), "")
 
     def test_binary_on_a_terminal(self):
         outer, inner = pty.openpty()

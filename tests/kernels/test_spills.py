@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Register tiles must stay in registers: compiles every x86 kernel file with the build's own command to assembly and fails
-when a loop of a function named tile* touches a vector register and the stack in one instruction."""
+"""Register tiles must stay in registers: compiles every x86 kernel file to assembly with the build's own command and
+fails when a loop of a function named tile* touches a vector register and the stack in one instruction."""
 import json
 import os
 import re
@@ -22,7 +22,8 @@ def assembly(entry):
             skip = True
         elif argument not in ("-c", "-MD", "-MMD") and not argument.startswith(("-fsanitize", "-g")):
             kept.append(argument)
-    return subprocess.run(kept + ["-S", "-o", "-"], cwd=entry["directory"], check=True, capture_output=True, text=True).stdout
+    command = kept + ["-S", "-o", "-"]
+    return subprocess.run(command, cwd=entry["directory"], check=True, capture_output=True, text=True).stdout
 
 
 def functions(text):
@@ -65,7 +66,8 @@ def main():
         print("not an x86-64 machine: there are no x86 kernels in this build")
         return 0
     with open(os.path.join(os.environ["TKR_BUILD_DIR"], "compile_commands.json"), encoding="utf-8") as f:
-        entries = {e["file"]: e for e in json.load(f) if "/src/kernels/x86/" in e["file"] and "tkr_room_kernels" in json.dumps(e)}
+        kernels = [e for e in json.load(f) if "/src/kernels/x86/" in e["file"]]
+    entries = {e["file"]: e for e in kernels if "tkr_room_kernels" in json.dumps(e)}
     seen, failed = {}, False
     for path, entry in sorted(entries.items()):
         isa = re.search(r"_([a-z0-9]+)\.c$", path).group(1)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -47,7 +48,8 @@ static inline tkr_tok_scratch *new_scratch(const tkr_tok *tok) {
     return scratch;
 }
 
-static inline tkr_tok_result encode_or_fail(const tkr_tok *tok, tkr_tok_scratch *scratch, const tkr_tok_request *request) {
+static inline tkr_tok_result encode_or_fail(const tkr_tok *tok, tkr_tok_scratch *scratch,
+                                            const tkr_tok_request *request) {
     tkr_tok_result result;
     tkr_error error = {.status = TKR_OK};
     if (tkr_tok_encode(&result, tok, scratch, request, &error) != TKR_OK) {

@@ -44,7 +44,8 @@ static void golden_strings(void **state) {
     (void)state;
     char *path = find_minilm();
     if (path == NULL) {
-        fail_msg("all-MiniLM-L6-v2 isn't in the Hugging Face cache: run scripts/get-model, or set TKR_MINILM to its folder");
+        fail_msg(
+            "all-MiniLM-L6-v2 isn't in the Hugging Face cache: run scripts/get-model, or set TKR_MINILM to its folder");
     }
     tkr_buf json = {0};
     tkr_error error = {.status = TKR_OK};

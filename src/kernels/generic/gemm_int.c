@@ -11,7 +11,8 @@
 
 enum { NR = TKR_GENERIC_NR };
 
-/* Keeps a row of NaN or infinity from becoming an undefined conversion; its scale still poisons the result. */
+/* Defined for every float: a NaN gets the lowest code; a row with an infinity has an infinite scale, which poisons its
+ * results. */
 static int32_t to_code(float x, int32_t low, int32_t high) {
     float r = nearbyintf(x);
     return r > (float)low ? (r < (float)high ? (int32_t)r : high) : low;

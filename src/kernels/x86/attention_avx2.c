@@ -8,6 +8,7 @@
 
 #include "kernels/x86/avx2.h"
 #include "kernels/x86/math_avx2.h"
+#include "kernels/x86/tile_avx2.h"
 
 /* BLOCK: query rows that share a pass over the panels. */
 enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR, BLOCK = 2 * MR };
@@ -41,24 +42,6 @@ static key_range keys_of(const tkr_attention_args *args, size_t i) {
     return r;
 }
 
-/* 8 rows of 8 floats to 8 columns at dst, whose rows are NR apart. */
-static void transpose_8x8(float *dst, const float *const *src, size_t d) {
-#define LOAD(n) __m256 r##n = _mm256_loadu_ps(src[n] + d);
-#define PAIR(m, n, lo, hi) __m256 lo = _mm256_unpacklo_ps(r##m, r##n), hi = _mm256_unpackhi_ps(r##m, r##n);
-#define QUAD(a, b, lo, hi) __m256 lo = _mm256_shuffle_ps(a, b, 0x44), hi = _mm256_shuffle_ps(a, b, 0xee);
-#define OUT(n, a, b)                                                   \
-    _mm256_store_ps(dst + n * NR, _mm256_permute2f128_ps(a, b, 0x20)); \
-    _mm256_store_ps(dst + (n + 4) * NR, _mm256_permute2f128_ps(a, b, 0x31));
-    LOAD(0)
-    LOAD(1) LOAD(2) LOAD(3) LOAD(4) LOAD(5) LOAD(6) LOAD(7) PAIR(0, 1, t0, t1) PAIR(2, 3, t2, t3) PAIR(4, 5, t4, t5)
-        PAIR(6, 7, t6, t7) QUAD(t0, t2, u0, u1) QUAD(t1, t3, u2, u3) QUAD(t4, t6, u4, u5) QUAD(t5, t7, u6, u7)
-            OUT(0, u0, u4) OUT(1, u1, u5) OUT(2, u2, u6) OUT(3, u3, u7)
-#undef LOAD
-#undef PAIR
-#undef QUAD
-#undef OUT
-}
-
 /* Columns beyond n repeat the last key or are 0: finite whenever the keys are, and masked before the softmax. */
 static void pack_k(const head_scratch *s, const tkr_attention_args *args) {
     size_t hd = args->head_dim, n = args->n_tokens;
@@ -76,7 +59,7 @@ static void pack_k(const head_scratch *s, const tkr_attention_args *args) {
             src[t] = args->k + (j + t < n ? j + t : n - 1) * args->kv_stride;
         }
         for (; d + 8 <= hd; d += 8) {
-            transpose_8x8(dst + d * NR, src, d);
+            tkr_avx2_transpose_8x8(dst + d * NR, src, d);
         }
         for (; d < hd; d++) {
             for (size_t t = 0; t < 8; t++) {

@@ -14,24 +14,30 @@ enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
 #define ODD(p) _mm256_and_ps(mask, _mm256_load_ps((const float *)(p)))
 /* The two asm statements keep clang from blending with a zero register instead of masking, and from holding the loaded
  * pairs for both halves: each takes registers that the tile lacks. */
-#define STEP(R, pair, even, odd)                           \
-    b0 = EVEN(b + pair * 2 * NR);                          \
-    b1 = EVEN(b + pair * 2 * NR + NR);                     \
-    TKR_ROWS_##R(TKR_FMA_PS_##even) __asm__("" : "+r"(b)); \
-    b0 = ODD(b + pair * 2 * NR);                           \
-    b1 = ODD(b + pair * 2 * NR + NR);                      \
+#define STEP(R, pair, even, odd)       \
+    b0 = EVEN(b + pair * 2 * NR);      \
+    b1 = EVEN(b + pair * 2 * NR + NR); \
+    TKR_ROWS_##R(TKR_FMA_PS_##even);   \
+    __asm__("" : "+r"(b));             \
+    b0 = ODD(b + pair * 2 * NR);       \
+    b1 = ODD(b + pair * 2 * NR + NR);  \
     TKR_ROWS_##R(TKR_FMA_PS_##odd)
 
 #define DEFINE_TILE(R)                                                                        \
     static void tile_##R(const float *a, size_t lda, const uint16_t *b, size_t k, float *c) { \
         __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xffff0000u));           \
         __asm__("" : "+x"(mask));                                                             \
-        const float *a3 = a + 3 * lda;                                                        \
+        const float *a3 = R > 3 ? a + 3 * lda : a;                                            \
         const uint16_t *end = b + k * NR;                                                     \
         const size_t ldc = NR;                                                                \
         __m256 x, b0, b1;                                                                     \
-        TKR_ROWS_##R(TKR_ZERO_PS) for (; b != end; b += 4 * NR, a += 4, a3 += 4){             \
-            STEP(R, 0, 0, 1) STEP(R, 1, 2, 3)} TKR_ROWS_##R(TKR_STORE_PS)(void) ldc;          \
+        TKR_ROWS_##R(TKR_ZERO_PS);                                                            \
+        for (; b != end; b += 4 * NR, a += 4, a3 += 4) {                                      \
+            STEP(R, 0, 0, 1);                                                                 \
+            STEP(R, 1, 2, 3);                                                                 \
+        }                                                                                     \
+        TKR_ROWS_##R(TKR_STORE_PS);                                                           \
+        (void)ldc;                                                                            \
     }
 TKR_EACH_TILE(DEFINE_TILE)
 
@@ -72,9 +78,23 @@ static void pack_panel(void *panel, float *scale, int32_t *sum, const float *w, 
     (void)sum;
     uint16_t *b = panel;
     memset(b, 0, k_padded * NR * sizeof(uint16_t));
-    for (size_t i = 0; i < k; i++) {
-        for (size_t j = 0; j < n_cols; j++) {
-            b[(i / 2 * NR + j) * 2 + i % 2] = tkr_f32_to_bf16(w[j * ld + i]);
+    for (size_t j = 0; j < n_cols; j++) {
+        const float *x = w + j * ld;
+        size_t i = 0;
+        for (; i + 8 <= k; i += 8) {
+            /* bits of k 2i in the low half, of k 2i + 1 in the high half of each 64-bit lane's two floats */
+            __m256i u = _mm256_srli_epi32(_mm256_castps_si256(round_bf16(_mm256_loadu_ps(x + i))), 16);
+            u = _mm256_or_si256(u, _mm256_srli_epi64(u, 16));
+            uint16_t *pairs = b + (i / 2 * NR + j) * 2;
+            const __m128i low = _mm256_castsi256_si128(u), high = _mm256_extracti128_si256(u, 1);
+            const int32_t codes[4] = {_mm_cvtsi128_si32(low), _mm_extract_epi32(low, 2), _mm_cvtsi128_si32(high),
+                                      _mm_extract_epi32(high, 2)};
+            for (size_t t = 0; t < 4; t++) {
+                memcpy(pairs + t * 2 * NR, codes + t, sizeof codes[t]);
+            }
+        }
+        for (; i < k; i++) {
+            b[(i / 2 * NR + j) * 2 + i % 2] = tkr_f32_to_bf16(x[i]);
         }
     }
 }

@@ -15,10 +15,17 @@ enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
 
 #define DEFINE_TILE(R)                                                                                 \
     static void tile_##R(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc) { \
-        const float *a3 = a + 3 * lda, *end = b + k * NR;                                              \
+        const float *a3 = R > 3 ? a + 3 * lda : a, *end = b + k * NR;                                  \
         __m256 x, b0, b1;                                                                              \
-        TKR_ROWS_##R(TKR_ZERO_PS) for (; b != end; b += 4 * NR, a += 4, a3 += 4){                      \
-            STEP(R, 0) STEP(R, 1) STEP(R, 2) STEP(R, 3)} TKR_ROWS_##R(TKR_STORE_PS)(void) ldc;         \
+        TKR_ROWS_##R(TKR_ZERO_PS);                                                                     \
+        for (; b != end; b += 4 * NR, a += 4, a3 += 4) {                                               \
+            STEP(R, 0);                                                                                \
+            STEP(R, 1);                                                                                \
+            STEP(R, 2);                                                                                \
+            STEP(R, 3);                                                                                \
+        }                                                                                              \
+        TKR_ROWS_##R(TKR_STORE_PS);                                                                    \
+        (void)ldc;                                                                                     \
     }
 TKR_EACH_TILE(DEFINE_TILE)
 
@@ -40,8 +47,24 @@ static void pack_panel(void *panel, float *scale, int32_t *sum, const float *w, 
     (void)sum;
     float *b = panel;
     memset(b, 0, k_padded * NR * sizeof(float));
-    for (size_t i = 0; i < k; i++) {
-        for (size_t j = 0; j < n_cols; j++) {
+    size_t j = 0;
+    for (; j + 8 <= n_cols; j += 8) {
+        const float *rows[8];
+        for (size_t t = 0; t < 8; t++) {
+            rows[t] = w + (j + t) * ld;
+        }
+        size_t i = 0;
+        for (; i + 8 <= k; i += 8) {
+            tkr_avx2_transpose_8x8(b + i * NR + j, rows, i);
+        }
+        for (; i < k; i++) {
+            for (size_t t = 0; t < 8; t++) {
+                b[i * NR + j + t] = rows[t][i];
+            }
+        }
+    }
+    for (; j < n_cols; j++) {
+        for (size_t i = 0; i < k; i++) {
             b[i * NR + j] = w[j * ld + i];
         }
     }

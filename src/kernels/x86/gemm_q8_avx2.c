@@ -3,6 +3,7 @@
  * the multiply rate of the u8 x s8 chain, without its saturation and with far smaller errors. Panels are [k/2][16][2]
  * s8; they are widened to s16 in the tile for few rows, once for the call in scratch for many. Sums are exact either
  * way. */
+#include <float.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
 /* From this many rows on it pays to widen the panel first. */
 enum { WIDEN_ROWS = 3 * MR };
 
-#define ZERO(r) __m256i c##r##0 = _mm256_setzero_si256(), c##r##1 = _mm256_setzero_si256();
+#define ZERO(r) __m256i c##r##0 = _mm256_setzero_si256(), c##r##1 = _mm256_setzero_si256()
 #define MADD(r, j)                                                               \
     __asm__("vbroadcastss %[a], %[x]\n\t"                                        \
             "vpmaddwd %[b0], %[x], %[y]\n\t"                                     \
@@ -24,14 +25,14 @@ enum { WIDEN_ROWS = 3 * MR };
             "vpaddd %[y], %[c0], %[c0]\n\t"                                      \
             "vpaddd %[x], %[c1], %[c1]"                                          \
             : [c0] "+x"(c##r##0), [c1] "+x"(c##r##1), [x] "=&x"(x), [y] "=&x"(y) \
-            : [b0] "x"(b0), [b1] "x"(b1), [a] "m"(*(TKR_ROW_##r(a) + j)));
+            : [b0] "x"(b0), [b1] "x"(b1), [a] "m"(*(TKR_ROW_##r(a) + j)))
 #define MADD_0(r) MADD(r, 0)
 #define MADD_1(r) MADD(r, 1)
 #define MADD_2(r) MADD(r, 2)
 #define MADD_3(r) MADD(r, 3)
 #define STORE(r)                                          \
     _mm256_store_si256((__m256i *)(c + r * NR), c##r##0); \
-    _mm256_store_si256((__m256i *)(c + r * NR + 8), c##r##1);
+    _mm256_store_si256((__m256i *)(c + r * NR + 8), c##r##1)
 
 #define WIDE(p) _mm256_load_si256((const __m256i *)(p))
 #define NARROW(p) _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(p)))
@@ -41,13 +42,19 @@ enum { WIDEN_ROWS = 3 * MR };
     TKR_ROWS_##R(MADD_##j)
 
 /* a: rows as 32-bit pairs of s16, lda in pairs; k in pairs, a multiple of 4 */
-#define DEFINE(R, name, type, LOAD)                                                                  \
-    static void name##_##R(const float *a, size_t lda, const void *panel, size_t k, int32_t *c) {    \
-        const type *b = panel, *end = b + k * 2 * NR;                                                \
-        const float *a3 = a + 3 * lda;                                                               \
-        __m256i x, y, b0, b1;                                                                        \
-        TKR_ROWS_##R(ZERO) for (; b != end; b += 8 * NR, a += 4, a3 += 4){                           \
-            STEP(R, 0, LOAD) STEP(R, 1, LOAD) STEP(R, 2, LOAD) STEP(R, 3, LOAD)} TKR_ROWS_##R(STORE) \
+#define DEFINE(R, name, type, LOAD)                                                               \
+    static void name##_##R(const float *a, size_t lda, const void *panel, size_t k, int32_t *c) { \
+        const type *b = panel, *end = b + k * 2 * NR;                                             \
+        const float *a3 = R > 3 ? a + 3 * lda : a;                                                \
+        __m256i x, y, b0, b1;                                                                     \
+        TKR_ROWS_##R(ZERO);                                                                       \
+        for (; b != end; b += 8 * NR, a += 4, a3 += 4) {                                          \
+            STEP(R, 0, LOAD);                                                                     \
+            STEP(R, 1, LOAD);                                                                     \
+            STEP(R, 2, LOAD);                                                                     \
+            STEP(R, 3, LOAD);                                                                     \
+        }                                                                                         \
+        TKR_ROWS_##R(STORE);                                                                      \
     }
 #define DEFINE_WIDE(R) DEFINE(R, tile_wide, int16_t, WIDE)
 #define DEFINE_NARROW(R) DEFINE(R, tile_narrow, int8_t, NARROW)
@@ -112,17 +119,45 @@ static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const 
     }
 }
 
+/* Codes of 8 weights in the low 8 bytes; adds them up in *sums. The division is the scalar encoder's. */
+static __m128i encode_weights(const float *w, __m256 scale, __m256i *sums) {
+    __m256i q = _mm256_cvtps_epi32(_mm256_div_ps(_mm256_loadu_ps(w), scale));
+    *sums = _mm256_add_epi32(*sums, q);
+    __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    return _mm_packs_epi16(half, half);
+}
+
+static int32_t sum_s32(__m256i x) {
+    int32_t lanes[8], sum = 0;
+    _mm256_storeu_si256((__m256i *)(void *)lanes, x);
+    for (size_t i = 0; i < 8; i++) {
+        sum += lanes[i];
+    }
+    return sum;
+}
+
 static void pack_panel(void *panel, float *scale, int32_t *sum, const float *w, size_t ld, size_t n_cols, size_t k,
                        size_t k_padded) {
     int8_t *b = panel;
     memset(b, 0, k_padded * NR);
-    for (size_t j = 0; j < NR; j++) {
-        scale[j] = j < n_cols ? tkr_s8_scale(w + j * ld, k) : 0;
-        sum[j] = 0;
-    }
-    for (size_t i = 0; i < k; i++) {
-        for (size_t j = 0; j < n_cols; j++) {
-            int8_t q = tkr_s8_code(w[j * ld + i], scale[j]);
+    memset(scale, 0, NR * sizeof *scale);
+    memset(sum, 0, NR * sizeof *sum);
+    for (size_t j = 0; j < n_cols; j++) {
+        const float *x = w + j * ld, high = absmax(x, k) / 127.0f;
+        scale[j] = high >= FLT_MIN ? high : 1.0f;
+        const __m256 divisor = TKR_V_SET(scale[j]);
+        __m256i sums = _mm256_setzero_si256();
+        size_t i = 0;
+        for (; i + 8 <= k; i += 8) {
+            uint64_t codes = (uint64_t)_mm_cvtsi128_si64(encode_weights(x + i, divisor, &sums));
+            for (size_t t = 0; t < 4; t++) {
+                uint16_t pair = (uint16_t)(codes >> (16 * t));
+                memcpy(b + ((i / 2 + t) * NR + j) * 2, &pair, sizeof pair);
+            }
+        }
+        sum[j] = sum_s32(sums);
+        for (; i < k; i++) {
+            int8_t q = tkr_s8_code(x[i], scale[j]);
             b[(i / 2 * NR + j) * 2 + i % 2] = q;
             sum[j] += q;
         }

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hostile texts cost work in proportion to their length: counted in characters and trie steps, not in seconds. */
+#include "support.h"
+
+#include "small_wordpiece.h"
+#include "tokenizer/engine.h"
+
+static uint64_t work_of(const tkr_tok *tok, const char *unit, size_t repeat) {
+    const size_t n = strlen(unit);
+    char *text = tkr_malloc(n * repeat);
+    assert_non_null(text);
+    for (size_t i = 0; i < repeat; i++) {
+        memcpy(text + i * n, unit, n);
+    }
+    tkr_tok_scratch *scratch = new_scratch(tok);
+    const tkr_tok_request request = {.text = text, .n_text = n * repeat, .max_tokens = 16, .special_tokens = true};
+    (void)encode_or_fail(tok, scratch, &request);
+    const uint64_t work = scratch->work;
+    tkr_tok_scratch_free(&scratch);
+    tkr_free(text);
+    return work;
+}
+
+static void check_linear(const tkr_tok *tok) {
+    static const char *const units[] = {"a",
+                                        " ",
+                                        "!",
+                                        "ab ",
+                                        "\xf0\x9f\x98\x80",
+                                        "\xf0\x9f\x91\xa9\xe2\x80\x8d",
+                                        "\xcc\x81",
+                                        "\xcc\xa7\xcc\x81",
+                                        "\xe4\xb8\xad",
+                                        "\xed\x95\x9c",
+                                        "[SEP]",
+                                        "[SEP",
+                                        "[",
+                                        "</s",
+                                        "  <mask>",
+                                        "a\xcc\x81",
+                                        "\xff",
+                                        "\xe0\xa5\x8d\xe0\xa4\x95",
+                                        "\xef\xb7\xba"};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        const size_t repeat = 20000;
+        const uint64_t once = work_of(tok, units[i], repeat), twice = work_of(tok, units[i], 2 * repeat);
+        if (twice > 2 * once + 1000 || once > 64 * repeat * strlen(units[i])) {
+            fail_msg("unit %zu: %llu steps for %zu, %llu for %zu repetitions", i, (unsigned long long)once, repeat,
+                     (unsigned long long)twice, 2 * repeat);
+        }
+    }
+}
+
+static void wordpiece(void **state) {
+    (void)state;
+    tkr_tok *tok = load_bytes(SMALL_WORDPIECE, strlen(SMALL_WORDPIECE), false);
+    check_linear(tok);
+    tkr_tok_free(&tok);
+}
+
+static void unigram(void **state) {
+    (void)state;
+    tkr_buf json = read_data("golden/bert/bert-xlmr-tokenizer/model/tokenizer.json");
+    tkr_tok *tok = load_bytes(json.data, json.size, false);
+    check_linear(tok);
+    tkr_tok_free(&tok);
+    tkr_buf_free(&json);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(wordpiece), cmocka_unit_test(unigram)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

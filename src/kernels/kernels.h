@@ -116,6 +116,7 @@ typedef enum tkr_gemm_mode { TKR_GEMM_F32, TKR_GEMM_BF16, TKR_GEMM_Q8, TKR_GEMM_
 typedef struct tkr_kernels {
     const char *rung;                          /* "generic", "avx2", "avx512", "vnni", "amx", "neon", "i8mm" */
     const tkr_gemm *gemm[TKR_GEMM_MODES];
+    const tkr_gemm *q8_fine; /* in q8, for layers whose inputs lose too much to 8 bits; at least as fine as bf16 */
     const tkr_attention *attention[TKR_GEMM_MODES]; /* f32 for f32; may be bf16 inside for the others */
     tkr_layer_norm_fn *layer_norm;
     tkr_activate_fn *activate;

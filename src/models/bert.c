@@ -117,13 +117,16 @@ static tkr_status bind_layer(tkr_binder *binder, bert_layer *layer, size_t index
     const char *qkv[3] = {names[0], names[1], names[2]}, *out[1] = {names[3]}, *up[1] = {names[4]},
                *down[1] = {names[5]};
     const size_t h = c->hidden_size, f = c->intermediate_size, rows[3] = {h, h, h};
+    /* Queries, keys and values suffer most from 8-bit inputs: docs/numerics.md. */
+    const tkr_bind_spec qkv_spec = {qkv, rows, 3, h, true, true}, out_spec = {out, rows, 1, h, true, false},
+                        up_spec = {up, &f, 1, h, true, false}, down_spec = {down, rows, 1, f, true, false};
     char norm[96];
-    tkr_status status = tkr_bind_linear(binder, &layer->qkv, qkv, rows, 3, h, true, error);
-    if (status == TKR_OK) status = tkr_bind_linear(binder, &layer->attention_output, out, rows, 1, h, true, error);
+    tkr_status status = tkr_bind_linear(binder, &layer->qkv, &qkv_spec, error);
+    if (status == TKR_OK) status = tkr_bind_linear(binder, &layer->attention_output, &out_spec, error);
     snprintf(norm, sizeof norm, "encoder.layer.%zu.attention.output.LayerNorm", index);
     if (status == TKR_OK) status = bind_norm(binder, &layer->attention_gain, &layer->attention_shift, norm, h, error);
-    if (status == TKR_OK) status = tkr_bind_linear(binder, &layer->up, up, &f, 1, h, true, error);
-    if (status == TKR_OK) status = tkr_bind_linear(binder, &layer->down, down, rows, 1, f, true, error);
+    if (status == TKR_OK) status = tkr_bind_linear(binder, &layer->up, &up_spec, error);
+    if (status == TKR_OK) status = tkr_bind_linear(binder, &layer->down, &down_spec, error);
     snprintf(norm, sizeof norm, "encoder.layer.%zu.output.LayerNorm", index);
     if (status == TKR_OK) status = bind_norm(binder, &layer->output_gain, &layer->output_shift, norm, h, error);
     return status;
@@ -219,8 +222,8 @@ static double operations(const tkr_arch_config *c, size_t n_tokens) {
 static size_t weight_bytes(const tkr_arch_config *c, const tkr_ops *ops, const tkr_backend *backend,
                            tkr_gemm_mode mode) {
     size_t h = c->hidden_size, f = c->intermediate_size;
-    size_t layer = ops->linear_bytes(backend, 3 * h, h, mode) + ops->linear_bytes(backend, h, h, mode) +
-                   ops->linear_bytes(backend, f, h, mode) + ops->linear_bytes(backend, h, f, mode);
+    size_t layer = ops->linear_bytes(backend, 3 * h, h, mode, true) + ops->linear_bytes(backend, h, h, mode, false) +
+                   ops->linear_bytes(backend, f, h, mode, false) + ops->linear_bytes(backend, h, f, mode, false);
     return c->n_layers * (layer + 4 * h * sizeof(float));
 }
 

@@ -113,24 +113,27 @@ tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *nam
     return status != TKR_OK ? status : binder->options.ops->vector(out, binder->options.backend, &source, error);
 }
 
-tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const char *const *names, const size_t *rows,
-                           size_t n_parts, size_t cols, bool bias, tkr_error *error) {
+tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_spec *spec, tkr_error *error) {
     tkr_source parts[MAX_PARTS], biases[MAX_PARTS];
     const tkr_source *bias_list[MAX_PARTS] = {NULL};
     char name[NAME_SIZE];
-    if (n_parts > MAX_PARTS)
-        return TKR_FAIL(error, INTERNAL, "a linear layer of %zu parts; at most %d", n_parts, MAX_PARTS);
-    for (size_t i = 0; i < n_parts; i++) {
-        snprintf(name, sizeof name, "%s.weight", names[i]);
-        tkr_status status = take(binder, &parts[i], name, rows[i], cols, error);
+    if (spec->n_parts > MAX_PARTS)
+        return TKR_FAIL(error, INTERNAL, "a linear layer of %zu parts; at most %d", spec->n_parts, MAX_PARTS);
+    for (size_t i = 0; i < spec->n_parts; i++) {
+        snprintf(name, sizeof name, "%s.weight", spec->names[i]);
+        tkr_status status = take(binder, &parts[i], name, spec->rows[i], spec->cols, error);
         if (status != TKR_OK) return status;
-        if (!bias) continue;
-        snprintf(name, sizeof name, "%s.bias", names[i]);
-        if ((status = take(binder, &biases[i], name, 0, rows[i], error)) != TKR_OK) return status;
+        if (!spec->bias) continue;
+        snprintf(name, sizeof name, "%s.bias", spec->names[i]);
+        if ((status = take(binder, &biases[i], name, 0, spec->rows[i], error)) != TKR_OK) return status;
         bias_list[i] = &biases[i];
     }
-    return binder->options.ops->linear(out, binder->options.backend, parts, bias ? bias_list : NULL, n_parts,
-                                       binder->options.mode, error);
+    const tkr_linear_spec linear = {.parts = parts,
+                                    .biases = spec->bias ? bias_list : NULL,
+                                    .n_parts = spec->n_parts,
+                                    .mode = binder->options.mode,
+                                    .fine = spec->fine};
+    return binder->options.ops->linear(out, binder->options.backend, &linear, error);
 }
 
 /* '*' matches any run of characters. */

@@ -64,9 +64,15 @@ tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name
 /* Tries name, then alt (nullable). */
 tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *name, const char *alt, size_t n,
                            tkr_error *error);
-/* n_parts matrices "names[i].weight" [rows[i], cols] with "names[i].bias" [rows[i]] stacked to one linear. */
-tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const char *const *names, const size_t *rows,
-                           size_t n_parts, size_t cols, bool bias, tkr_error *error);
+/* n_parts matrices "names[i].weight" [rows[i], cols] with "names[i].bias" [rows[i]] stacked to one linear layer. */
+typedef struct tkr_bind_spec {
+    const char *const *names; /* [n_parts] */
+    const size_t *rows;       /* [n_parts] */
+    size_t n_parts, cols;
+    bool bias;
+    bool fine; /* in q8: inputs need more than 8 bits */
+} tkr_bind_spec;
+tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_spec *spec, tkr_error *error);
 /* Every tensor not bound must match a pattern of `ignore` (NULL-terminated; '*' matches any run): else TKR_FORMAT. */
 tkr_status tkr_bind_finish(tkr_binder *binder, const char *const *ignore, tkr_error *error);
 uint64_t tkr_binder_parameters(const tkr_binder *binder);

@@ -113,9 +113,10 @@ static tkr_status load_dense(tkr_post *post, const tkr_post_options *options, co
         status = dense_tensor(&weight, set, "linear.weight", (size_t)dense.out, (size_t)dense.in, file, error);
     if (status == TKR_OK && dense.bias)
         status = dense_tensor(&bias, set, "linear.bias", 0, (size_t)dense.out, file, error);
+    const tkr_linear_spec linear = {
+        .parts = &weight, .biases = dense.bias ? bias_list : NULL, .n_parts = 1, .mode = TKR_GEMM_F32};
     if (status == TKR_OK) /* a few thousand weights: always in f32 */
-        status = options->ops->linear(&m->weight, options->backend, &weight, dense.bias ? bias_list : NULL, 1,
-                                      TKR_GEMM_F32, error);
+        status = options->ops->linear(&m->weight, options->backend, &linear, error);
     if (status == TKR_OK) {
         m->kind = MODULE_DENSE;
         m->activation = dense.activation;

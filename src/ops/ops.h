@@ -27,6 +27,16 @@ typedef struct tkr_source {
     size_t rows, cols; /* vectors: rows 1 */
 } tkr_source;
 
+/* A linear layer: n_parts matrices [rows, cols] (same cols) stacked along rows; biases[i] (nullable as a whole or
+ * singly) is [rows of part i]. */
+typedef struct tkr_linear_spec {
+    const tkr_source *parts;
+    const tkr_source *const *biases;
+    size_t n_parts;
+    tkr_gemm_mode mode;
+    bool fine; /* in q8: this layer's inputs need more than 8 bits */
+} tkr_linear_spec;
+
 /* One pooled row: tokens [start, end) of the batch. first: the sequence's first token, from which weightedmean counts.
  */
 typedef struct tkr_span {
@@ -84,16 +94,14 @@ typedef struct tkr_ops {
     const char *name; /* "cpu", "mlx" */
 
     /* ---- load time ---- */
-    /* Stacks n_parts matrices [rows, cols] (same cols) along rows; biases[i] (nullable as a whole or singly) is [rows
-     * of part i]. Packs to the backend's own layout for `mode`. Refuses non-finite weights. Returns a weight. */
-    tkr_status (*linear)(tkr_weight **weight, tkr_backend *backend, const tkr_source *parts,
-                         const tkr_source *const *biases, size_t n_parts, tkr_gemm_mode mode, tkr_error *error);
+    /* Packs to the backend's own layout. Refuses non-finite weights. Returns a weight. */
+    tkr_status (*linear)(tkr_weight **weight, tkr_backend *backend, const tkr_linear_spec *spec, tkr_error *error);
     tkr_status (*vector)(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
     /* Embedding table, used in place. */
     tkr_status (*table)(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
     void (*weight_free)(tkr_weight **weight);
-    size_t (*linear_bytes)(const tkr_backend *backend, size_t rows, size_t cols,
-                           tkr_gemm_mode mode); /* memory it will take */
+    /* Memory that a linear layer of this shape will take. */
+    size_t (*linear_bytes)(const tkr_backend *backend, size_t rows, size_t cols, tkr_gemm_mode mode, bool fine);
 
     /* ---- run time ---- */
     tkr_status (*run_create)(tkr_run **run, tkr_backend *backend, tkr_error *error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: Strip, Prepend, Replace with a fixed text. Refuses Replace with a regular expression. */
+/* tokenizer: Strip, Prepend, Replace. Of regular expressions, Replace knows "x+" and "x{n,}" for a character x. */
 #include "tokenizer/engine.h"
 #include "tokenizer/unicode.h"
 
@@ -12,6 +12,7 @@ typedef struct strip {
 typedef struct replace {
     const char *pattern, *content;
     size_t n_pattern, n_content;
+    size_t at_least; /* repetitions of the pattern that make a match: 0 means exactly one, else as many as there are */
 } replace;
 
 static tkr_status no_memory(const tkr_tok_loader *loader) {
@@ -85,6 +86,26 @@ static bool run_prepend(const void *data, tkr_tok_scratch *scratch) {
     return tkr_tok_edit_end(&edit);
 }
 
+/* "x+" or "x{n,}": keeps x as the pattern and n. */
+static bool parse_run(replace *self, const char *regex, size_t n) {
+    size_t used = 0;
+    if (n == 0 || strchr(".^$*+?()[]{}|\\", regex[0]) != NULL) {
+        return false;
+    }
+    (void)tkr_tok_next(regex, n, &used);
+    self->n_pattern = used;
+    if (n == used + 1 && regex[used] == '+') {
+        self->at_least = 1;
+        return true;
+    }
+    size_t i = used + 1, count = 0;
+    while (i < n && regex[i] >= '0' && regex[i] <= '9' && count < 1000) {
+        count = count * 10 + (size_t)(regex[i++] - '0');
+    }
+    self->at_least = count;
+    return n > used && regex[used] == '{' && count > 0 && n == i + 2 && regex[i] == ',' && regex[i + 1] == '}';
+}
+
 static tkr_status parse_replace(void **out, tkr_tok_loader *loader, const json_t *config) {
     replace *self = tkr_arena_alloc(&loader->tok->arena, sizeof *self);
     if (self == NULL) {
@@ -93,43 +114,54 @@ static tkr_status parse_replace(void **out, tkr_tok_loader *loader, const json_t
     *out = self;
     const json_t *pattern = json_object_get(config, "pattern");
     const json_t *regex = json_object_get(pattern, "Regex");
-    if (regex != NULL) {
+    tkr_status status = copy_string(&self->pattern, &self->n_pattern, loader,
+                                    regex != NULL ? regex : json_object_get(pattern, "String"), "pattern");
+    if (status == TKR_OK && regex != NULL && !parse_run(self, self->pattern, self->n_pattern)) {
         return TKR_FAIL(loader->error, UNSUPPORTED,
-                        "%s: normalizer Replace with the regular expression \"%.60s\" is not "
-                        "supported, only a String pattern",
-                        loader->what, json_is_string(regex) ? json_string_value(regex) : "?");
+                        "%s: normalizer Replace with the regular expression \"%.60s\" is not supported, only a String "
+                        "pattern, x+ or x{n,}",
+                        loader->what, self->pattern);
     }
-    const tkr_status status =
-        copy_string(&self->pattern, &self->n_pattern, loader, json_object_get(pattern, "String"), "pattern");
-    if (status != TKR_OK) {
-        return status;
+    if (status == TKR_OK) {
+        status = copy_string(&self->content, &self->n_content, loader, json_object_get(config, "content"), "content");
     }
-    return copy_string(&self->content, &self->n_content, loader, json_object_get(config, "content"), "content");
+    return status;
+}
+
+/* Bytes of the match that begins at `at`, 0 when none does; *next is where to look on. */
+static size_t match(const replace *self, const tkr_tok_text *text, size_t at, size_t *next) {
+    const size_t n = self->n_pattern;
+    size_t count = 0, end = at;
+    while (text->size - end >= n && memcmp(text->bytes + end, self->pattern, n) == 0) {
+        end += n;
+        count++;
+        if (self->at_least == 0) {
+            break;
+        }
+    }
+    *next = count == 0 ? at + 1 : end;
+    return count >= self->at_least ? end - at : 0;
 }
 
 static bool run_replace(const void *data, tkr_tok_scratch *scratch) {
     const replace *self = data;
     const tkr_tok_text *text = &scratch->text;
-    const size_t n = self->n_pattern;
-    if (n == 0 || text->size < n) {
+    if (self->n_pattern == 0) {
         return true;
     }
     tkr_tok_edit edit;
     tkr_tok_edit_begin(&edit, scratch);
-    for (size_t i = 0; i + n <= text->size;) {
-        const char *hit = memchr(text->bytes + i, self->pattern[0], text->size - n + 1 - i);
+    for (size_t i = 0; i < text->size;) {
+        const char *hit = memchr(text->bytes + i, self->pattern[0], text->size - i);
         if (hit == NULL) {
             break;
         }
-        i = (size_t)(hit - text->bytes);
-        if (memcmp(hit, self->pattern, n) != 0) {
-            i++;
-            continue;
+        const size_t at = (size_t)(hit - text->bytes), n = match(self, text, at, &i);
+        if (n > 0) {
+            tkr_tok_edit_copy(&edit, at);
+            tkr_tok_edit_bytes(&edit, self->content, self->n_content, text->align[at + n - 1]);
+            edit.at = at + n;
         }
-        tkr_tok_edit_copy(&edit, i);
-        i += n;
-        tkr_tok_edit_bytes(&edit, self->content, self->n_content, text->align[i - 1]);
-        edit.at = i;
     }
     tkr_tok_edit_copy(&edit, text->size);
     return tkr_tok_edit_end(&edit);

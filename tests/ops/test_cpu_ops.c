@@ -98,7 +98,8 @@ static void check_linear(fixture *f, size_t rows, size_t cols, size_t out, tkr_g
                      b1 = {"b1", f->bias + first, TKR_DTYPE_F32, 1, out - first};
     const tkr_source *biases[2] = {&b0, &b1};
     tkr_weight *weight = NULL;
-    assert_int_equal(tkr_ops_cpu.linear(&weight, f->backend, parts, biases, 2, mode, NULL), TKR_OK);
+    const tkr_linear_spec spec = {.parts = parts, .biases = biases, .n_parts = 2, .mode = mode, .fine = rows % 2 == 0};
+    assert_int_equal(tkr_ops_cpu.linear(&weight, f->backend, &spec, NULL), TKR_OK);
     float *alone = linear_result(f, weight, rows, cols, out, false),
           *together = linear_result(f, weight, rows, cols, out, true);
     assert_memory_equal(alone, together, rows * out * sizeof(float));
@@ -226,9 +227,10 @@ static void weights_must_be_finite(void **state) {
     memcpy(w, f->a, sizeof w);
     w[37] = INFINITY;
     const tkr_source source = {"layer.weight", w, TKR_DTYPE_F32, 20, 4}, vector = {"norm", w, TKR_DTYPE_F32, 1, 80};
-    for (int mode = TKR_GEMM_F32; mode <= TKR_GEMM_Q8; mode++)
-        assert_int_equal(tkr_ops_cpu.linear(&weight, f->backend, &source, NULL, 1, (tkr_gemm_mode)mode, &error),
-                         TKR_NUMERIC);
+    for (int mode = TKR_GEMM_F32; mode <= TKR_GEMM_Q8; mode++) {
+        const tkr_linear_spec spec = {.parts = &source, .n_parts = 1, .mode = (tkr_gemm_mode)mode};
+        assert_int_equal(tkr_ops_cpu.linear(&weight, f->backend, &spec, &error), TKR_NUMERIC);
+    }
     assert_non_null(strstr(error.message, "layer.weight"));
     assert_int_equal(tkr_ops_cpu.vector(&weight, f->backend, &vector, &error), TKR_NUMERIC);
     assert_null(weight);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm: the ladder's rungs on arm64. Each overlays what it has over the table of the rung below and returns at once when its flag
- * is missing. Only for files in arm/. */
+/* arm: the ladder's rungs on arm64. Each overlays what it has over the table of the rung below and returns at once when
+ * its flag is missing. Only for files in arm/. */
 #ifndef TKR_KERNELS_ARM_ARM_H
 #define TKR_KERNELS_ARM_ARM_H
 

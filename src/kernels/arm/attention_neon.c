@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/attention_neon: one head in f32, four queries at a time: scores of the keys that the four may see, two-pass softmax, then the
- * weighted values; both products are register tiles of 4x16. Keys are summed in ascending order. */
+/* arm/attention_neon: one head in f32, four queries at a time: scores of the keys that the four may see, two-pass
+ * softmax, then the weighted values; both products are register tiles of 4x16. Keys are summed in ascending order. */
 #include "kernels/arm/arm.h"
 #include "kernels/arm/math_neon.h"
 
@@ -131,7 +131,8 @@ static void attend(const tkr_attention_args *args, const layout *l, size_t i, si
     }
     float inverse[MR];
     for (size_t r = 0; r < rows; r++) {
-        inverse[r] = softmax_row(s + l->scores + r * l->n_padded, keys_of(args, i + r), from, to, args->scale * TKR_LOG2E);
+        inverse[r] =
+            softmax_row(s + l->scores + r * l->n_padded, keys_of(args, i + r), from, to, args->scale * TKR_LOG2E);
     }
     for (size_t d = 0; d < l->dim_padded; d += NR) {
         const tkr_tile t = {.a = (const char *)(s + l->scores + from),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/epilogue_neon: a tile of sums in L1, 16 columns wide, becomes rows of C. Integer tiles are scaled with the operations of
- * generic/gemm_int, so their bits are the reference's up to the activation. */
+/* arm/epilogue_neon: a tile of sums in L1, 16 columns wide, becomes rows of C. Integer tiles are scaled with the
+ * operations of generic/gemm_int, so their bits are the reference's up to the activation. */
 #ifndef TKR_KERNELS_ARM_EPILOGUE_NEON_H
 #define TKR_KERNELS_ARM_EPILOGUE_NEON_H
 
@@ -39,24 +39,12 @@ TKR_INLINE void tkr_epilogue_as(const tkr_gemm_args *g, size_t row, size_t rows,
 
 TKR_INLINE void tkr_epilogue(const tkr_gemm_args *g, size_t row, size_t rows, const void *tile, const bool integer) {
     switch (g->activation) {
-    case TKR_ACT_NONE:
-        tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_NONE);
-        break;
-    case TKR_ACT_GELU_ERF:
-        tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_GELU_ERF);
-        break;
-    case TKR_ACT_GELU_TANH:
-        tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_GELU_TANH);
-        break;
-    case TKR_ACT_RELU:
-        tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_RELU);
-        break;
-    case TKR_ACT_TANH:
-        tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_TANH);
-        break;
-    case TKR_ACT_SILU:
-        tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_SILU);
-        break;
+    case TKR_ACT_NONE: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_NONE); break;
+    case TKR_ACT_GELU_ERF: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_GELU_ERF); break;
+    case TKR_ACT_GELU_TANH: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_GELU_TANH); break;
+    case TKR_ACT_RELU: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_RELU); break;
+    case TKR_ACT_TANH: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_TANH); break;
+    case TKR_ACT_SILU: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_SILU); break;
     }
 }
 

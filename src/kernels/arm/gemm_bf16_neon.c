@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/gemm_bf16_neon: bf16 GEMM without bf16 instructions: panels [k][16] of bf16, widened on the way into an f32 FMA; rows are
- * f32 values that were rounded to bf16. Products are exact, sums as in generic/gemm_float. */
+/* arm/gemm_bf16_neon: bf16 GEMM without bf16 instructions: panels [k][16] of bf16, widened on the way into an f32 FMA;
+ * rows are f32 values that were rounded to bf16. Products are exact, sums as in generic/gemm_float. */
 #include "kernels/arm/arm.h"
 #include "kernels/arm/epilogue_neon.h"
 #include "quant/dtype.h"

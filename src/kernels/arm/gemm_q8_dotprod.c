@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/gemm_q8_dotprod: int8 GEMM by sdot, panels [k / 4][16][4]. Rows are u8 codes in memory as everywhere; sdot wants both signed,
- * so the tile multiplies code - 128, and adds 128 * b_sum back. Sums are exact. */
+/* arm/gemm_q8_dotprod: int8 GEMM by sdot, panels [k / 4][16][4]. Rows are u8 codes in memory as everywhere; sdot wants
+ * both signed, so the tile multiplies code - 128, and adds 128 * b_sum back. Sums are exact. */
 #include "kernels/arm/arm.h"
 #include "kernels/arm/epilogue_neon.h"
 #include "kernels/generic/generic.h"
@@ -41,8 +41,13 @@ static void panel(const tkr_gemm_args *args) {
     _Alignas(64) int32_t sums[TKR_NEON_MR * TKR_NEON_NR];
     for (size_t m = 0; m < args->n_rows; m += TKR_NEON_MR) {
         const size_t left = args->n_rows - m, rows = left < TKR_NEON_MR ? left : TKR_NEON_MR;
-        const tkr_tile tile = {(const char *)args->a + m * args->a_stride, args->a_stride, args->b, TKR_NEON_NR * 4,
-                               args->k_padded / 16, (char *)sums, TKR_NEON_NR * 4};
+        const tkr_tile tile = {(const char *)args->a + m * args->a_stride,
+                               args->a_stride,
+                               args->b,
+                               TKR_NEON_NR * 4,
+                               args->k_padded / 16,
+                               (char *)sums,
+                               TKR_NEON_NR * 4};
         tiles[rows](&tile);
         for (size_t i = 0; i < rows * TKR_NEON_NR; i += 4) {
             const int32x4_t shift = vshlq_n_s32(vld1q_s32(args->b_sum + i % TKR_NEON_NR), 7);

@@ -7,4 +7,5 @@ void tkr_kernels_init_arm(tkr_kernels *kernels, tkr_cpu_flags flags) {
     tkr_kernels_overlay_dotprod(kernels, flags);
     tkr_kernels_overlay_i8mm(kernels, flags);
     tkr_kernels_overlay_arm_bf16(kernels, flags);
+    kernels->q8_fine = kernels->gemm[TKR_GEMM_BF16];
 }

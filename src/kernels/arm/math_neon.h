@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/math_neon: exponentials and activations of 4 floats, operation for operation those of x86/math_avx2. NaN gives NaN,
- * infinities give the limits. */
+/* arm/math_neon: exponentials and activations of 4 floats, operation for operation those of x86/math_avx2. NaN gives
+ * NaN, infinities give the limits. */
 #ifndef TKR_KERNELS_ARM_MATH_NEON_H
 #define TKR_KERNELS_ARM_MATH_NEON_H
 
@@ -79,7 +79,8 @@ TKR_INLINE float32x4_t tkr_gate(float32x4_t x, float32x4_t y) {
     return vdivq_f32(x, vaddq_f32(tkr_exp(y), tkr_set(1.0f)));
 }
 
-/* x * Phi(x) = max(x, 0) - t * Phi(-t), t = |x|, Phi(-t) = e^(-t^2 / 2) * R(1 / (1 + 0.35 t)); cut at t = 13, see math_avx2. */
+/* x * Phi(x) = max(x, 0) - t * Phi(-t), t = |x|, Phi(-t) = e^(-t^2 / 2) * R(1 / (1 + 0.35 t)); cut at t = 13, see
+ * math_avx2. */
 TKR_INLINE float32x4_t tkr_gelu_erf(float32x4_t x) {
     const float32x4_t t = vminq_f32(tkr_set(13.0f), vabsq_f32(x)), c = tkr_set(-0.72134752f);
     const float32x4_t u = vdivq_f32(tkr_set(1.0f), tkr_fma(t, tkr_set(0.35f), tkr_set(1.0f)));
@@ -119,18 +120,12 @@ TKR_INLINE float32x4_t tkr_tanh(float32x4_t x) {
 /* `activation` is a constant where this is inlined. */
 TKR_INLINE float32x4_t tkr_activate_vector(float32x4_t x, const tkr_activation activation) {
     switch (activation) {
-    case TKR_ACT_GELU_ERF:
-        return tkr_gelu_erf(x);
-    case TKR_ACT_GELU_TANH:
-        return tkr_gelu_tanh(x);
-    case TKR_ACT_RELU:
-        return vmaxq_f32(tkr_set(0.0f), x);
-    case TKR_ACT_TANH:
-        return tkr_tanh(x);
-    case TKR_ACT_SILU:
-        return tkr_gate(x, vnegq_f32(x));
-    case TKR_ACT_NONE:
-        break;
+    case TKR_ACT_GELU_ERF: return tkr_gelu_erf(x);
+    case TKR_ACT_GELU_TANH: return tkr_gelu_tanh(x);
+    case TKR_ACT_RELU: return vmaxq_f32(tkr_set(0.0f), x);
+    case TKR_ACT_TANH: return tkr_tanh(x);
+    case TKR_ACT_SILU: return tkr_gate(x, vnegq_f32(x));
+    case TKR_ACT_NONE: break;
     }
     return x;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/rows_neon: layer norm, activations, axpy and the u8 row encoder; each element's operations are the same at every position
- * and length. */
+/* arm/rows_neon: layer norm, activations, axpy and the u8 row encoder; each element's operations are the same at every
+ * position and length. */
 #include "kernels/arm/arm.h"
 #include "kernels/arm/math_neon.h"
 
@@ -50,23 +50,12 @@ TKR_INLINE void activate_as(float *x, size_t n, const tkr_activation activation)
 
 void tkr_activate_neon(float *x, size_t n, tkr_activation activation) {
     switch (activation) {
-    case TKR_ACT_NONE:
-        break;
-    case TKR_ACT_GELU_ERF:
-        activate_as(x, n, TKR_ACT_GELU_ERF);
-        break;
-    case TKR_ACT_GELU_TANH:
-        activate_as(x, n, TKR_ACT_GELU_TANH);
-        break;
-    case TKR_ACT_RELU:
-        activate_as(x, n, TKR_ACT_RELU);
-        break;
-    case TKR_ACT_TANH:
-        activate_as(x, n, TKR_ACT_TANH);
-        break;
-    case TKR_ACT_SILU:
-        activate_as(x, n, TKR_ACT_SILU);
-        break;
+    case TKR_ACT_NONE: break;
+    case TKR_ACT_GELU_ERF: activate_as(x, n, TKR_ACT_GELU_ERF); break;
+    case TKR_ACT_GELU_TANH: activate_as(x, n, TKR_ACT_GELU_TANH); break;
+    case TKR_ACT_RELU: activate_as(x, n, TKR_ACT_RELU); break;
+    case TKR_ACT_TANH: activate_as(x, n, TKR_ACT_TANH); break;
+    case TKR_ACT_SILU: activate_as(x, n, TKR_ACT_SILU); break;
     }
 }
 
@@ -83,8 +72,8 @@ TKR_INLINE int32x4_t codes(float32x4_t x, float32x4_t inverse, float32x4_t zero)
     return vcvtnq_s32_f32(vminnmq_f32(vmaxnmq_f32(y, tkr_set(0)), tkr_set(255.0f)));
 }
 
-void tkr_pack_rows_u8_neon(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
-                           size_t k, size_t k_padded) {
+void tkr_pack_rows_u8_neon(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld,
+                           size_t n_rows, size_t k, size_t k_padded) {
     for (size_t i = 0; i < n_rows; i++) {
         const float *x = src + i * ld;
         uint8_t *q = (uint8_t *)dst + i * dst_stride;

@@ -12,7 +12,7 @@ extern const tkr_gemm tkr_gemm_f32_generic;
 extern const tkr_gemm tkr_gemm_bf16_generic;
 /* s8 weights x u8 rows, asymmetric: what dot-product instructions (VNNI, AMX, NEON) compute. */
 extern const tkr_gemm tkr_gemm_q8_generic;
-/* s8 weights x s16 rows, symmetric: what AVX2 computes; not in the table of any rung, a reference for tests. */
+/* s8 weights x s16 rows, symmetric: the fine kernel of q8, and the reference of what AVX2 computes. */
 extern const tkr_gemm tkr_gemm_s16_generic;
 extern const tkr_attention tkr_attention_generic;
 

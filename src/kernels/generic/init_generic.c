@@ -48,6 +48,7 @@ void tkr_kernels_init_generic(tkr_kernels *kernels) {
     kernels->gemm[TKR_GEMM_F32] = &tkr_gemm_f32_generic;
     kernels->gemm[TKR_GEMM_BF16] = &tkr_gemm_bf16_generic;
     kernels->gemm[TKR_GEMM_Q8] = &tkr_gemm_q8_generic;
+    kernels->q8_fine = &tkr_gemm_s16_generic;
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         kernels->attention[mode] = &tkr_attention_generic;
     }

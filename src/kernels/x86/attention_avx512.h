@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * x86/attention_avx512: one head of one sequence, six queries at a time: scores of the keys that the six may see in L1, two-pass
- * softmax, then the weighted values; both products are register tiles. The including file has set up tile_avx512.h and says
- *   TKR_ATTENTION_PAIR           values of a granule: 1 (f32) or 2 (bf16)
- *   TKR_ATTENTION_LOAD(p, n)     16 granules from up to 16 * PAIR floats
- *   TKR_ATTENTION_VALUES(p, q)   a granule row of V from tokens p and q (q unused with PAIR 1)
- *   TKR_ATTENTION_EXP2(x)
- *   TKR_ATTENTION_WEIGHTS(dst, x0, x1)  16 * PAIR weights as granules
- * Keys per query are summed in ascending order; the order depends on the query and the sequence only.
+ * x86/attention_avx512: one head of one sequence, six queries at a time: scores of the keys that the six may see in L1,
+ * two-pass softmax, then the weighted values; both products are register tiles. The including file has set up
+ * tile_avx512.h and says TKR_ATTENTION_PAIR           values of a granule: 1 (f32) or 2 (bf16) TKR_ATTENTION_LOAD(p, n)
+ * 16 granules from up to 16 * PAIR floats TKR_ATTENTION_VALUES(p, q)   a granule row of V from tokens p and q (q unused
+ * with PAIR 1) TKR_ATTENTION_EXP2(x) TKR_ATTENTION_WEIGHTS(dst, x0, x1)  16 * PAIR weights as granules Keys per query
+ * are summed in ascending order; the order depends on the query and the sequence only.
  */
 #ifndef TKR_KERNELS_X86_ATTENTION_AVX512_H
 #define TKR_KERNELS_X86_ATTENTION_AVX512_H
@@ -24,16 +22,16 @@ enum { STEP = 16 * TKR_ATTENTION_PAIR, MR = TKR_TILE_MR, NR = TKR_TILE_NR };
 
 /* All in bytes from the start of scratch; every part a multiple of 64. */
 typedef struct layout {
-    size_t k_granules;  /* of a query or key */
-    size_t n_padded;    /* tokens, multiple of 64 */
-    size_t dim_padded;  /* multiple of 16 */
-    size_t keys;        /* panels [n_padded / 64][k_granules][64] */
-    size_t values;      /* [n_padded / PAIR][dim_padded] granules */
-    size_t queries;     /* [6][k_granules up to a multiple of 16] granules, PAIR 2 only */
+    size_t k_granules; /* of a query or key */
+    size_t n_padded;   /* tokens, multiple of 64 */
+    size_t dim_padded; /* multiple of 16 */
+    size_t keys;       /* panels [n_padded / 64][k_granules][64] */
+    size_t values;     /* [n_padded / PAIR][dim_padded] granules */
+    size_t queries;    /* [6][k_granules up to a multiple of 16] granules, PAIR 2 only */
     size_t query_stride;
-    size_t scores;      /* [6][n_padded] f32 */
-    size_t weights;     /* [6][n_padded / PAIR] granules; with PAIR 1 the scores themselves */
-    size_t sums;        /* [6][dim_padded] f32 */
+    size_t scores;  /* [6][n_padded] f32 */
+    size_t weights; /* [6][n_padded / PAIR] granules; with PAIR 1 the scores themselves */
+    size_t sums;    /* [6][dim_padded] f32 */
     size_t total;
 } layout;
 

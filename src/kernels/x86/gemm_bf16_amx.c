@@ -73,6 +73,7 @@ void tkr_kernels_overlay_amx(tkr_kernels *k, tkr_cpu_flags flags) {
     k->thread_leave = tkr_amx_leave;
     if (flags & TKR_CPU_AMX_BF16) {
         k->gemm[TKR_GEMM_BF16] = &tkr_gemm_bf16_amx;
+        k->q8_fine = &tkr_gemm_bf16_amx; /* half the rate of int8 tiles; 16-bit vectors would be far slower */
         k->peak[TKR_GEMM_BF16] = peak;
         k->bf16_is_fast = true;
     }

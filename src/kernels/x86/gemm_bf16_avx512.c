@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/gemm_bf16_avx512: bf16 GEMM without bf16 instructions: panels [k][64] of bf16, widened to f32 on the way into an f32 FMA;
- * rows are f32 values that were rounded to bf16. Products are exact, sums as in generic/gemm_float. */
+/* x86/gemm_bf16_avx512: bf16 GEMM without bf16 instructions: panels [k][64] of bf16, widened to f32 on the way into an
+ * f32 FMA; rows are f32 values that were rounded to bf16. Products are exact, sums as in generic/gemm_float. */
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/epilogue_avx512.h"
 #include "kernels/x86/pack_avx512.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/gemm_bf16_avx512bf16: bf16 GEMM by vdpbf16ps, panels [k / 2][64][2]; and the overlay for CPUs on which that is fast. */
+/* x86/gemm_bf16_avx512bf16: bf16 GEMM by vdpbf16ps, panels [k / 2][64][2]; and the overlay for CPUs on which that is
+ * fast. */
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/epilogue_avx512.h"
 #include "kernels/x86/pack_bf16.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/gemm_q8_vnni: int8 GEMM by vpdpbusd, u8 rows (asymmetric) x s8 weights, panels [k / 4][64][4], exact s32 sums; and the
- * overlay of that rung. */
+/* x86/gemm_q8_vnni: int8 GEMM by vpdpbusd, u8 rows (asymmetric) x s8 weights, panels [k / 4][64][4], exact s32 sums;
+ * and the overlay of that rung. */
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/epilogue_avx512.h"
 #include "kernels/x86/pack_s8.h"
@@ -43,8 +43,8 @@ TKR_INLINE __m512i codes(__m512 x, __m512 inverse, __m512 zero) {
     return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(y, _mm512_setzero_ps()), tkr_set(255.0f)));
 }
 
-void tkr_pack_rows_u8_avx512(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
-                             size_t k, size_t k_padded) {
+void tkr_pack_rows_u8_avx512(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld,
+                             size_t n_rows, size_t k, size_t k_padded) {
     for (size_t i = 0; i < n_rows; i++) {
         const float *x = src + i * ld;
         uint8_t *q = (uint8_t *)dst + i * dst_stride;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/math_avx512: exponentials and activations of 16 floats, operation for operation those of math_avx2. NaN gives NaN (the
- * constant stands first in min and max, which return their second operand then); infinities give the limits. */
+/* x86/math_avx512: exponentials and activations of 16 floats, operation for operation those of math_avx2. NaN gives NaN
+ * (the constant stands first in min and max, which return their second operand then); infinities give the limits. */
 #ifndef TKR_KERNELS_X86_MATH_AVX512_H
 #define TKR_KERNELS_X86_MATH_AVX512_H
 
@@ -70,12 +70,10 @@ TKR_INLINE __m512 tkr_exp(__m512 x) {
 }
 
 /* x / (1 + e^y) */
-TKR_INLINE __m512 tkr_gate(__m512 x, __m512 y) {
-    return _mm512_div_ps(x, _mm512_add_ps(tkr_exp(y), tkr_set(1.0f)));
-}
+TKR_INLINE __m512 tkr_gate(__m512 x, __m512 y) { return _mm512_div_ps(x, _mm512_add_ps(tkr_exp(y), tkr_set(1.0f))); }
 
-/* x * Phi(x) = max(x, 0) - t * Phi(-t), t = |x|, Phi(-t) = e^(-t^2 / 2) * R(1 / (1 + 0.35 t)): relative accuracy in the negative
- * tail too, 5e-8 absolute. Cut at t = 13, where the product is 1e-37. */
+/* x * Phi(x) = max(x, 0) - t * Phi(-t), t = |x|, Phi(-t) = e^(-t^2 / 2) * R(1 / (1 + 0.35 t)): relative accuracy in the
+ * negative tail too, 5e-8 absolute. Cut at t = 13, where the product is 1e-37. */
 TKR_INLINE __m512 tkr_gelu_erf(__m512 x) {
     const __m512 t = _mm512_min_ps(tkr_set(13.0f), _mm512_abs_ps(x)), c = tkr_set(-0.72134752f);
     const __m512 u = _mm512_div_ps(tkr_set(1.0f), _mm512_fmadd_ps(t, tkr_set(0.35f), tkr_set(1.0f)));
@@ -120,18 +118,12 @@ TKR_INLINE __m512 tkr_tanh(__m512 x) {
 /* `activation` is a constant where this is inlined. */
 TKR_INLINE __m512 tkr_activate_vector(__m512 x, const tkr_activation activation) {
     switch (activation) {
-    case TKR_ACT_GELU_ERF:
-        return tkr_gelu_erf(x);
-    case TKR_ACT_GELU_TANH:
-        return tkr_gelu_tanh(x);
-    case TKR_ACT_RELU:
-        return _mm512_max_ps(_mm512_setzero_ps(), x);
-    case TKR_ACT_TANH:
-        return tkr_tanh(x);
-    case TKR_ACT_SILU:
-        return tkr_silu(x);
-    case TKR_ACT_NONE:
-        break;
+    case TKR_ACT_GELU_ERF: return tkr_gelu_erf(x);
+    case TKR_ACT_GELU_TANH: return tkr_gelu_tanh(x);
+    case TKR_ACT_RELU: return _mm512_max_ps(_mm512_setzero_ps(), x);
+    case TKR_ACT_TANH: return tkr_tanh(x);
+    case TKR_ACT_SILU: return tkr_silu(x);
+    case TKR_ACT_NONE: break;
     }
     return x;
 }

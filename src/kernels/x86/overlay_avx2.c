@@ -11,6 +11,7 @@ void tkr_kernels_overlay_avx2(tkr_kernels *k, tkr_cpu_flags flags) {
     k->gemm[TKR_GEMM_F32] = &tkr_gemm_f32_avx2;
     k->gemm[TKR_GEMM_BF16] = &tkr_gemm_bf16_avx2;
     k->gemm[TKR_GEMM_Q8] = &tkr_gemm_q8_avx2;
+    k->q8_fine = &tkr_gemm_q8_avx2; /* 16-bit activations */
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         k->attention[mode] = &tkr_attention_avx2;
     }

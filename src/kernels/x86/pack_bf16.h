@@ -13,7 +13,8 @@ TKR_INLINE __m512i tkr_load_bf16(const float *p, size_t n) {
 }
 
 /* 16 columns of W from column `from` on as pairs k / 2 .. k / 2 + 15; missing columns and k are zeros. */
-TKR_INLINE void tkr_load_block_bf16(__m512i r[16], const float *w, size_t ld, size_t n_cols, size_t k, size_t from, size_t at) {
+TKR_INLINE void tkr_load_block_bf16(__m512i r[16], const float *w, size_t ld, size_t n_cols, size_t k, size_t from,
+                                    size_t at) {
     for (size_t i = 0; i < 16; i++) {
         r[i] = from + i < n_cols && at < k ? tkr_load_bf16(w + (from + i) * ld + at, k - at) : _mm512_setzero_si512();
     }

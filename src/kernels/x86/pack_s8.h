@@ -38,8 +38,8 @@ TKR_INLINE __m512i tkr_load_s8(const float *w, size_t n, float scale, int32_t *s
 }
 
 /* 16 columns of W from column `from` on as groups of four, k / 4 .. k / 4 + 15. */
-TKR_INLINE void tkr_load_block_s8(__m512i r[16], const float *w, size_t ld, size_t n_cols, size_t k, size_t from, size_t at,
-                                  const float *scale, int32_t *sum) {
+TKR_INLINE void tkr_load_block_s8(__m512i r[16], const float *w, size_t ld, size_t n_cols, size_t k, size_t from,
+                                  size_t at, const float *scale, int32_t *sum) {
     for (size_t i = 0; i < 16; i++) {
         const size_t j = from + i;
         r[i] = j < n_cols && at < k ? tkr_load_s8(w + j * ld + at, k - at, scale[j], sum + j) : _mm512_setzero_si512();

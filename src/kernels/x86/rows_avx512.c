@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/rows_avx512: layer norm, activations and axpy; each element's operations are the same at every position and length. */
+/* x86/rows_avx512: layer norm, activations and axpy; each element's operations are the same at every position and
+ * length. */
 #include "kernels/x86/avx512.h"
 
 #include <math.h>
@@ -38,8 +39,8 @@ TKR_INLINE float row_sum(const float *x, size_t dim, float mean, const int squar
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
 }
 
-void tkr_layer_norm_avx512(float *dst, const float *src, const float *gain, const float *shift, float eps, size_t n_rows,
-                           size_t dim) {
+void tkr_layer_norm_avx512(float *dst, const float *src, const float *gain, const float *shift, float eps,
+                           size_t n_rows, size_t dim) {
     for (size_t i = 0; i < n_rows; i++) {
         const float *x = src + i * dim;
         float *y = dst + i * dim;
@@ -63,23 +64,12 @@ TKR_INLINE void activate_as(float *x, size_t n, const tkr_activation activation)
 
 void tkr_activate_avx512(float *x, size_t n, tkr_activation activation) {
     switch (activation) {
-    case TKR_ACT_NONE:
-        break;
-    case TKR_ACT_GELU_ERF:
-        activate_as(x, n, TKR_ACT_GELU_ERF);
-        break;
-    case TKR_ACT_GELU_TANH:
-        activate_as(x, n, TKR_ACT_GELU_TANH);
-        break;
-    case TKR_ACT_RELU:
-        activate_as(x, n, TKR_ACT_RELU);
-        break;
-    case TKR_ACT_TANH:
-        activate_as(x, n, TKR_ACT_TANH);
-        break;
-    case TKR_ACT_SILU:
-        activate_as(x, n, TKR_ACT_SILU);
-        break;
+    case TKR_ACT_NONE: break;
+    case TKR_ACT_GELU_ERF: activate_as(x, n, TKR_ACT_GELU_ERF); break;
+    case TKR_ACT_GELU_TANH: activate_as(x, n, TKR_ACT_GELU_TANH); break;
+    case TKR_ACT_RELU: activate_as(x, n, TKR_ACT_RELU); break;
+    case TKR_ACT_TANH: activate_as(x, n, TKR_ACT_TANH); break;
+    case TKR_ACT_SILU: activate_as(x, n, TKR_ACT_SILU); break;
     }
 }
 

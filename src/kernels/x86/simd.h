@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/simd: the one place that brings in x86 intrinsics. Tests put a plain-C model in their place (the macro names the header),
- * so that a kernel's source is exercised where its instructions are missing. */
+/* x86/simd: the one place that brings in x86 intrinsics. Tests put a plain-C model in their place (the macro names the
+ * header), so that a kernel's source is exercised where its instructions are missing. */
 #ifndef TKR_KERNELS_X86_SIMD_H
 #define TKR_KERNELS_X86_SIMD_H
 

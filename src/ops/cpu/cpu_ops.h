@@ -21,12 +21,13 @@ struct tkr_weight {
     size_t rows, cols; /* linear: n outputs, k inputs; vector: 1, n; table: vocabulary, width */
     /* linear */
     const tkr_gemm *gemm;
-    size_t k_padded, n_panels, panel_bytes;
-    char *panels;  /* [n_panels] panel_bytes each */
-    float *bias;   /* [n_panels * nr] zero-padded, or NULL */
-    float *scale;  /* [n_panels * nr], integer kernels */
-    int32_t *sums; /* [n_panels * nr], integer kernels */
-    void *block;   /* the one allocation behind panels, bias, scale, sums */
+    size_t n_slices, slice_k;               /* integer kernels cut long rows into slices with scales of their own */
+    size_t k_padded, n_panels, panel_bytes; /* of one slice */
+    char *panels;                           /* [n_panels] panel_bytes each */
+    float *bias;                            /* [n_panels * nr] zero-padded, or NULL */
+    float *scale;                           /* [n_slices, n_panels * nr], integer kernels */
+    int32_t *sums;                          /* [n_slices, n_panels * nr], integer kernels */
+    void *block;                            /* the one allocation behind panels, bias, scale, sums */
     size_t block_bytes;
     /* vector */
     float *values; /* [cols] */
@@ -78,12 +79,11 @@ size_t tkr_cpu_row_block(const tkr_gemm *gemm, size_t k_padded);
 size_t tkr_cpu_k_padded(const tkr_gemm *gemm, size_t k);
 
 /* The operations, one file each family. */
-tkr_status tkr_cpu_linear(tkr_weight **weight, tkr_backend *backend, const tkr_source *parts,
-                          const tkr_source *const *biases, size_t n_parts, tkr_gemm_mode mode, tkr_error *error);
+tkr_status tkr_cpu_linear(tkr_weight **weight, tkr_backend *backend, const tkr_linear_spec *spec, tkr_error *error);
 tkr_status tkr_cpu_vector(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
 tkr_status tkr_cpu_table(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
 void tkr_cpu_weight_free(tkr_weight **weight);
-size_t tkr_cpu_linear_bytes(const tkr_backend *backend, size_t rows, size_t cols, tkr_gemm_mode mode);
+size_t tkr_cpu_linear_bytes(const tkr_backend *backend, size_t rows, size_t cols, tkr_gemm_mode mode, bool fine);
 tkr_tensor *tkr_cpu_embed(tkr_run *run, const tkr_weight *const *tables, const int32_t *const *indices, size_t n_tables,
                           size_t n_tokens);
 tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight,

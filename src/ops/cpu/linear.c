@@ -28,39 +28,56 @@ typedef struct apply_job {
     bool by_rows, in_place;
 } apply_job;
 
-static void apply_block(const apply_job *job, unsigned worker, size_t row, size_t n_rows, size_t panel_begin,
-                        size_t panel_end) {
+typedef struct row_range {
+    size_t row, n_rows, panel_begin, panel_end;
+} row_range;
+
+/* Rows [row, row + n_rows) of slice `slice` against panels [panel_begin, panel_end). Slices after the first add to what
+ * is there; an activation waits for the last. */
+static void apply_slice(const apply_job *job, unsigned worker, const row_range *range, size_t slice) {
     const tkr_weight *w = job->weight;
     const tkr_gemm *gemm = w->gemm;
-    const float *x = job->x->data + row * job->x->cols;
+    size_t k = slice * w->slice_k, left = w->cols - k, columns = w->n_panels * gemm->nr;
+    const float *x = job->x->data + range->row * job->x->cols + k;
     char *packed = job->run->packed[worker].data;
     tkr_row_quant *quant = (tkr_row_quant *)(void *)packed;
     char *rows = packed + tkr_align_up(job->row_block * sizeof *quant, 64);
-    tkr_gemm_args args = {.n_rows = n_rows, .k_padded = w->k_padded, .a_quant = quant};
+    tkr_gemm_args args = {.n_rows = range->n_rows, .k_padded = w->k_padded, .a_quant = quant};
     if (job->in_place) {
         args.a = x;
         args.a_stride = job->x->cols * sizeof(float);
     } else {
-        gemm->pack_rows(rows, job->stride, quant, x, job->x->cols, n_rows, w->cols, w->k_padded);
+        gemm->pack_rows(rows, job->stride, quant, x, job->x->cols, range->n_rows, left < w->slice_k ? left : w->slice_k,
+                        w->k_padded);
         args.a = rows;
         args.a_stride = job->stride;
     }
-    const tkr_tensor *residual = job->options->residual;
-    args.activation = job->options->activation;
-    args.ldc = job->out->cols;
-    args.ld_residual = job->out->cols;
+    const tkr_tensor *residual = slice == 0 ? job->options->residual : job->out;
+    args.activation = w->n_slices == 1 ? job->options->activation : TKR_ACT_NONE;
+    args.ldc = args.ld_residual = job->out->cols;
     args.scratch = job->run->kernel[worker].data;
-    for (size_t panel = panel_begin; panel < panel_end; panel++) {
-        size_t column = panel * gemm->nr;
-        args.b = w->panels + panel * w->panel_bytes;
-        args.b_scale = w->scale ? w->scale + column : NULL;
-        args.b_sum = w->sums ? w->sums + column : NULL;
-        args.bias = w->bias ? w->bias + column : NULL;
+    for (size_t panel = range->panel_begin; panel < range->panel_end; panel++) {
+        size_t column = panel * gemm->nr, at = slice * columns + column, to = range->row * job->out->cols + column;
+        args.b = w->panels + (slice * w->n_panels + panel) * w->panel_bytes;
+        args.b_scale = w->scale ? w->scale + at : NULL;
+        args.b_sum = w->sums ? w->sums + at : NULL;
+        args.bias = w->bias && slice == 0 ? w->bias + column : NULL;
         args.n_cols = w->rows - column < gemm->nr ? w->rows - column : gemm->nr;
-        args.c = job->out->data + row * job->out->cols + column;
-        args.residual = residual ? residual->data + row * residual->cols + column : NULL;
+        args.c = job->out->data + to;
+        args.residual = residual ? residual->data + to : NULL;
         gemm->panel(&args);
     }
+}
+
+static void apply_block(const apply_job *job, unsigned worker, const row_range *range) {
+    const tkr_weight *w = job->weight;
+    for (size_t slice = 0; slice < w->n_slices; slice++) apply_slice(job, worker, range, slice);
+    if (w->n_slices == 1 || job->options->activation == TKR_ACT_NONE) return;
+    size_t first = range->panel_begin * w->gemm->nr, end = range->panel_end * w->gemm->nr;
+    end = end < w->rows ? end : w->rows;
+    for (size_t row = range->row; row < range->row + range->n_rows; row++)
+        job->run->backend->kernels->activate(job->out->data + row * job->out->cols + first, end - first,
+                                             job->options->activation);
 }
 
 static void apply_worker(void *arg, unsigned worker, unsigned n_workers) {
@@ -78,7 +95,8 @@ static void apply_worker(void *arg, unsigned worker, unsigned n_workers) {
     }
     for (size_t row = row_begin; row < row_end && panel_begin < panel_end; row += job->row_block) {
         size_t n = row_end - row < job->row_block ? row_end - row : job->row_block;
-        apply_block(job, worker, row, n, panel_begin, panel_end);
+        const row_range range = {row, n, panel_begin, panel_end};
+        apply_block(job, worker, &range);
     }
 }
 
@@ -94,6 +112,10 @@ tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *w
         return NULL;
     }
     apply_job job = {.x = x, .weight = weight, .options = options, .run = run};
+    if (weight->n_slices > 1 && options->residual && options->activation != TKR_ACT_NONE) {
+        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a sliced layer with both an activation and a residual");
+        return NULL;
+    }
     job.in_place = gemm->rows_in_place && weight->k_padded == weight->cols;
     job.row_block = tkr_cpu_row_block(gemm, weight->k_padded);
     job.row_block = x->rows < job.row_block ? (x->rows + gemm->mr - 1) / gemm->mr * gemm->mr : job.row_block;

@@ -218,24 +218,27 @@ static void run_release(tkr_run *run, tkr_tensor **x) {
 
 static size_t tensor_cols(const tkr_tensor *x) { return x ? x->cols : 0; }
 
+static void gemm_scratch(size_t *packed, size_t *kernel, const tkr_gemm *gemm, size_t n_tokens, size_t max_cols) {
+    size_t k = tkr_cpu_k_padded(gemm, max_cols), block = tkr_cpu_row_block(gemm, k);
+    size_t rows = n_tokens < block ? n_tokens + gemm->mr : block;
+    size_t bytes = rows * (tkr_cpu_row_stride(gemm, k) + sizeof(tkr_row_quant)) + 128;
+    size_t own = gemm->scratch_bytes ? gemm->scratch_bytes(k) : 0;
+    *packed = bytes > *packed ? bytes : *packed;
+    *kernel = own > *kernel ? own : *kernel;
+}
+
 static size_t scratch_bytes(const tkr_backend *backend, size_t n_tokens, size_t max_seqlen, size_t max_cols,
                             size_t head_dim) {
-    size_t packed = 0, kernel = 0;
+    const tkr_kernels *kernels = backend->kernels;
+    size_t packed = 0, kernel = 0, padded = tkr_align_up(head_dim, 4);
+    size_t copies = padded == head_dim ? 0 : 4 * max_seqlen * padded * sizeof(float);
+    gemm_scratch(&packed, &kernel, kernels->q8_fine, n_tokens, max_cols);
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
-        const tkr_gemm *gemm = backend->kernels->gemm[mode];
-        size_t k = tkr_cpu_k_padded(gemm, max_cols);
-        size_t block = tkr_cpu_row_block(gemm, k), rows = n_tokens < block ? n_tokens : block;
-        size_t bytes = rows * tkr_cpu_row_stride(gemm, k) + 64;
-        size_t own = gemm->scratch_bytes ? gemm->scratch_bytes(k) : 0;
-        size_t padded = tkr_align_up(head_dim, 4),
-               copies = padded == head_dim ? 0 : 4 * max_seqlen * padded * sizeof(float);
-        size_t attention = backend->kernels->attention[mode]->scratch_bytes(max_seqlen, padded);
-        bytes = copies > bytes ? copies : bytes;
-        packed = bytes > packed ? bytes : packed;
-        kernel = own > kernel ? own : kernel;
+        size_t attention = kernels->attention[mode]->scratch_bytes(max_seqlen, padded);
+        gemm_scratch(&packed, &kernel, kernels->gemm[mode], n_tokens, max_cols);
         kernel = attention > kernel ? attention : kernel;
     }
-    return packed + kernel + 64 * sizeof(tkr_row_quant) * 8 + 128;
+    return (copies > packed ? copies : packed) + kernel + 256;
 }
 
 static const char *kernel_name(const tkr_backend *backend, tkr_gemm_mode mode, bool attention) {

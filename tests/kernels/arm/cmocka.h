@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/cmocka: the few cmocka names that the kernel checks use, for cross builds whose target has no cmocka. A failed assertion
- * ends the program with status 1. */
+/* arm/cmocka: the few cmocka names that the kernel checks use, for cross builds whose target has no cmocka. A failed
+ * assertion ends the program with status 1. */
 #ifndef TKR_TESTS_ARM_CMOCKA_H
 #define TKR_TESTS_ARM_CMOCKA_H
 
@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define print_message(...) ((void)printf(__VA_ARGS__), (void)fflush(stdout))
-#define fail_msg(...) (print_message("%s:%d: ", __FILE__, __LINE__), print_message(__VA_ARGS__), print_message("\n"), exit(1))
+#define fail_msg(...) \
+    (print_message("%s:%d: ", __FILE__, __LINE__), print_message(__VA_ARGS__), print_message("\n"), exit(1))
 #define assert_true(c) ((c) ? (void)0 : fail_msg("not true: %s", #c))
 #define assert_non_null(p) assert_true((p) != NULL)
 #define assert_int_equal(a, b) \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shared kernel checks over every arm64 rung, cross-compiled for qemu-user (-cpu max has all of them). Argument: the rung. */
+/* The shared kernel checks over every arm64 rung, cross-compiled for qemu-user (-cpu max has all of them). Argument:
+ * the rung. */
 #include "../check_attention.h"
 #include "../check_gemm.h"
 #include "../check_rows.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* emu/amx_emu: plain C in place of the AMX tile intrinsics; aborts on use without a configuration, as the CPU would fault. */
+/* emu/amx_emu: plain C in place of the AMX tile intrinsics; aborts on use without a configuration, as the CPU would
+ * fault. */
 #ifndef TKR_TESTS_AMX_EMU_H
 #define TKR_TESTS_AMX_EMU_H
 

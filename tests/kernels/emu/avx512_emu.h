@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * emu/avx512_emu: plain C in place of the AVX-512 intrinsics that the kernels use, lane by lane as Intel's pseudo code says, for
- * machines that lack the instructions. Values are structs, so that code which treats them as compiler vectors does not compile.
- * Horizontal sums run in the order of gcc's <immintrin.h>.
+ * emu/avx512_emu: plain C in place of the AVX-512 intrinsics that the kernels use, lane by lane as Intel's pseudo code
+ * says, for machines that lack the instructions. Values are structs, so that code which treats them as compiler vectors
+ * does not compile. Horizontal sums run in the order of gcc's <immintrin.h>.
  */
 #ifndef TKR_TESTS_AVX512_EMU_H
 #define TKR_TESTS_AVX512_EMU_H
@@ -13,11 +13,21 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef struct { float f[16]; } __m512;
-typedef struct { int32_t i[16]; } __m512i;
-typedef struct { uint16_t h[32]; } __m512bh;
-typedef struct { int32_t i[8]; } __m256i;
-typedef struct { int32_t i[4]; } __m128i;
+typedef struct {
+    float f[16];
+} __m512;
+typedef struct {
+    int32_t i[16];
+} __m512i;
+typedef struct {
+    uint16_t h[32];
+} __m512bh;
+typedef struct {
+    int32_t i[8];
+} __m256i;
+typedef struct {
+    int32_t i[4];
+} __m128i;
 typedef uint8_t __mmask8;
 typedef uint16_t __mmask16;
 
@@ -26,7 +36,8 @@ enum { _CMP_LT_OQ = 17, _CMP_UNORD_Q = 3 };
 #define EMU static inline __attribute__((unused))
 #define EMU_LANES for (int l = 0; l < 16; l++)
 
-/* ---- bits --------------------------------------------------------------------------------------------------------- */
+/* ---- bits ---------------------------------------------------------------------------------------------------------
+ */
 EMU __m512i _mm512_castps_si512(__m512 a) {
     __m512i r;
     memcpy(&r, &a, sizeof r);
@@ -54,7 +65,8 @@ EMU __m128i _mm512_castsi512_si128(__m512i a) {
 }
 EMU int32_t _mm_cvtsi128_si32(__m128i a) { return a.i[0]; }
 
-/* ---- constants, loads, stores -------------------------------------------------------------------------------------- */
+/* ---- constants, loads, stores --------------------------------------------------------------------------------------
+ */
 EMU __m512 _mm512_set1_ps(float x) {
     __m512 r;
     EMU_LANES r.f[l] = x;
@@ -99,12 +111,13 @@ EMU void _mm512_mask_storeu_epi32(void *p, __mmask16 m, __m512i a) {
     EMU_LANES if (m >> l & 1) { memcpy((char *)p + 4 * l, &a.i[l], 4); }
 }
 
-/* ---- f32 ----------------------------------------------------------------------------------------------------------- */
-#define EMU_F32_2(name, expression)                \
-    EMU __m512 name(__m512 a, __m512 b) {          \
-        __m512 r;                                  \
-        EMU_LANES r.f[l] = expression;             \
-        return r;                                  \
+/* ---- f32 -----------------------------------------------------------------------------------------------------------
+ */
+#define EMU_F32_2(name, expression)       \
+    EMU __m512 name(__m512 a, __m512 b) { \
+        __m512 r;                         \
+        EMU_LANES r.f[l] = expression;    \
+        return r;                         \
     }
 EMU_F32_2(_mm512_add_ps, a.f[l] + b.f[l])
 EMU_F32_2(_mm512_sub_ps, a.f[l] - b.f[l])
@@ -113,11 +126,11 @@ EMU_F32_2(_mm512_div_ps, a.f[l] / b.f[l])
 /* The second operand when one is NaN or both are zeros. */
 EMU_F32_2(_mm512_max_ps, a.f[l] > b.f[l] ? a.f[l] : b.f[l])
 EMU_F32_2(_mm512_min_ps, a.f[l] < b.f[l] ? a.f[l] : b.f[l])
-#define EMU_F32_3(name, expression)                      \
-    EMU __m512 name(__m512 a, __m512 b, __m512 c) {      \
-        __m512 r;                                        \
-        EMU_LANES r.f[l] = expression;                   \
-        return r;                                        \
+#define EMU_F32_3(name, expression)                 \
+    EMU __m512 name(__m512 a, __m512 b, __m512 c) { \
+        __m512 r;                                   \
+        EMU_LANES r.f[l] = expression;              \
+        return r;                                   \
     }
 EMU_F32_3(_mm512_fmadd_ps, fmaf(a.f[l], b.f[l], c.f[l]))
 EMU_F32_3(_mm512_fmsub_ps, fmaf(a.f[l], b.f[l], -c.f[l]))
@@ -144,16 +157,16 @@ EMU __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int predicate) {
     }
     return (__mmask16)m;
 }
-#define EMU_REDUCE(name, op)                                                           \
-    EMU float name(__m512 a) {                                                         \
-        float x[16];                                                                   \
-        memcpy(x, &a, sizeof x);                                                       \
-        for (int n = 8; n >= 1; n /= 2) {                                              \
-            for (int l = 0; l < n; l++) {                                              \
-                x[l] = op(x[l + n], x[l]);                                             \
-            }                                                                          \
-        }                                                                              \
-        return x[0];                                                                   \
+#define EMU_REDUCE(name, op)               \
+    EMU float name(__m512 a) {             \
+        float x[16];                       \
+        memcpy(x, &a, sizeof x);           \
+        for (int n = 8; n >= 1; n /= 2) {  \
+            for (int l = 0; l < n; l++) {  \
+                x[l] = op(x[l + n], x[l]); \
+            }                              \
+        }                                  \
+        return x[0];                       \
     }
 #define EMU_ADD(a, b) ((a) + (b))
 #define EMU_MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -162,12 +175,13 @@ EMU_REDUCE(_mm512_reduce_add_ps, EMU_ADD)
 EMU_REDUCE(_mm512_reduce_max_ps, EMU_MAX)
 EMU_REDUCE(_mm512_reduce_min_ps, EMU_MIN)
 
-/* ---- integers ------------------------------------------------------------------------------------------------------ */
-#define EMU_I32_2(name, expression)                        \
-    EMU __m512i name(__m512i a, __m512i b) {               \
-        __m512i r;                                         \
-        EMU_LANES r.i[l] = (int32_t)(expression);          \
-        return r;                                          \
+/* ---- integers ------------------------------------------------------------------------------------------------------
+ */
+#define EMU_I32_2(name, expression)               \
+    EMU __m512i name(__m512i a, __m512i b) {      \
+        __m512i r;                                \
+        EMU_LANES r.i[l] = (int32_t)(expression); \
+        return r;                                 \
     }
 EMU_I32_2(_mm512_add_epi32, (uint32_t)a.i[l] + (uint32_t)b.i[l])
 EMU_I32_2(_mm512_sub_epi32, (uint32_t)a.i[l] - (uint32_t)b.i[l])
@@ -216,7 +230,8 @@ EMU __m512i _mm512_permutexvar_epi16(__m512i index, __m512i a) {
     return _mm512_loadu_si512(r);
 }
 
-/* ---- conversions --------------------------------------------------------------------------------------------------- */
+/* ---- conversions ---------------------------------------------------------------------------------------------------
+ */
 /* Round to nearest even; what does not fit, and NaN, become INT32_MIN. */
 EMU __m512i _mm512_cvtps_epi32(__m512 a) {
     __m512i r;
@@ -256,7 +271,8 @@ EMU void _mm512_mask_cvtepi32_storeu_epi8(void *p, __mmask16 m, __m512i a) {
     EMU_LANES if (m >> l & 1) { ((uint8_t *)p)[l] = (uint8_t)((uint32_t)a.i[l] & 0xff); }
 }
 
-/* ---- VNNI, BF16 ---------------------------------------------------------------------------------------------------- */
+/* ---- VNNI, BF16 ----------------------------------------------------------------------------------------------------
+ */
 /* Unsigned a x signed b, no saturation. */
 EMU __m512i _mm512_dpbusd_epi32(__m512i s, __m512i a, __m512i b) {
     uint8_t x[64];

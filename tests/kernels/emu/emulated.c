@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shared kernel checks over one x86 rung whose instructions are emulated in plain C: the kernels' own sources, compiled with
- * another header. What the rung adds to the table below it is checked; TKR_EMULATED_* say which rung this program is. */
+/* The shared kernel checks over one x86 rung whose instructions are emulated in plain C: the kernels' own sources,
+ * compiled with another header. What the rung adds to the table below it is checked; TKR_EMULATED_* say which rung this
+ * program is. */
 #include "../check_attention.h"
 #include "../check_gemm.h"
 #include "../check_rows.h"
@@ -121,12 +122,8 @@ static void test_peak(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_overlay),
-        cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_row_counts),
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_overlay),   cmocka_unit_test(test_gemm), cmocka_unit_test(test_row_counts),
+        cmocka_unit_test(test_attention), cmocka_unit_test(test_rows), cmocka_unit_test(test_peak),
     };
     return cmocka_run_group_tests_name("emulated " TKR_EMULATED_NAME, tests, setup, teardown);
 }

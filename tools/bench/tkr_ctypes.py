@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binding of the C library for the bench: the structs of include/tkr/embed.h, load, embed token ids, nothing else."""
+import ctypes as c
+
+import numpy as np
+
+
+class Error(c.Structure):
+    _fields_ = [("status", c.c_int), ("origin", c.c_char_p), ("message", c.c_char * 512)]
+
+
+class ModelOptions(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t), ("precision", c.c_int), ("quantization", c.c_int),
+                ("threads", c.c_uint), ("max_memory", c.c_uint64), ("batch_tokens", c.c_size_t),
+                ("pooling", c.c_char_p), ("max_tokens", c.c_size_t), ("trust_remote_code", c.c_int),
+                ("offline", c.c_int), ("cache_dir", c.c_char_p), ("cpu", c.c_char_p), ("log", c.c_void_p),
+                ("log_user", c.c_void_p), ("download", c.c_void_p), ("download_user", c.c_void_p)]
+
+
+class Pair(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("value", c.c_char_p)]
+
+
+class ModelInfo(c.Structure):
+    _fields_ = ([(name, c.c_char_p) for name in ("reference", "path", "architecture", "pooling", "precision",
+                                                 "quantization", "fingerprint", "default_prompt")] +
+                [(name, c.c_size_t) for name in ("dimensions", "max_tokens", "vocab_size", "hidden_size", "n_layers",
+                                                 "n_heads", "intermediate_size")] +
+                [(name, c.c_uint64) for name in ("n_parameters", "weights_bytes", "mapped_bytes", "workspace_bytes",
+                                                 "memory_limit")] +
+                [("threads", c.c_uint), ("batch_tokens", c.c_size_t), ("normalizes", c.c_int),
+                 ("prompts", c.POINTER(Pair)), ("n_prompts", c.c_size_t), ("kernels", c.POINTER(Pair)),
+                 ("n_kernels", c.c_size_t), ("notes", c.POINTER(Pair)), ("n_notes", c.c_size_t)])
+
+
+class Input(c.Structure):
+    _fields_ = [("kind", c.c_int), ("text", c.c_char_p), ("n_text", c.c_size_t), ("pair", c.c_char_p),
+                ("n_pair", c.c_size_t), ("ids", c.c_void_p), ("n_ids", c.c_size_t), ("prompt_name", c.c_char_p),
+                ("prompt", c.c_char_p)]
+
+
+class ResultItem(c.Structure):
+    _fields_ = [("status", c.c_int), ("message", c.c_char_p), ("rows", c.POINTER(c.c_float)), ("n_rows", c.c_size_t),
+                ("n_tokens", c.c_size_t), ("n_tokens_untruncated", c.c_size_t)]
+
+
+class Tokens(c.Structure):
+    _fields_ = [("ids", c.POINTER(c.c_int32)), ("offsets", c.POINTER(c.c_uint64)), ("n", c.c_size_t),
+                ("n_untruncated", c.c_size_t)]
+
+
+PRECISION = {"auto": 0, "f32": 1, "bf16": 2}
+QUANTIZATION = {"auto": 0, "none": 1, "q8": 2}
+INPUT_TEXT, INPUT_TOKENS = 0, 1
+
+
+class Library:
+    def __init__(self, path):
+        self.c = c.CDLL(path)
+        for name in ("tkr_version", "tkr_result_fingerprint"):
+            getattr(self.c, name).restype = c.c_char_p
+        self.c.tkr_model_get_info.restype = c.POINTER(ModelInfo)
+        self.c.tkr_result_get.restype = ResultItem
+        self.c.tkr_result_get.argtypes = [c.c_void_p, c.c_size_t]
+        self.c.tkr_result_dimensions.restype = c.c_size_t
+        self.c.tkr_result_dimensions.argtypes = [c.c_void_p]
+        self.c.tkr_embed.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_size_t, c.c_void_p, c.c_void_p]
+        self.version = self.c.tkr_version().decode()
+
+    def call(self, name, *arguments):
+        error = Error()
+        if getattr(self.c, name)(*arguments, c.byref(error)):
+            raise RuntimeError(f"{name}: {error.message.decode(errors='replace')}")
+
+    def tokenize(self, reference, texts, max_tokens):
+        """Ids of each text, special tokens included: to show that both sides' tokenizers agree."""
+        options, handle = ModelOptions(), c.c_void_p()
+        self.c.tkr_model_options_init(c.byref(options))
+        options.max_tokens = max_tokens
+        self.call("tkr_tokenizer_load", c.byref(handle), reference.encode(), c.byref(options))
+        result = []
+        for text in texts:
+            data, tokens = text.encode(), Tokens()
+            one = Input(kind=INPUT_TEXT, text=data, n_text=len(data))
+            self.call("tkr_tokenize", c.byref(tokens), handle, c.byref(one), None)
+            result.append(tokens.ids[:tokens.n])
+            self.c.tkr_tokens_free(c.byref(tokens))
+        self.c.tkr_tokenizer_free(c.byref(handle))
+        return result
+
+
+class Model:
+    """A model and one session; `prepare` makes what `run` needs, so that timing `run` times the library alone."""
+
+    def __init__(self, library, reference, precision, quantization, threads):
+        self.library, self.model, self.session = library, c.c_void_p(), c.c_void_p()
+        options = ModelOptions()
+        library.c.tkr_model_options_init(c.byref(options))
+        if options.struct_size != c.sizeof(ModelOptions):
+            raise RuntimeError("tkr_ctypes.py and include/tkr/embed.h disagree about tkr_model_options")
+        options.precision, options.quantization = PRECISION[precision], QUANTIZATION[quantization]
+        options.threads, options.offline = threads, 1
+        library.call("tkr_model_load", c.byref(self.model), reference.encode(), c.byref(options))
+        library.call("tkr_session_create", c.byref(self.session), self.model)
+        self.info = library.c.tkr_model_get_info(self.model).contents
+
+    def prepare(self, sequences):
+        arrays = [np.ascontiguousarray(ids, dtype=np.int32) for ids in sequences]
+        inputs = (Input * len(arrays))()
+        for one, array in zip(inputs, arrays):
+            one.kind, one.ids, one.n_ids = INPUT_TOKENS, array.ctypes.data, array.size
+        return inputs, arrays
+
+    def run(self, prepared, vectors=None):
+        inputs, _ = prepared
+        result, error = c.c_void_p(), Error()
+        status = self.library.c.tkr_embed(c.byref(result), self.session, inputs, len(inputs), None, c.byref(error))
+        if status:
+            raise RuntimeError(error.message.decode(errors="replace"))
+        if vectors is not None:
+            n = self.library.c.tkr_result_dimensions(result)
+            for i in range(len(inputs)):
+                item = self.library.c.tkr_result_get(result, i)
+                if item.status:
+                    raise RuntimeError(item.message.decode(errors="replace"))
+                vectors.append(np.ctypeslib.as_array(item.rows, (n,)).copy())
+        self.library.c.tkr_result_free(c.byref(result))

@@ -275,7 +275,8 @@ class Strings:
         if kind < 0.15:
             return (self.rng.choice(self.known) + self.rng.choice(self.known))[:300]
         if kind < 0.2:
-            return self.rng.choice(["a", "e", "\u00e9", "\u0301", "\u4e2d", "[CLS] ", ".."]) * self.rng.randrange(1, 150)
+            unit = self.rng.choice(["a", "e", "\u00e9", "\u0301", "\u4e2d", "[CLS] ", ".."])
+            return unit * self.rng.randrange(1, 150)
         return "".join(self.piece() for _ in range(self.rng.randrange(most)))
 
 

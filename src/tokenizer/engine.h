@@ -147,9 +147,11 @@ struct tkr_tok_scratch {
     uint64_t work; /* characters and trie steps handled so far: linear-time tests read it */
 };
 
-/* Makes *block hold at least `count` items of `size` bytes, at least doubling. false: out of memory. */
-bool tkr_tok_grow(void **block, size_t *room, size_t count, size_t size);
-#define TKR_TOK_GROW(pointer, room, count) tkr_tok_grow((void **)&(pointer), &(room), (count), sizeof *(pointer))
+/* Makes the block, whose pointer lies at `pointer_at`, hold at least `count` items of `size` bytes, at least doubling.
+ * false: out of memory. */
+bool tkr_tok_grow(void *pointer_at, size_t *room, size_t count, size_t size);
+#define TKR_TOK_GROW(pointer, room, count) \
+    ((count) <= (room) || tkr_tok_grow(&(pointer), &(room), (count), sizeof *(pointer)))
 
 /* Fills text from input[begin, end). */
 bool tkr_tok_text_load(tkr_tok_scratch *scratch, const char *input, size_t begin, size_t end);

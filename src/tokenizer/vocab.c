@@ -6,20 +6,19 @@
 
 #define NO_PIECE UINT32_MAX
 
-bool tkr_tok_grow(void **block, size_t *room, size_t count, size_t size) {
-    if (count <= *room) {
-        return true;
-    }
+bool tkr_tok_grow(void *pointer_at, size_t *room, size_t count, size_t size) {
     size_t want = *room < 16 ? 16 : *room * 2, bytes;
     want = want < count ? count : want;
     if (!tkr_mul_size(&bytes, want, size)) {
         return false;
     }
-    void *grown = tkr_realloc(*block, bytes);
+    void *block; /* copied as bytes: it has another pointer type */
+    memcpy(&block, pointer_at, sizeof block);
+    void *grown = tkr_realloc(block, bytes);
     if (grown == NULL) {
         return false;
     }
-    *block = grown;
+    memcpy(pointer_at, &grown, sizeof grown);
     *room = want;
     return true;
 }

@@ -103,7 +103,7 @@ static void check_attention_case(const tkr_attention *kernel, attention_case c, 
 
 static void check_attention(const tkr_attention *kernel, double tolerance) {
     static const size_t dims[] = {4, 12, 16, 20, 32, 64, 80, 128, 256};
-    static const size_t lengths[] = {1, 2, 3, 5, 6, 7, 12, 13, 15, 16, 17, 31, 33, 64, 100, 130};
+    static const size_t lengths[] = {1, 2, 3, 5, 7, 12, 13, 16, 17, 33, 100};
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
         for (size_t j = 0; j < sizeof lengths / sizeof *lengths; j++) {
             attention_case c = {lengths[j], dims[i], 0, false, 1.5f};
@@ -118,8 +118,8 @@ static void check_attention(const tkr_attention *kernel, double tolerance) {
             check_attention_case(kernel, c, tolerance);
         }
     }
-    check_attention_case(kernel, (attention_case){1100, 32, 0, false, 1.5f}, tolerance);
-    check_attention_case(kernel, (attention_case){513, 64, 64, false, 1.5f}, tolerance);
+    check_attention_case(kernel, (attention_case){700, 32, 0, false, 1.5f}, tolerance);
+    check_attention_case(kernel, (attention_case){300, 64, 64, false, 1.5f}, tolerance);
     /* logits in the hundreds: nearly one-hot rows, where an unshifted softmax overflows. Their rounding is 2^-24 of the
      * logit, times the width of V. */
     check_attention_case(kernel, (attention_case){50, 32, 0, false, 12}, tolerance * 60);

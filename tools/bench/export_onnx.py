@@ -16,7 +16,7 @@ class Graph:
         self.nodes, self.initializers, self.count = [], [], 0
 
     def const(self, name, value):
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.initializers.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def op(self, kind, *inputs, name=None, **attributes):

@@ -15,10 +15,6 @@
 
 enum { TKR_AMX_NR = 32, TKR_AMX_MR = 32, TKR_AMX_TILE = 1024, TKR_AMX_SUMS = TKR_AMX_MR * TKR_AMX_NR * 4 };
 
-/* All eight tiles 16 rows x 64 bytes, for the calling thread. */
-void tkr_amx_enter(void);
-void tkr_amx_leave(void);
-
 #define TKR_AMX_BARRIER() __asm__ volatile("" ::: "memory")
 
 /* Tile registers: 0..3 sums (row major), 4 and 5 rows, 6 and 7 weights. `steps` of 64 bytes of k; sums [32][32]. */

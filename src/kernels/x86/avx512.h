@@ -20,6 +20,10 @@ extern const tkr_gemm tkr_gemm_bf16_amx;
 extern const tkr_gemm tkr_gemm_q8_amx;
 tkr_peak_fn tkr_peak_q8_amx;
 
+/* All eight tiles 16 rows x 64 bytes, for the calling thread; and none. */
+void tkr_amx_enter(void);
+void tkr_amx_leave(void);
+
 /* Encoders that AMX shares: u8 rows as generic/gemm_int has them, bit for bit; bf16 rows by rounding to nearest even.
  */
 TKR_DECL_PACK_ROWS(tkr_pack_rows_u8_avx512);

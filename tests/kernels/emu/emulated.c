@@ -5,6 +5,7 @@
 #include "../check_attention.h"
 #include "../check_gemm.h"
 #include "../check_rows.h"
+#include "kernels/x86/avx512.h"
 #include "kernels/x86/x86.h"
 
 static tkr_kernels below, rung;
@@ -90,6 +91,29 @@ static void test_row_counts(void **state) {
             check_edges(rung.gemm[mode], (tkr_gemm_mode)mode);
         }
     }
+}
+
+/* VNNI and AMX give the same sums and share the epilogue: the same bits, whatever their panels look like. */
+static void test_integer_rungs_agree(void **state) {
+    (void)state;
+    enum { N = 29, K = 200 };
+    const tkr_gemm *const kernels[2] = {&tkr_gemm_q8_vnni, &tkr_gemm_q8_amx};
+    float *out[2];
+    for (int i = 0; i < 2; i++) {
+        gemm_case c;
+        gemm_case_init(&c, kernels[i], TKR_GEMM_Q8, N, K);
+        out[i] = check_alloc_exact(c.n_rows * N * sizeof(float));
+        tkr_gemm_args args = gemm_case_args(&c, 0, c.n_rows, out[i], N);
+        args.bias = c.bias;
+        args.activation = TKR_ACT_GELU_ERF;
+        tkr_amx_enter();
+        c.g->panel(&args);
+        tkr_amx_leave();
+        gemm_case_free(&c);
+    }
+    assert_memory_equal(out[0], out[1], CHECK_ROWS * N * sizeof(float));
+    free(out[0]);
+    free(out[1]);
 }
 
 static void test_attention(void **state) {

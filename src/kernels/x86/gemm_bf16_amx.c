@@ -65,7 +65,9 @@ static double peak(size_t iterations) {
 }
 
 void tkr_kernels_overlay_amx(tkr_kernels *k, tkr_cpu_flags flags) {
-    if (!(flags & (TKR_CPU_AMX_BF16 | TKR_CPU_AMX_INT8))) {
+    /* the packers and epilogues around the tiles are AVX-512 code */
+    const tkr_cpu_flags needed = TKR_CPU_AVX512 | TKR_CPU_VNNI | TKR_CPU_AVX512BF16;
+    if (!(flags & (TKR_CPU_AMX_BF16 | TKR_CPU_AMX_INT8)) || (flags & needed) != needed) {
         return;
     }
     k->rung = "amx";

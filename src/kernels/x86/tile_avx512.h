@@ -93,11 +93,13 @@ TKR_INLINE int32_t tkr_granule(const char *p) {
 
 #define TKR_TILE_FUNCTION(r, c) \
     static __attribute__((noinline)) void tile_##r##x##c(const tkr_tile *t) { tile_body(t, r, c); }
+/* clang-format off */
 #define TKR_TILE_FUNCTIONS(c)                                                                       \
-    TKR_TILE_FUNCTION(1, c)                                                                         \
-    TKR_TILE_FUNCTION(2, c) TKR_TILE_FUNCTION(3, c) TKR_TILE_FUNCTION(4, c) TKR_TILE_FUNCTION(5, c) \
-        TKR_TILE_FUNCTION(6, c) static tkr_tile_fn *const tiles_x##c[7] = {                         \
-            NULL, tile_1x##c, tile_2x##c, tile_3x##c, tile_4x##c, tile_5x##c, tile_6x##c};
+    TKR_TILE_FUNCTION(1, c) TKR_TILE_FUNCTION(2, c) TKR_TILE_FUNCTION(3, c)                         \
+    TKR_TILE_FUNCTION(4, c) TKR_TILE_FUNCTION(5, c) TKR_TILE_FUNCTION(6, c)                         \
+    static tkr_tile_fn *const tiles_x##c[7] = {NULL,       tile_1x##c, tile_2x##c, tile_3x##c,      \
+                                               tile_4x##c, tile_5x##c, tile_6x##c};
+/* clang-format on */
 
 enum { TKR_TILE_MR = 6, TKR_TILE_NR = 64 };
 

@@ -146,8 +146,13 @@ static void test_peak(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_overlay),   cmocka_unit_test(test_gemm), cmocka_unit_test(test_row_counts),
-        cmocka_unit_test(test_attention), cmocka_unit_test(test_rows), cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_overlay),
+        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_row_counts),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_integer_rungs_agree), /* last: it releases the tiles */
     };
     return cmocka_run_group_tests_name("emulated " TKR_EMULATED_NAME, tests, setup, teardown);
 }

@@ -11,6 +11,10 @@ import subprocess
 from pathlib import Path
 
 CUDA = re.compile(r"lib(cu|nv|nccl)\w*\.so[.\d]*$")
+# What torch's CPU paths do ask: is a CUDA stream recording? No. And texts for errors are texts.
+ANSWERS = {"cudaStreamIsCapturing": "int {name}(void *stream, int *status) {{ *status = 0; return 0; }}\n"}
+TEXT = "const char *{name}(void) {{ return \"no CUDA here\"; }}\n"
+OTHER = "int {name}(void) {{ return 100; }}\n"
 SYMBOL = re.compile(r"_{0,2}(cu|nv|nccl)[A-Za-z0-9_]+$")
 
 
@@ -36,6 +40,11 @@ def scan(torch_lib):
     return needed, versions, undefined, defined
 
 
+def function(name):
+    other = TEXT if name.endswith(("String", "ErrorName")) else OTHER
+    return ANSWERS.get(name, other).format(name=name)
+
+
 def build(torch_lib, folder):
     """Makes the stub libraries in `folder`; returns their number."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +58,7 @@ def build(torch_lib, folder):
         if SYMBOL.match(name) and name not in defined:
             symbols[versions.get(version.lstrip("@"), first)].append((name, version.lstrip("@")))
     for soname in sonames:
-        source = "".join(f"int {name}(void) {{ return 100; }}\n" for name, _ in symbols[soname])
+        source = "".join(function(name) for name, _ in symbols[soname])
         named = {}
         for name, version in symbols[soname]:
             if version in versions:

@@ -24,13 +24,14 @@ tkr_status tkr_file_read(tkr_buf *out, const char *path, size_t max_size, tkr_er
 /* Writes to a temporary beside `path`, syncs, renames. On failure `path` is as it was. */
 tkr_status tkr_file_write_atomic(const char *path, const void *data, size_t size, tkr_error *error);
 
-/* Append-only output stream used for results; path "-" is standard output. Errors (ENOSPC, EPIPE) are statuses. After one,
- * a regular file that was opened by path is cut back to what the last tkr_out_flush handed over. */
+/* Append-only output stream used for results; path "-" is standard output. Errors (ENOSPC, EPIPE) are statuses. After
+ * one, a regular file that was opened by path is cut back to what the last tkr_out_flush handed over. */
 typedef struct tkr_out tkr_out;
 tkr_status tkr_out_open(tkr_out **out, const char *path, tkr_error *error);
 tkr_status tkr_out_write(tkr_out *out, const void *data, size_t size, tkr_error *error);
 tkr_status tkr_out_flush(tkr_out *out, tkr_error *error);
-tkr_status tkr_out_patch(tkr_out *out, uint64_t offset, const void *data, size_t size, tkr_error *error); /* seekable only */
+tkr_status tkr_out_patch(tkr_out *out, uint64_t offset, const void *data, size_t size,
+                         tkr_error *error); /* seekable only */
 bool tkr_out_seekable(const tkr_out *out);
 tkr_status tkr_out_close(tkr_out **out, tkr_error *error);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* core/pool: persistent worker threads; the caller is worker 0. Short spin, then futex (condition variable elsewhere). */
+/* core/pool: persistent worker threads; the caller is worker 0. Short spin, then futex (condition variable elsewhere).
+ */
 #ifndef TKR_CORE_POOL_H
 #define TKR_CORE_POOL_H
 
@@ -17,7 +18,8 @@ void tkr_pool_free(tkr_pool **pool);
 unsigned tkr_pool_size(const tkr_pool *pool);
 
 /* Runs fn once on every worker and returns when all are done. Callers in several threads take turns.
- * TKR_BUSY when called from inside a job of any pool (nested use). Costs well under a microsecond while workers spin. */
+ * TKR_BUSY when called from inside a job of any pool (nested use). Costs well under a microsecond while workers spin.
+ */
 tkr_status tkr_pool_run(tkr_pool *pool, tkr_pool_fn fn, void *arg);
 
 /* For a sequence of short jobs: between begin and end the pool belongs to the calling thread, and tkr_pool_run needs no

@@ -31,8 +31,8 @@ tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_
 void tkr_tools_free(char **text);
 
 /* ---- tokenizing ---- */
-/* The text that tkr_tokenize puts in front of this input, "" when none: offsets count it. Borrowed from the tokenizer, the
- * input or the options. */
+/* The text that tkr_tokenize puts in front of this input, "" when none: offsets count it. Borrowed from the tokenizer,
+ * the input or the options. */
 tkr_status tkr_tools_prompt(const char **prompt, const tkr_tokenizer *tokenizer, const tkr_input *input,
                             const tkr_embed_options *options, tkr_error *error);
 

@@ -4,7 +4,7 @@
 #include "core/cpu.h"
 #include "golden.h"
 
-enum { N_TEXTS = 150, MAX_TEXT = 1600 };
+enum { N_TEXTS = 90, MAX_TEXT = 1600 };
 
 static char texts[N_TEXTS][MAX_TEXT];
 static size_t sizes[N_TEXTS];

@@ -42,7 +42,7 @@ def die_with_parent():
 class Worker:
     def __init__(self, name, setup, cases):
         env = dict(os.environ, OMP_NUM_THREADS=str(setup["threads"]), MKL_NUM_THREADS=str(setup["threads"]),
-                   OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false",
+                   HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false",
                    TRANSFORMERS_VERBOSITY="error", PYTHONDONTWRITEBYTECODE="1")
         self.name, self.log = name, open(f"{setup['folder']}/{name}.log", "w", encoding="utf-8")
         self.process = subprocess.Popen([sys.executable, str(HERE / "worker.py")], stdin=subprocess.PIPE, text=True,

@@ -108,9 +108,12 @@ static void tokenize_worker(void *arg, unsigned index, unsigned n_workers) {
             tkr_error error = {TKR_OK, NULL, ""};
             tkr_item *item = &call->result->items[i];
             item->worker = index;
+            const size_t n_ids = worker->ids.size / sizeof(int32_t);
             if (one_input(call, worker, i, &error) != TKR_OK) {
                 tkr_item_fail(item, &error);
                 worker->ids.failed = worker->types.failed = worker->text.failed = false;
+                worker->ids.size = n_ids * sizeof(int32_t); /* one of the two may have been filled: keep them in step */
+                worker->types.size = n_ids;
             }
         }
     }

@@ -26,7 +26,9 @@ HERE = Path(__file__).resolve().parent
 PLAN = {"1x16": (0.25, 15, 5), "1x128": (0.25, 15, 5), "32x32": (0.3, 11, 3), "32x128": (0.5, 7, 2),
         "8x512": (0.5, 7, 2), "mixed": (0.5, 3, 1)}
 SAMPLE = "mixed-sample"  # for cosines
-TOO_SLOW = 6  # a peer that takes so many times the format's fastest gets one round only
+COSINE_CASES = ["1x16", "1x128", "32x32", "8x512", SAMPLE]
+JUDGED_AT, TOO_SLOW = "32x32", 4  # a peer so many times slower there than its format's fastest is left out of what follows
+LONG = 20  # seconds of one call: such a cell gets one round
 OURS = {"f32": "ours-f32", "bf16": "ours-bf16", "int8": "ours-q8"}
 
 
@@ -89,21 +91,26 @@ def probe_all(workers, case):
     return {name: value for name, value in found.items() if value is not None}
 
 
-def measure(workers, case, rounds):
-    """{peer: [(ours, peer) seconds]} for every peer that works."""
-    probes, pairs = probe_all(workers, case), {}
+def measure(workers, case, rounds, slow):
+    """{peer: [(ours, peer) seconds]} for every peer that works and isn't in `slow`, which grows: {peer: case}."""
+    probes, pairs = probe_all({name: one for name, one in workers.items() if name not in slow}, case), {}
     for number in range(rounds):
         for name, worker in workers.items():
             kind = engines.ENGINES[name][0]
             ours = OURS[kind]
             if name in OURS.values() or name not in probes or ours not in probes:
                 continue
-            best = min(probes[other] for other in probes if engines.ENGINES[other][0] == kind)
-            if number > 0 and probes[name] > TOO_SLOW * best and probes[name] > 1:
+            if number > 0 and probes[name] > LONG:
                 continue
             mine, theirs = turn(workers[ours], case, probes[ours]), turn(worker, case, probes[name])
             if mine is not None and theirs is not None:
                 pairs.setdefault(name, []).append((mine, theirs))
+    if case == JUDGED_AT:
+        middle = {name: report.median([theirs for _, theirs in values]) for name, values in pairs.items()}
+        for name, value in middle.items():
+            kind = engines.ENGINES[name][0]
+            if value > TOO_SLOW * min(middle[other] for other in middle if engines.ENGINES[other][0] == kind):
+                slow[name] = case
     for kind, ours in OURS.items():  # with no peer left of this format, ours is measured alone
         if ours in probes and not any(engines.ENGINES[name][0] == kind for name in pairs):
             pairs[ours] = [(mine, mine) for mine in (turn(workers[ours], case, probes[ours]) for _ in range(rounds))
@@ -203,7 +210,6 @@ def main():
     parser.add_argument("--quick", action="store_true", help="few rounds: a look, not figures to publish")
     parser.add_argument("--only-peers", default="", help="comma-separated: onnxruntime,openvino-bf16,...")
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
-    parser.add_argument("--allow-load", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     build = Path(args.build).resolve()
     folder = build / "bench"
@@ -245,8 +251,7 @@ def run(args, build, folder):
                "threads": args.threads, "load_before": os.getloadavg()[0], "notes": [], "failed_steps": failed,
                "corpus": {"texts": len(texts), "sha256": workload.digest(texts),
                           "tokens": {case: sum(map(len, rows)) for case, rows in cases.items()},
-                          "texts_per_case": {case: len(rows) for case, rows in cases.items()}},
-               "cpu_limits": info["notes"]}
+                          "texts_per_case": {case: len(rows) for case, rows in cases.items()}}}
     if "onnxruntime-int8" in names and "int8" not in failed:
         say("bench: which int8 of onnxruntime")
         setup["onnxruntime_int8"], note = better_int8(setup, str(folder / "cases.json"))
@@ -267,13 +272,15 @@ def compare(results, names, setup, quick):
             if workers[name].error:
                 say(f"bench: {name} is left out: {workers[name].error}")
         say("bench: cosines")
-        results["cosine"] = cosines(workers, [*(case for case in PLAN if case != "mixed"), SAMPLE], setup["folder"])
-        results["pairs"] = {}
+        results["cosine"] = cosines(workers, COSINE_CASES, setup["folder"])
+        results["pairs"], slow = {}, {}
         for case, (_, rounds, few) in PLAN.items():
             begin = time.monotonic()
-            results["pairs"][case] = measure(workers, case, few if quick else rounds)
+            results["pairs"][case] = measure(workers, case, few if quick else rounds, slow)
             say(f"bench: {case} took {time.monotonic() - begin:.0f} s")
         results["about"] = {name: worker.about for name, worker in workers.items()}
+        results["notes"] += [f"{name}: left out after {case}: more than {TOO_SLOW} times slower there than the fastest peer of its format"
+                             for name, case in slow.items()]
         results["errors"] = {name: worker.error for name, worker in workers.items() if worker.error}
     finally:
         for worker in workers.values():

@@ -9,7 +9,7 @@ GRID = ["1x16", "1x128", "32x32", "32x128", "8x512"]
 CASES = [*GRID, "mixed"]
 BARS = {"f32": (1.2, 1.8), "bf16": (1.25, 1.9), "int8": (2.0, 3.2)}
 OURS = {"f32": "ours-f32", "bf16": "ours-bf16", "int8": "ours-q8"}
-NOT_RUN = {"llama-cpp-python": "not run: PyPI has its source only, and building it takes longer than this whole bench"}
+NOT_RUN = {"llama-cpp-python": "not run: PyPI has it as C++ source only, and this bench builds no peers"}
 
 
 def median(values):
@@ -157,7 +157,7 @@ def remarks(results):
 def versions(results):
     found = {}
     for name, facts in results["about"].items():
-        found[engines.ENGINES[name][1].split(",")[0]] = " ".join(
+        found[name] = " ".join(
             str(facts[key]) for key in ("version", "sentence-transformers", "fingerprint", "weights") if key in facts)
     return "; ".join(f"{name} {text}" for name, text in found.items())
 

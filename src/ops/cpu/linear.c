@@ -116,7 +116,8 @@ tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *w
         tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a sliced layer with both an activation and a residual");
         return NULL;
     }
-    job.in_place = gemm->rows_in_place && weight->k_padded == weight->cols;
+    /* Rows a multiple of a page apart share their cache sets; those are copied to a better stride, too. */
+    job.in_place = gemm->rows_in_place && weight->k_padded == weight->cols && weight->cols * sizeof(float) % 4096 != 0;
     job.row_block = tkr_cpu_row_block(gemm, weight->k_padded);
     job.row_block = x->rows < job.row_block ? (x->rows + gemm->mr - 1) / gemm->mr * gemm->mr : job.row_block;
     job.stride = tkr_cpu_row_stride(gemm, weight->k_padded);

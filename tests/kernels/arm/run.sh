@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Cross-compiles the arm64 kernels with the shared checks and runs them under qemu-user. Exit status 77: cross compiler or qemu
-# are missing, nothing was checked.
+# Cross-compiles the arm64 kernels with the shared checks and runs them under qemu-user. Exit status 77: cross compiler
+# or qemu are missing, nothing was checked.
 # usage: run.sh SOURCE_DIR BUILD_DIR
 set -euo pipefail
 source_dir=$1 build=$2
@@ -14,8 +14,8 @@ for program in "$cc" "$qemu"; do
 done
 
 mkdir -p "$build"
-flags=(-std=c17 -O2 -fno-math-errno -ffp-contract=off -Wall -Wextra -Wconversion -Wshadow -Wundef -Wvla -Wmissing-prototypes
-    -Wstrict-prototypes -Werror -I"$source_dir/src" -I"$source_dir/include" -I"$source_dir/tests/kernels/arm")
+flags=(-std=c17 -O2 -fno-math-errno -ffp-contract=off -Wall -Wextra -Wconversion -Wshadow -Wundef -Wvla
+    -Wmissing-prototypes -Wstrict-prototypes -Werror -I"$source_dir/src" -I"$source_dir/include" -I"$source_dir/tests/kernels/arm")
 objects=()
 compile() { # source, further flags
     local object

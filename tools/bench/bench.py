@@ -27,7 +27,8 @@ PLAN = {"1x16": (0.25, 15, 5), "1x128": (0.25, 15, 5), "32x32": (0.3, 11, 3), "3
         "8x512": (0.5, 7, 2), "mixed": (0.5, 3, 1)}
 SAMPLE = "mixed-sample"  # for cosines
 COSINE_CASES = ["1x16", "1x128", "32x32", "8x512", SAMPLE]
-JUDGED_AT, TOO_SLOW = "32x32", 4  # a peer so many times slower there than its format's fastest is left out of what follows
+# A peer that takes so many times as long there as the fastest peer of its number format is left out of what follows.
+JUDGED_AT, TOO_SLOW = "32x32", 4
 LONG = 20  # seconds of one call: such a cell gets one round
 OURS = {"f32": "ours-f32", "bf16": "ours-bf16", "int8": "ours-q8"}
 
@@ -221,7 +222,8 @@ def chosen_engines(only):
     wanted = [part.strip() for part in only.split(",") if part.strip()]
     for part in wanted:
         if not any(name == part or name.startswith(part + "-") for name in engines.ENGINES):
-            sys.exit(f"scripts/bench: no peer {part}; there are {', '.join(n for n in engines.ENGINES if n[:4] != 'ours')}")
+            peers = ", ".join(name for name in engines.ENGINES if not name.startswith("ours"))
+            sys.exit(f"scripts/bench: no peer {part}; there are {peers}")
     return [name for name in engines.ENGINES
             if name.startswith("ours") or name == engines.REFERENCE or not wanted or
             any(name == part or name.startswith(part + "-") for part in wanted)]
@@ -279,8 +281,8 @@ def compare(results, names, setup, quick):
             results["pairs"][case] = measure(workers, case, few if quick else rounds, slow)
             say(f"bench: {case} took {time.monotonic() - begin:.0f} s")
         results["about"] = {name: worker.about for name, worker in workers.items()}
-        results["notes"] += [f"{name}: left out after {case}: more than {TOO_SLOW} times slower there than the fastest peer of its format"
-                             for name, case in slow.items()]
+        results["notes"] += [f"{name}: left out after {case}: more than {TOO_SLOW} times slower there than the fastest "
+                             "peer of its format" for name, case in slow.items()]
         results["errors"] = {name: worker.error for name, worker in workers.items() if worker.error}
     finally:
         for worker in workers.values():

@@ -97,8 +97,8 @@ def ratio_table(results):
 
 
 def verdict_table(results):
-    lines = ["| number format | fastest peer of the same number format: median ratio over the grid | bar | mixed | bar |"
-             " where |", "|---|---|---|---|---|---|"]
+    lines = ["| number format | fastest peer of the same number format: median ratio over the grid | bar | mixed | "
+             "bar | where |", "|---|---|---|---|---|---|"]
     for kind, row in results["verdict"].items():
         if row["grid_median"] is None:
             lines.append(f"| {kind} | no peer ran | {row['grid_bar']} | - | {row['mixed_bar']} | |")
@@ -126,10 +126,12 @@ def other_rows(results):
         lines.append(f"| one text of 16 tokens, q8, in process | {q8 * 1e3:.2f} ms | 0.75 ms |")
     start = results.get("start")
     if start:
-        lines.append(f"| start of the process to first vector | {median(start['first_vector_s']) * 1e3:.1f} ms | 60 ms |")
-        lines.append(f"| process of the whole command | {median(start['process_s']) * 1e3:.1f} ms | 80 ms |")
+        first, whole = median(start["first_vector_s"]) * 1e3, median(start["process_s"]) * 1e3
+        lines.append(f"| start of the process to first vector | {first:.1f} ms | 60 ms |")
+        lines.append(f"| process of the whole command | {whole:.1f} ms | 80 ms |")
     for kind, row in results.get("memory", {}).items():
-        lines.append(f"| RssAnon beyond the packed weights, {kind} | {row['beyond_weights'] / 2**20:.1f} MiB | 64 MiB |")
+        beyond = row["beyond_weights"] / 2**20
+        lines.append(f"| RssAnon beyond the packed weights, {kind} | {beyond:.1f} MiB | 64 MiB |")
     for kind, rows in results.get("fraction", {}).items():
         row = rows.get("32x128")
         bar = {"f32": "80 %", "bf16": "75 %", "q8": "60 %"}[kind] + " (without AMX)"
@@ -149,8 +151,8 @@ def remarks(results):
     lines += [f"- {name}: not run: {why}" for name, why in results.get("errors", {}).items()]
     lines += [f"- preparing {step} failed: {why}" for step, why in results["failed_steps"].items()]
     lines += [f"- {name}: {why}" for name, why in NOT_RUN.items()]
-    lines.append("- torch is PyPI's wheel without the CUDA libraries it is linked to (tools/bench/cuda_stubs.py); its CPU "
-                 "code is the wheel's own.")
+    lines.append("- torch is PyPI's wheel without the CUDA libraries it is linked to (tools/bench/cuda_stubs.py); its "
+                 "CPU code is the wheel's own.")
     return lines
 
 
@@ -171,10 +173,11 @@ def markdown(results):
             f"{results['threads']} threads, {results['started']}, load {results['load_before']:.1f} before and "
             f"{results['load_after']:.1f} after{', QUICK RUN: few rounds' if results['quick'] else ''}.",
             f"Measured limits: {limits}." if limits else "", "",
-            "all-MiniLM-L6-v2, the same token ids for all, medians; tokens are real ones, padding isn't counted. Mixed: "
-            f"{results['corpus']['texts_per_case']['mixed']} texts, log-normal lengths (median 40 tokens, sigma 0.9, cut "
-            "at 512); peers in batches of 32 sorted by length and padded.", ""]
-    body = [*speed_table(results), "", "Ratios of pairs measured in turn (above 1: ours is faster), quartiles in brackets:",
+            "all-MiniLM-L6-v2, the same token ids for all, medians; tokens are real ones, padding isn't counted. "
+            f"Mixed: {results['corpus']['texts_per_case']['mixed']} texts, log-normal lengths (median 40 tokens, "
+            "sigma 0.9, cut at 512); peers in batches of 32 sorted by length and padded.", ""]
+    body = [*speed_table(results), "",
+            "Ratios of pairs measured in turn (above 1: ours is faster), quartiles in brackets:",
             "", *ratio_table(results), "", *verdict_table(results), "", *other_rows(results), "", *remarks(results), "",
             f"Versions: {versions(results)}.", ""]
     return "\n".join(head + body)

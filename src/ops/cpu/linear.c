@@ -5,7 +5,7 @@
 
 /* From this many rows on, cooperating workers take rows instead of panels: no row is encoded twice. */
 #define SPLIT_ROWS_FROM 96
-#define L2_SHARE (160u << 10)
+#define L2_SHARE (256u << 10)
 
 size_t tkr_cpu_row_stride(const tkr_gemm *gemm, size_t k_padded) {
     size_t stride = tkr_align_up(k_padded * gemm->act_bytes, 4);
@@ -14,7 +14,7 @@ size_t tkr_cpu_row_stride(const tkr_gemm *gemm, size_t k_padded) {
 
 size_t tkr_cpu_row_block(const tkr_gemm *gemm, size_t k_padded) {
     size_t rows = L2_SHARE / (k_padded * gemm->act_bytes) / gemm->mr * gemm->mr;
-    size_t least = (size_t)gemm->mr * 8, most = (size_t)gemm->mr * 32;
+    size_t least = (size_t)gemm->mr * 8, most = (size_t)gemm->mr * 48;
     return rows < least ? least : rows > most ? most : rows;
 }
 

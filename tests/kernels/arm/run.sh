@@ -15,7 +15,8 @@ done
 
 mkdir -p "$build"
 flags=(-std=c17 -O2 -fno-math-errno -ffp-contract=off -Wall -Wextra -Wconversion -Wshadow -Wundef -Wvla
-    -Wmissing-prototypes -Wstrict-prototypes -Werror -I"$source_dir/src" -I"$source_dir/include" -I"$source_dir/tests/kernels/arm")
+    -Wmissing-prototypes -Wstrict-prototypes -Werror -I"$source_dir/src" -I"$source_dir/include"
+    -I"$source_dir/tests/kernels/arm")
 objects=()
 compile() { # source, further flags
     local object

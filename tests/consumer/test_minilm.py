@@ -36,8 +36,9 @@ def build(prefix):
     subprocess.run(["cmake", "--install", BUILD, "--prefix", prefix], check=True, stdout=subprocess.DEVNULL)
     libdir = next(root for root, _, files in os.walk(prefix) if "libtkr.so" in files)
     program = f"{prefix}/minilm"
-    subprocess.run(["cc", "-std=c17", "-Wall", "-Wextra", "-Werror", f"-I{prefix}/include", f"{TESTS}/consumer/minilm.c",
-                    f"-L{libdir}", f"-Wl,-rpath,{libdir}", "-ltkr", "-o", program], check=True)
+    warnings = ["-std=c17", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run(["cc", *warnings, f"-I{prefix}/include", f"{TESTS}/consumer/minilm.c", f"-L{libdir}",
+                    f"-Wl,-rpath,{libdir}", "-ltkr", "-o", program], check=True)
     return program
 
 
@@ -57,7 +58,8 @@ def main():
             worst, mean = max(distances), sum(distances) / len(distances)
             good = worst <= worst_limit and mean <= mean_limit
             failed += not good
-            print(f"{'ok' if good else 'FAILED'}: {name}: largest {worst:.2e} (limit {worst_limit:.0e}), mean {mean:.2e}")
+            verdict = "ok" if good else "FAILED"
+            print(f"{verdict}: {name}: largest {worst:.2e} (limit {worst_limit:.0e}), mean {mean:.2e}")
     return 1 if failed else 0
 
 

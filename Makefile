@@ -41,7 +41,7 @@ test-arm64: ## cross-compile for arm64 and run its unit tests under qemu-user
 	@cmake --build --preset aarch64 -j $(JOBS)
 	@ctest --preset aarch64 -L unit -j $(JOBS)
 
-bench: build model ## measure against the fastest peers (PyPI, set up in build/peers) on this machine
+bench: build model ## measure against the fastest peers (PyPI, set up in build/bench-venv) on this machine
 	@scripts/bench
 
 lint: ## format, clang-tidy, include rules, sizes (developers' tools are installed when missing)

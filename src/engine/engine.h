@@ -121,8 +121,7 @@ struct tkr_result {
     tkr_item *items; /* [n_items] */
     float *rows;     /* [n_items, dimensions] */
     size_t rows_bytes;
-    const char *fingerprint;
-    char *own_fingerprint;
+    char *fingerprint; /* a copy: the result may outlive the model */
 };
 
 /* What one call of tkr_embed carries through its stages. */

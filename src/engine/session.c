@@ -52,10 +52,10 @@ static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t
     result->n_items = n_items;
     result->dimensions = dimensions;
     result->items = tkr_calloc(n_items ? n_items : 1, sizeof *result->items);
-    result->own_fingerprint = tkr_strdup(model->info.fingerprint);
+    result->fingerprint = tkr_strdup(model->info.fingerprint);
     if (tkr_mul_size(&bytes, n_items, dimensions) && tkr_mul_size(&bytes, bytes, sizeof(float)))
         result->rows = tkr_malloc(bytes ? bytes : 1);
-    if (!result->items || !result->rows || !result->own_fingerprint) {
+    if (!result->items || !result->rows || !result->fingerprint) {
         tkr_result_free(&result);
         return TKR_FAIL(error, NO_MEMORY, "no memory for %zu vectors of %zu values", n_items, dimensions);
     }
@@ -69,7 +69,7 @@ void tkr_result_free(tkr_result **out) {
     for (size_t i = 0; result->items && i < result->n_items; i++) tkr_free(result->items[i].message);
     tkr_free(result->items);
     tkr_free(result->rows);
-    tkr_free(result->own_fingerprint);
+    tkr_free(result->fingerprint);
     tkr_free(result);
     *out = NULL;
 }
@@ -81,7 +81,7 @@ tkr_result_kind tkr_result_get_kind(const tkr_result *result) {
 
 size_t tkr_result_n_items(const tkr_result *result) { return result->n_items; }
 size_t tkr_result_dimensions(const tkr_result *result) { return result->dimensions; }
-const char *tkr_result_fingerprint(const tkr_result *result) { return result->own_fingerprint; }
+const char *tkr_result_fingerprint(const tkr_result *result) { return result->fingerprint; }
 
 tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
     if (index >= result->n_items)

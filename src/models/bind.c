@@ -75,16 +75,12 @@ tkr_status tkr_bind_prefix(tkr_binder *binder, const char *const *prefixes, cons
                     probe);
 }
 
-/* Finds `name`, checks type and shape, marks it used and describes it. rows 0: a vector of `cols`. */
-static tkr_status take(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
-                       tkr_error *error) {
-    const tkr_tensor_view *view = find(binder, name);
+tkr_status tkr_source_of(tkr_source *source, const tkr_tensor_view *view, size_t rows, size_t cols, tkr_error *error) {
     int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
     unsigned n_dims = rows ? 2 : 1;
     char want[64], have[128];
-    tkr_shape_text(want, sizeof want, expected, n_dims);
-    if (!view) return TKR_FAIL(error, FORMAT, "missing tensor \"%s%s\" of shape %s", binder->prefix, name, want);
     if (view->n_dims != n_dims || view->shape[0] != expected[0] || (rows && view->shape[1] != expected[1])) {
+        tkr_shape_text(want, sizeof want, expected, n_dims);
         tkr_shape_text(have, sizeof have, view->shape, view->n_dims);
         return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, config.json asks for %s", view->file,
                         view->name, have, want);
@@ -92,9 +88,24 @@ static tkr_status take(tkr_binder *binder, tkr_source *source, const char *name,
     if (view->dtype != TKR_DTYPE_F32 && view->dtype != TKR_DTYPE_F16 && view->dtype != TKR_DTYPE_BF16)
         return TKR_FAIL(error, UNSUPPORTED, "%s: tensor \"%s\" is %s; supported: F32, F16, BF16", view->file,
                         view->name, tkr_dtype_name(view->dtype));
+    *source = (tkr_source){view->name, view->data, view->dtype, rows ? rows : 1, cols};
+    return TKR_OK;
+}
+
+/* Finds `name`, checks it, marks it used and describes it. rows 0: a vector of `cols`. */
+static tkr_status take(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
+                       tkr_error *error) {
+    const tkr_tensor_view *view = find(binder, name);
+    if (!view) {
+        int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
+        char want[64];
+        tkr_shape_text(want, sizeof want, expected, rows ? 2 : 1);
+        return TKR_FAIL(error, FORMAT, "missing tensor \"%s%s\" of shape %s", binder->prefix, name, want);
+    }
+    tkr_status status = tkr_source_of(source, view, rows, cols, error);
+    if (status != TKR_OK) return status;
     binder->used[view_index(binder, view)] = true;
     binder->n_parameters += view->n_elements;
-    *source = (tkr_source){view->name, view->data, view->dtype, rows ? rows : 1, cols};
     return TKR_OK;
 }
 

@@ -73,6 +73,8 @@ typedef struct tkr_bind_spec {
     bool fine; /* in q8: inputs need more than 8 bits */
 } tkr_bind_spec;
 tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_spec *spec, tkr_error *error);
+/* Describes a tensor after checking its exact shape (rows 0: a vector of `cols`) and that its type can be weights. */
+tkr_status tkr_source_of(tkr_source *source, const tkr_tensor_view *view, size_t rows, size_t cols, tkr_error *error);
 /* Every tensor not bound must match a pattern of `ignore` (NULL-terminated; '*' matches any run): else TKR_FORMAT. */
 tkr_status tkr_bind_finish(tkr_binder *binder, const char *const *ignore, tkr_error *error);
 uint64_t tkr_binder_parameters(const tkr_binder *binder);

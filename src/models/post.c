@@ -56,19 +56,8 @@ static tkr_status dense_tensor(tkr_source *source, const tkr_tensors *set, const
                                const char *path, tkr_error *error) {
     const tkr_tensor_view *view = tkr_tensors_find(set, name);
     if (!view) return TKR_FAIL(error, FORMAT, "%s: missing tensor \"%s\"", path, name);
-    bool vector = rows == 0;
-    if (view->n_dims != (vector ? 1u : 2u) || (size_t)view->shape[0] != (vector ? cols : rows) ||
-        (!vector && (size_t)view->shape[1] != cols)) {
-        char have[128];
-        tkr_shape_text(have, sizeof have, view->shape, view->n_dims);
-        return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, the module's config.json asks for %zu x %zu",
-                        path, name, have, vector ? 1 : rows, cols);
-    }
-    if (view->dtype != TKR_DTYPE_F32 && view->dtype != TKR_DTYPE_F16 && view->dtype != TKR_DTYPE_BF16)
-        return TKR_FAIL(error, UNSUPPORTED, "%s: tensor \"%s\" is %s; supported: F32, F16, BF16", path, name,
-                        tkr_dtype_name(view->dtype));
-    *source = (tkr_source){view->name, view->data, view->dtype, vector ? 1 : rows, cols};
-    return TKR_OK;
+    tkr_status status = tkr_source_of(source, view, rows, cols, error);
+    return status == TKR_OK ? status : tkr_error_prefix(error, status, "%s", path);
 }
 
 typedef struct dense_config {

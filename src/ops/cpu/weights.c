@@ -48,7 +48,6 @@ size_t tkr_cpu_linear_bytes(const tkr_backend *backend, size_t rows, size_t cols
 typedef struct pack_job {
     tkr_weight *weight;
     const tkr_source *parts;
-    size_t n_parts;
     char *scratch; /* [workers] nr * cols floats */
     size_t scratch_bytes;
     atomic_size_t next;
@@ -109,9 +108,8 @@ static tkr_status fill_bias(tkr_weight *weight, const tkr_source *parts, const t
     return TKR_OK;
 }
 
-static tkr_status run_pack(tkr_backend *backend, tkr_weight *weight, const tkr_source *parts, size_t n_parts,
-                           tkr_error *error) {
-    pack_job job = {.weight = weight, .parts = parts, .n_parts = n_parts};
+static tkr_status run_pack(tkr_backend *backend, tkr_weight *weight, const tkr_source *parts, tkr_error *error) {
+    pack_job job = {.weight = weight, .parts = parts};
     job.scratch_bytes = tkr_align_up((size_t)weight->gemm->nr * weight->cols * sizeof(float), 64);
     size_t workers = tkr_pool_size(backend->pool), total = 0;
     if (!tkr_mul_size(&total, job.scratch_bytes, workers) || !(job.scratch = tkr_aligned_alloc(total)))
@@ -159,7 +157,7 @@ tkr_status tkr_cpu_linear(tkr_weight **out, tkr_backend *backend, const tkr_line
         weight->bias = (float *)(void *)(weight->panels + layout.bias_at);
         if ((status = fill_bias(weight, parts, spec->biases, n_parts, error)) != TKR_OK) goto fail;
     }
-    if ((status = run_pack(backend, weight, parts, n_parts, error)) != TKR_OK) goto fail;
+    if ((status = run_pack(backend, weight, parts, error)) != TKR_OK) goto fail;
     *out = weight;
     return TKR_OK;
 fail:

@@ -16,8 +16,8 @@
 
 #include "core/sys.h"
 
-/* Opens a regular file; *size is its length now. Returns the descriptor, or -1 with *error filled and *status set. */
-static int open_regular(const char *path, uint64_t *size, tkr_status *status, tkr_error *error) {
+/* Opens a regular file; *id describes it now. Returns the descriptor, or -1 with *error filled and *status set. */
+static int open_regular(const char *path, tkr_file_id *id, tkr_status *status, tkr_error *error) {
     struct stat info;
     /* stat first: opening a named pipe would wait for its other end. */
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
@@ -35,19 +35,19 @@ static int open_regular(const char *path, uint64_t *size, tkr_status *status, tk
         (void)close(fd);
         return -1;
     }
-    *size = (uint64_t)info.st_size;
+    tkr_sys_file_id(id, &info);
     return fd;
 }
 
 tkr_status tkr_map_open(tkr_map *map, const char *path, tkr_error *error) {
     map->data = NULL;
     map->size = 0;
-    uint64_t size = 0;
     tkr_status status = TKR_OK;
-    int fd = open_regular(path, &size, &status, error);
+    int fd = open_regular(path, &map->id, &status, error);
     if (fd < 0) {
         return status;
     }
+    const uint64_t size = map->id.size;
     if (size > PTRDIFF_MAX) {
         status = TKR_FAIL(error, LIMIT, "%s: %" PRIu64 " bytes do not fit this machine's address space", path, size);
     } else if (size > 0) {
@@ -65,6 +65,18 @@ tkr_status tkr_map_open(tkr_map *map, const char *path, tkr_error *error) {
     }
     (void)close(fd);
     return status;
+}
+
+void tkr_map_release(const void *data, size_t bytes) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + bytes) / page * page;
+    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* a clean, private file map */
+}
+
+void tkr_map_prefetch(const void *data, size_t bytes) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = (uintptr_t)data / page * page, end = (uintptr_t)data + bytes;
+    if (bytes > 0) (void)madvise((void *)begin, end - begin, MADV_WILLNEED);
 }
 
 void tkr_map_close(tkr_map *map) {
@@ -104,12 +116,13 @@ static tkr_status read_all(tkr_buf *out, int fd, const char *path, size_t max_si
 }
 
 tkr_status tkr_file_read(tkr_buf *out, const char *path, size_t max_size, tkr_error *error) {
-    uint64_t size = 0;
+    tkr_file_id id = {0};
     tkr_status status = TKR_OK;
-    int fd = open_regular(path, &size, &status, error);
+    int fd = open_regular(path, &id, &status, error);
     if (fd < 0) {
         return status;
     }
+    const uint64_t size = id.size;
     out->size = 0;
     if (size > max_size || size > PTRDIFF_MAX / 2) {
         status = TKR_FAIL(error, LIMIT, "%s: %" PRIu64 " bytes are more than the limit of %zu", path, size, max_size);

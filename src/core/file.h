@@ -9,14 +9,27 @@
 
 #include "core/mem.h"
 
+/* What tells a file apart from another, and from itself after a change. */
+typedef struct tkr_file_id {
+    uint64_t device, inode, size;
+    int64_t modified_ns; /* since 1970 */
+} tkr_file_id;
+
 typedef struct tkr_map {
     const void *data; /* NULL when size is 0 */
     size_t size;
+    tkr_file_id id; /* of the file that was opened */
 } tkr_map;
 
 /* Maps a regular file read-only. TKR_NOT_FOUND when absent, TKR_IO otherwise; the message names path and reason. */
 tkr_status tkr_map_open(tkr_map *map, const char *path, tkr_error *error);
 void tkr_map_close(tkr_map *map);
+/* Says that these bytes of a map won't be read soon: whole pages inside the range leave memory (they come back from the
+ * file when touched). A hint; bytes outside of any map must not be named. */
+void tkr_map_release(const void *data, size_t bytes);
+/* Says that these bytes of a map will be read soon: pages that are in memory already are mapped at once, others begin
+ * to be read. A hint. */
+void tkr_map_prefetch(const void *data, size_t bytes);
 
 /* Reads a whole regular file into `out` (NUL behind it), refusing more than max_size bytes (TKR_LIMIT). */
 tkr_status tkr_file_read(tkr_buf *out, const char *path, size_t max_size, tkr_error *error);

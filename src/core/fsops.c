@@ -66,7 +66,7 @@ tkr_status tkr_fs_remove(const char *path, tkr_error *error) {
     return TKR_OK;
 }
 
-tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error) {
+tkr_status tkr_fs_id(tkr_file_id *id, const char *path, tkr_error *error) {
     struct stat info;
     if (!tkr_seam_allows('r')) {
         return TKR_SYS_FAIL(error, path, "cannot look at", EIO);
@@ -77,7 +77,51 @@ tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error) {
     if (!S_ISREG(info.st_mode)) {
         return TKR_FAIL(error, NOT_FOUND, "%s: not a regular file", path);
     }
-    *size = (uint64_t)info.st_size;
+    tkr_sys_file_id(id, &info);
+    return TKR_OK;
+}
+
+tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error) {
+    tkr_file_id id;
+    tkr_status status = tkr_fs_id(&id, path, error);
+    if (status == TKR_OK) *size = id.size;
+    return status;
+}
+
+void tkr_fs_touch(const char *path) {
+    if (tkr_seam_allows('w')) (void)utimensat(AT_FDCWD, path, NULL, 0);
+}
+
+tkr_status tkr_fs_private_dir(const char *path, tkr_error *error) {
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        char *parent = tkr_strdup(path), *slash = parent != NULL ? strrchr(parent, '/') : NULL;
+        if (parent == NULL) {
+            return TKR_FAIL(error, NO_MEMORY, "out of memory");
+        }
+        tkr_status status = TKR_OK;
+        if (slash != NULL && slash != parent) {
+            *slash = '\0';
+            status = tkr_mkdirs(parent, error);
+        }
+        tkr_free(parent);
+        if (status != TKR_OK) {
+            return status;
+        }
+        if (!tkr_seam_allows('w')) {
+            return TKR_SYS_FAIL(error, path, "cannot make this folder", ENOSPC);
+        }
+        if ((mkdir(path, 0700) != 0 && errno != EEXIST) || stat(path, &info) != 0) {
+            return TKR_SYS_FAIL(error, path, "cannot make this folder", errno);
+        }
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        return TKR_FAIL(error, IO, "%s: is not a folder", path);
+    }
+    if (info.st_uid != geteuid() || (info.st_mode & 077) != 0) {
+        return TKR_FAIL(error, DENIED, "%s: is not private to this user (mode %o); chmod 700 makes it so", path,
+                        (unsigned)info.st_mode & 07777);
+    }
     return TKR_OK;
 }
 
@@ -180,6 +224,14 @@ tkr_status tkr_append_reset(tkr_append *out, tkr_error *error) {
         return TKR_SYS_FAIL(error, out->path, "cannot truncate", EIO);
     }
     return ftruncate(out->fd, 0) == 0 ? TKR_OK : TKR_SYS_FAIL(error, out->path, "cannot truncate", errno);
+}
+
+void tkr_append_start_sync(tkr_append *out) {
+#if defined(__linux__)
+    (void)sync_file_range(out->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)out;
+#endif
 }
 
 tkr_status tkr_append_sync(tkr_append *out, tkr_error *error) {

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/error.h"
+#include "core/file.h"
 
 /* Makes `link` a symbolic link with the text `target`, replacing whatever file or link is there in one step. */
 tkr_status tkr_fs_symlink(const char *target, const char *link, tkr_error *error);
@@ -20,6 +20,14 @@ tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error);
 /* Calls fn with the file's bytes in pieces, in order. Stops at a status other than TKR_OK and returns it. */
 tkr_status tkr_fs_each_chunk(const char *path, tkr_status (*fn)(void *user, const void *data, size_t size), void *user,
                              tkr_error *error);
+
+/* Of a regular file, links followed. TKR_NOT_FOUND when absent, dangling or not a regular file. */
+tkr_status tkr_fs_id(tkr_file_id *id, const char *path, tkr_error *error);
+/* Sets the time of the last change to now; best effort. */
+void tkr_fs_touch(const char *path);
+/* Makes a folder, and what is missing above it, that this user alone may enter (mode 0700). TKR_DENIED when it is there
+ * and isn't private to this user. */
+tkr_status tkr_fs_private_dir(const char *path, tkr_error *error);
 
 /* Exclusive advisory lock between processes and threads (flock: the one that huggingface_hub takes on the same file).
  */
@@ -35,6 +43,8 @@ tkr_status tkr_append_open(tkr_append **out, uint64_t *size, const char *path, t
 tkr_status tkr_append_write(tkr_append *out, const void *data, size_t size, tkr_error *error);
 /* Empties the file. */
 tkr_status tkr_append_reset(tkr_append *out, tkr_error *error);
+/* Lets the system begin to put on the disk what was written, so that tkr_append_sync has less to wait for. A hint. */
+void tkr_append_start_sync(tkr_append *out);
 /* Waits until the bytes are on the disk. */
 tkr_status tkr_append_sync(tkr_append *out, tkr_error *error);
 /* Accepts NULL; the file stays. */

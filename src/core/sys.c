@@ -19,6 +19,18 @@ tkr_status tkr_sys_fail(tkr_error *error, const char *origin, const char *path, 
     return tkr_error_set(error, origin, status, "%s: %s: %s", path, doing, reason);
 }
 
+void tkr_sys_file_id(tkr_file_id *id, const struct stat *info) {
+#if defined(__APPLE__)
+    const struct timespec *modified = &info->st_mtimespec;
+#else
+    const struct timespec *modified = &info->st_mtim;
+#endif
+    *id = (tkr_file_id){.device = (uint64_t)info->st_dev,
+                        .inode = (uint64_t)info->st_ino,
+                        .size = (uint64_t)info->st_size,
+                        .modified_ns = (int64_t)modified->tv_sec * 1000000000 + modified->tv_nsec};
+}
+
 int tkr_sys_open_read(const char *path) {
     if (!tkr_seam_allows('r')) {
         errno = EIO;

@@ -5,8 +5,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
+#include "core/file.h"
 #include "core/mem.h"
 
 /* Copies n bytes of text into out[size] as one clean line: control characters and invalid UTF-8 become '?'. What does
@@ -16,6 +18,8 @@ size_t tkr_line_clean(char *out, size_t size, const char *text, size_t n, bool c
 /* "path: doing: reason" with the status for this errno: TKR_NOT_FOUND for ENOENT and ENOTDIR, else TKR_IO. */
 tkr_status tkr_sys_fail(tkr_error *error, const char *origin, const char *path, const char *doing, int code);
 #define TKR_SYS_FAIL(error, path, doing, code) tkr_sys_fail((error), TKR_HERE, (path), (doing), (code))
+
+void tkr_sys_file_id(tkr_file_id *id, const struct stat *info);
 
 /* open(2), read(2) and write(2) through the test seam. They wait out EAGAIN. -1 and errno on failure. */
 int tkr_sys_open_read(const char *path);

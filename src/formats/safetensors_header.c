@@ -8,8 +8,6 @@
 #include "core/json.h"
 #include "formats/safetensors_parse.h"
 
-#define NAME_MAX_SHOWN 120 /* of a name in a message */
-
 /* One file being read. */
 typedef struct parser {
     tkr_tensors *set;
@@ -45,7 +43,7 @@ static tkr_status expect(parser *p, tkr_jr_type type, const char *whose, const c
     const tkr_jr_type got = tkr_jr_next(&p->reader);
     if (got == type) return TKR_OK;
     if (got == TKR_JR_ERROR) return p->error->status;
-    return tkr_jr_fail(&p->reader, "\"%.*s\": %s is %s, expected %s", NAME_MAX_SHOWN, whose, field, event_name(got),
+    return tkr_jr_fail(&p->reader, "\"%.*s\": %s is %s, expected %s", TKR_NAME_SHOWN, whose, field, event_name(got),
                        event_name(type));
 }
 
@@ -63,14 +61,14 @@ static tkr_status read_counts(parser *p, int64_t *out, unsigned *n, unsigned max
         if (type == TKR_JR_ERROR) return p->error->status;
         if (type == TKR_JR_ARRAY_END) return TKR_OK;
         if (*n == max) {
-            return tkr_jr_fail(r, "\"%.*s\": %s has more than %u values", NAME_MAX_SHOWN, t->name, field, max);
+            return tkr_jr_fail(r, "\"%.*s\": %s has more than %u values", TKR_NAME_SHOWN, t->name, field, max);
         }
         if (type != TKR_JR_NUMBER) {
-            return tkr_jr_fail(r, "\"%.*s\": %s holds %s, expected whole numbers", NAME_MAX_SHOWN, t->name, field,
+            return tkr_jr_fail(r, "\"%.*s\": %s holds %s, expected whole numbers", TKR_NAME_SHOWN, t->name, field,
                                event_name(type));
         }
         if (!r->is_integer || r->integer < 0) {
-            return tkr_jr_fail(r, "\"%.*s\": %s holds %.17g, expected whole numbers from 0 to 2^63 - 1", NAME_MAX_SHOWN,
+            return tkr_jr_fail(r, "\"%.*s\": %s holds %.17g, expected whole numbers from 0 to 2^63 - 1", TKR_NAME_SHOWN,
                                t->name, field, r->number);
         }
         out[*n] = r->integer;
@@ -83,7 +81,7 @@ static tkr_status read_dtype(parser *p, tensor *t) {
     t->dtype = tkr_dtype_parse(p->reader.string, p->reader.n_string);
     if (t->dtype != TKR_DTYPE_COUNT) return TKR_OK;
     return tkr_jr_fail(&p->reader, "\"%.*s\": dtype \"%.*s\" is unknown, expected one such as F32, F16, BF16, I64",
-                       NAME_MAX_SHOWN, t->name, p->reader.n_string < 40 ? (int)p->reader.n_string : 40,
+                       TKR_NAME_SHOWN, t->name, p->reader.n_string < 40 ? (int)p->reader.n_string : 40,
                        p->reader.string);
 }
 
@@ -103,7 +101,7 @@ static tkr_status read_field(parser *p, tensor *t) {
     else
         return tkr_jr_skip(&p->reader) ? TKR_OK : p->error->status;
     if (*seen) {
-        return tkr_jr_fail(&p->reader, "\"%.*s\": %s is given twice", NAME_MAX_SHOWN, t->name,
+        return tkr_jr_fail(&p->reader, "\"%.*s\": %s is given twice", TKR_NAME_SHOWN, t->name,
                            dtype   ? "dtype"
                            : shape ? "shape"
                                    : "data_offsets");
@@ -113,23 +111,14 @@ static tkr_status read_field(parser *p, tensor *t) {
     if (shape) return read_counts(p, t->shape, &t->n_dims, TKR_MAX_DIMS, t, "shape");
     if ((status = read_counts(p, t->offsets, &n, 2, t, "data_offsets")) != TKR_OK) return status;
     if (n == 2) return TKR_OK;
-    return tkr_jr_fail(&p->reader, "\"%.*s\": data_offsets has %u values, expected 2", NAME_MAX_SHOWN, t->name, n);
-}
-
-/* false on overflow */
-static bool count_elements(size_t *n_elements, size_t *size, const tensor *t) {
-    *n_elements = 1;
-    for (unsigned i = 0; i < t->n_dims; i++) {
-        if (!tkr_mul_size(n_elements, *n_elements, (size_t)t->shape[i])) return false;
-    }
-    return tkr_mul_size(size, *n_elements, tkr_dtype_size(t->dtype));
+    return tkr_jr_fail(&p->reader, "\"%.*s\": data_offsets has %u values, expected 2", TKR_NAME_SHOWN, t->name, n);
 }
 
 static tkr_status check_tensor(parser *p, tkr_tensor_view *view, const tensor *t) {
     tkr_jr *r = &p->reader;
     char shape[160];
     if (!t->has_dtype || !t->has_shape || !t->has_offsets) {
-        return tkr_jr_fail(r, "\"%.*s\": %s is missing", NAME_MAX_SHOWN, t->name,
+        return tkr_jr_fail(r, "\"%.*s\": %s is missing", TKR_NAME_SHOWN, t->name,
                            !t->has_dtype   ? "dtype"
                            : !t->has_shape ? "shape"
                                            : "data_offsets");
@@ -138,20 +127,20 @@ static tkr_status check_tensor(parser *p, tkr_tensor_view *view, const tensor *t
     const uint64_t begin = (uint64_t)t->offsets[0], end = (uint64_t)t->offsets[1];
     if (begin > end) {
         return tkr_jr_fail(r, "\"%.*s\": data_offsets begin at %" PRIu64 " and end before it, at %" PRIu64,
-                           NAME_MAX_SHOWN, t->name, begin, end);
+                           TKR_NAME_SHOWN, t->name, begin, end);
     }
     if (end > p->n_data) {
         return tkr_jr_fail(
             r, "\"%.*s\" ends at byte %" PRIu64 " of the data, but the file has only %" PRIu64 " (truncated?)",
-            NAME_MAX_SHOWN, t->name, end, p->n_data);
+            TKR_NAME_SHOWN, t->name, end, p->n_data);
     }
-    if (!count_elements(&view->n_elements, &view->size, t)) {
-        return tkr_jr_fail(r, "\"%.*s\": shape %s of %s is beyond any memory", NAME_MAX_SHOWN, t->name, shape,
+    if (!tkr_tensor_measure(&view->n_elements, &view->size, t->shape, t->n_dims, t->dtype)) {
+        return tkr_jr_fail(r, "\"%.*s\": shape %s of %s is beyond any memory", TKR_NAME_SHOWN, t->name, shape,
                            tkr_dtype_name(t->dtype));
     }
     if (end - begin != view->size) {
         return tkr_jr_fail(r, "\"%.*s\": data_offsets span %" PRIu64 " bytes, but shape %s of %s needs %zu",
-                           NAME_MAX_SHOWN, t->name, end - begin, shape, tkr_dtype_name(t->dtype), view->size);
+                           TKR_NAME_SHOWN, t->name, end - begin, shape, tkr_dtype_name(t->dtype), view->size);
     }
     view->name = t->name;
     view->file = p->source->file;
@@ -163,25 +152,9 @@ static tkr_status check_tensor(parser *p, tkr_tensor_view *view, const tensor *t
         return tkr_jr_fail(r,
                            "\"%.*s\" of %s starts at byte %" PRIu64 " of the data, which is not aligned to %zu bytes: "
                            "save the file again with a current safetensors library",
-                           NAME_MAX_SHOWN, t->name, tkr_dtype_name(t->dtype), begin, tkr_dtype_size(t->dtype));
+                           TKR_NAME_SHOWN, t->name, tkr_dtype_name(t->dtype), begin, tkr_dtype_size(t->dtype));
     }
     return TKR_OK;
-}
-
-/* Room for one more view; its address changes with the next call. */
-static tkr_tensor_view *next_view(parser *p) {
-    tkr_tensors *set = p->set;
-    if (set->n_views == set->room) {
-        const size_t room = set->room ? set->room * 2 : 64;
-        tkr_tensor_view *views = tkr_realloc(set->views, room * sizeof *views);
-        if (!views) {
-            (void)TKR_FAIL(p->error, NO_MEMORY, "%s: out of memory for %zu tensors", p->source->path, room);
-            return NULL;
-        }
-        set->views = views;
-        set->room = room;
-    }
-    return memset(&set->views[set->n_views], 0, sizeof *set->views);
 }
 
 /* With the last event at the tensor's name. */
@@ -190,9 +163,6 @@ static tkr_status read_tensor(parser *p) {
     tensor t;
     memset(&t, 0, sizeof t);
     if (memchr(r->string, '\0', r->n_string)) return tkr_jr_fail(r, "a tensor's name holds a NUL character");
-    if (p->set->n_views == TKR_MAX_TENSORS) {
-        return TKR_FAIL(p->error, LIMIT, "%s: more than %u tensors", p->source->path, TKR_MAX_TENSORS);
-    }
     t.name = tkr_arena_strndup(&p->set->text, r->string, r->n_string);
     if (!t.name) return TKR_FAIL(p->error, NO_MEMORY, "%s: out of memory for tensor names", p->source->path);
     tkr_status status = expect(p, TKR_JR_OBJECT, t.name, "its entry");
@@ -201,8 +171,8 @@ static tkr_status read_tensor(parser *p) {
         if (type == TKR_JR_ERROR) return p->error->status;
         if ((status = read_field(p, &t)) != TKR_OK) return status;
     }
-    tkr_tensor_view *view = next_view(p);
-    if (!view) return TKR_NO_MEMORY;
+    tkr_tensor_view *view = tkr_tensors_next(p->set, p->source->path, p->error);
+    if (!view) return p->error->status;
     if ((status = check_tensor(p, view, &t)) == TKR_OK) p->set->n_views++;
     return status;
 }
@@ -254,14 +224,14 @@ static tkr_status check_places(parser *p, size_t first) {
     for (size_t i = 0; i < n; i++) {
         const uint64_t begin = (uint64_t)((const uint8_t *)views[i].data - p->data);
         if (begin < end) {
-            return TKR_FAIL(p->error, FORMAT, "%s: tensors \"%.*s\" and \"%.*s\" overlap", path, NAME_MAX_SHOWN,
-                            views[i - 1].name, NAME_MAX_SHOWN, views[i].name);
+            return TKR_FAIL(p->error, FORMAT, "%s: tensors \"%.*s\" and \"%.*s\" overlap", path, TKR_NAME_SHOWN,
+                            views[i - 1].name, TKR_NAME_SHOWN, views[i].name);
         }
         if (begin > end) {
             return TKR_FAIL(p->error, FORMAT,
                             "%s: bytes %" PRIu64 " to %" PRIu64
                             " of the data, before tensor \"%.*s\", belong to no tensor",
-                            path, end, begin, NAME_MAX_SHOWN, views[i].name);
+                            path, end, begin, TKR_NAME_SHOWN, views[i].name);
         }
         end = begin + views[i].size;
     }
@@ -270,7 +240,7 @@ static tkr_status check_places(parser *p, size_t first) {
                     p->n_data - end);
 }
 
-tkr_status tkr_tensors_add(tkr_tensors *set, const tkr_tensor_source *source, tkr_error *error) {
+tkr_status tkr_safetensors_read(tkr_tensors *set, const tkr_tensor_source *source, tkr_error *error) {
     const uint8_t *bytes = source->data;
     uint64_t n_header = 0;
     if (source->size < 8) {

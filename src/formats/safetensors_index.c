@@ -7,8 +7,6 @@
 #include "core/json.h"
 #include "formats/safetensors_parse.h"
 
-#define NAME_MAX_SHOWN 120
-
 typedef struct list {
     tkr_tensor_entry *entries;
     size_t n, room;
@@ -53,11 +51,11 @@ static tkr_status read_entry(list *l) {
     const tkr_jr_type type = tkr_jr_next(r);
     if (type == TKR_JR_ERROR) return l->error->status;
     if (type != TKR_JR_STRING) {
-        return tkr_jr_fail(r, "weight_map: \"%.*s\" is not a string, expected a file name", NAME_MAX_SHOWN, name);
+        return tkr_jr_fail(r, "weight_map: \"%.*s\" is not a string, expected a file name", TKR_NAME_SHOWN, name);
     }
     if (!file_name_is_safe(r->string, r->n_string)) {
         return tkr_jr_fail(r, "weight_map: \"%.*s\" is in \"%.*s\", expected a plain file name without '/' or '..'",
-                           NAME_MAX_SHOWN, name, r->n_string < 80 ? (int)r->n_string : 80, r->string);
+                           TKR_NAME_SHOWN, name, r->n_string < 80 ? (int)r->n_string : 80, r->string);
     }
     /* Neighbours mostly share their file. */
     const char *last = l->n > 0 ? l->entries[l->n - 1].file : "";
@@ -107,7 +105,7 @@ static tkr_status sort_unique(const list *l) {
     qsort(l->entries, l->n, sizeof *l->entries, by_name);
     for (size_t i = 1; i < l->n; i++) {
         if (strcmp(l->entries[i - 1].name, l->entries[i].name) != 0) continue;
-        return TKR_FAIL(l->error, FORMAT, "%s: weight_map names tensor \"%.*s\" twice", l->reader.what, NAME_MAX_SHOWN,
+        return TKR_FAIL(l->error, FORMAT, "%s: weight_map names tensor \"%.*s\" twice", l->reader.what, TKR_NAME_SHOWN,
                         l->entries[i].name);
     }
     return TKR_OK;

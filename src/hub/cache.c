@@ -103,8 +103,8 @@ static bool lacks(check *state, const char *name, tkr_status *status) {
 }
 
 /* Each shard of the index. */
-static tkr_status check_shards(check *state) {
-    char *path = tkr_path_join(state->folder, "model.safetensors.index.json");
+static tkr_status check_shards(check *state, const char *index) {
+    char *path = tkr_path_join(state->folder, index);
     json_t *root = NULL;
     tkr_status status =
         path != NULL ? tkr_json_file(&root, path, state->error) : TKR_FAIL(state->error, NO_MEMORY, "out of memory");
@@ -171,11 +171,15 @@ static tkr_status check_weights(check *state) {
     if (lacks(state, "config.json", &status) || status != TKR_OK) {
         return status;
     }
-    if (has(state->folder, "model.safetensors", &status, error) || status != TKR_OK) {
-        return status;
-    }
-    if (has(state->folder, "model.safetensors.index.json", &status, error)) {
-        return check_shards(state);
+    static const char *const forms[][2] = {{"model.safetensors", "model.safetensors.index.json"},
+                                           {"pytorch_model.bin", "pytorch_model.bin.index.json"}};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (has(state->folder, forms[i][0], &status, error) || status != TKR_OK) {
+            return status;
+        }
+        if (has(state->folder, forms[i][1], &status, error)) {
+            return check_shards(state, forms[i][1]);
+        }
     }
     if (status == TKR_OK && !has(state->folder, "adapter_model.safetensors", &status, error)) {
         (void)lacks(state, "model.safetensors", &status);

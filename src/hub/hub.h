@@ -27,14 +27,14 @@ typedef struct tkr_hub_options {
     tkr_log log;
 } tkr_hub_options;
 
-/* Finds the folder of a reference: an existing folder as it is; else alias or "org/name[@revision]" in the cache
+/* Finds the folder of a reference: an existing folder or GGUF file as it is; else alias or "org/name[@revision]" in the cache
  * (refs/<revision> -> snapshots/<commit>, complete as far as files are needed); else, unless offline, pulled.
  * Returns a new path (tkr_free). Errors say what was looked for, where, and what to do. */
 tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error);
 
-/* Downloads a model's files into the cache (configuration, tokenizer, modules, *.safetensors; no code): blobs/<etag>,
- * snapshots/<commit>/<path> symlinks, refs/<revision> last. A repository without safetensors is TKR_UNSUPPORTED before
- * anything is fetched, since nothing here reads pickles. Blobs that are there already are verified, damaged ones
+/* Downloads a model's files into the cache (configuration, tokenizer, modules, *.safetensors, in a folder without them
+ * pytorch_model*.bin; no code): blobs/<etag>, snapshots/<commit>/<path> symlinks, refs/<revision> last. A repository
+ * with neither is TKR_UNSUPPORTED before anything is fetched. Blobs that are there already are verified, damaged ones
  * fetched again. Resumes blobs/<etag>.incomplete, verifies size and hash (LFS: sha256; else git sha1), renames
  * atomically, locks per blob, retries with backoff on 429/5xx/cuts (Retry-After honoured). The token goes to the
  * endpoint's host only. TKR_CANCELLED when the progress function says so; what came stays for next time. Returns the

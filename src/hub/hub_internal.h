@@ -89,7 +89,8 @@ typedef struct tkr_hub_listing {
 /* Reads the API's answer, which is not trusted. `what` names it in messages. */
 tkr_status tkr_hub_listing_parse(tkr_hub_listing *listing, const char *text, size_t size, const char *what,
                                  tkr_error *error);
-/* Keeps the files that this program reads, small ones first. TKR_UNSUPPORTED when there are no safetensors. */
+/* Keeps the files that this program reads, small ones first. TKR_UNSUPPORTED when there are no
+ * weights in a form that is read. */
 tkr_status tkr_hub_listing_select(tkr_hub_listing *listing, bool tokenizer_only, const char *what, tkr_error *error);
 void tkr_hub_listing_free(tkr_hub_listing *listing);
 /* false for names that could leave the folder or upset a terminal. */

@@ -9,7 +9,7 @@
 #include "hub/hub_internal.h"
 
 #define MAX_FILE_BYTES ((int64_t)1 << 40) /* 1 TiB: no checkpoint file is near it */
-enum { MAX_PATH = 512, MAX_FILES = 20000, MAX_SMALL_BYTES = 64 << 20, N_INDEX_PATTERN = 20 };
+enum { MAX_PATH = 512, MAX_FILES = 20000, MAX_SMALL_BYTES = 64 << 20 };
 
 bool tkr_hub_safe_path(const char *path) {
     size_t n = strlen(path), start = 0;
@@ -113,31 +113,46 @@ static bool is_small_file(const tkr_hub_file *file) {
     return false;
 }
 
-/* "model-00001-of-00002.safetensors" */
-static bool is_shard(const char *name) {
-    const char pattern[N_INDEX_PATTERN + 1] = "model-00000-of-00000";
-    for (size_t i = 0; i < N_INDEX_PATTERN; i++) {
+/* How a folder's weights may be stored; the first that is there counts. */
+static const struct {
+    const char *single, *index, *shard; /* a shard's name with 0 for any digit */
+} forms[] = {
+    {"model.safetensors", "model.safetensors.index.json", "model-00000-of-00000.safetensors"},
+    {"pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-00000-of-00000.bin"},
+};
+enum { N_FORMS = sizeof forms / sizeof forms[0] };
+
+static bool is_shard(const char *name, const char *pattern) {
+    size_t i = 0;
+    for (; pattern[i] != '\0' && name[i] != '\0'; i++) {
         bool digit = name[i] >= '0' && name[i] <= '9';
         if (pattern[i] == '0' ? !digit : name[i] != pattern[i]) {
             return false;
         }
     }
-    return strcmp(name + N_INDEX_PATTERN, ".safetensors") == 0;
+    return pattern[i] == name[i];
 }
 
 typedef struct folder_kind {
-    bool single, index; /* has model.safetensors, has model.safetensors.index.json */
+    int form; /* of its weights; N_FORMS: none of ours */
+    bool single;
 } folder_kind;
 
 /* What the folder of `path` holds: one level below the root at most, the root too. */
 static folder_kind look_around(const tkr_hub_listing *listing, const char *path) {
-    folder_kind kind = {0};
+    folder_kind kind = {N_FORMS, false};
     size_t n = (size_t)(base_name(path) - path);
-    for (size_t i = 0; i < listing->n; i++) {
-        const char *other = listing->files[i].path;
-        if (strncmp(other, path, n) == 0) {
-            kind.single |= strcmp(other + n, "model.safetensors") == 0;
-            kind.index |= strcmp(other + n, "model.safetensors.index.json") == 0;
+    for (int form = 0; form < N_FORMS && kind.form == N_FORMS; form++) {
+        for (size_t i = 0; i < listing->n; i++) {
+            const char *other = listing->files[i].path;
+            if (strncmp(other, path, n) != 0) {
+                continue;
+            }
+            bool single = strcmp(other + n, forms[form].single) == 0;
+            if (single || strcmp(other + n, forms[form].index) == 0) {
+                kind.form = form;
+                kind.single |= single;
+            }
         }
     }
     return kind;
@@ -145,18 +160,21 @@ static folder_kind look_around(const tkr_hub_listing *listing, const char *path)
 
 static bool is_weight_file(const tkr_hub_listing *listing, const tkr_hub_file *file) {
     const char *name = base_name(file->path);
-    bool index = strcmp(name, "model.safetensors.index.json") == 0;
-    if (!index && !ends_with(name, ".safetensors")) {
+    bool safetensors = ends_with(name, ".safetensors"), index = ends_with(name, ".index.json");
+    if (!safetensors && !index && !ends_with(name, ".bin")) {
         return false;
     }
-    folder_kind kind = look_around(listing, file->path);
-    if (strcmp(name, "model.safetensors") == 0 || strcmp(name, "adapter_model.safetensors") == 0) {
+    if (strcmp(name, "adapter_model.safetensors") == 0) {
         return true;
     }
-    if (kind.single || kind.index) {
-        return !kind.single && (index || is_shard(name));
+    folder_kind kind = look_around(listing, file->path);
+    if (kind.form == N_FORMS) {
+        return safetensors; /* under other names: the message at loading will tell */
     }
-    return !index;
+    if (kind.single) {
+        return strcmp(name, forms[kind.form].single) == 0;
+    }
+    return strcmp(name, forms[kind.form].index) == 0 || is_shard(name, forms[kind.form].shard);
 }
 
 static bool is_wanted(const tkr_hub_listing *listing, const tkr_hub_file *file, bool tokenizer_only) {
@@ -185,9 +203,9 @@ tkr_status tkr_hub_listing_select(tkr_hub_listing *listing, bool tokenizer_only,
     for (size_t i = 0; i < listing->n; i++) {
         const tkr_hub_file *file = &listing->files[i];
         wanted[i] = is_wanted(listing, file, tokenizer_only);
-        n_weights += wanted[i] && ends_with(file->path, ".safetensors");
+        n_weights += wanted[i] && (ends_with(file->path, ".safetensors") || ends_with(file->path, ".bin"));
         if (ends_with(file->path, ".bin") || ends_with(file->path, ".gguf") || ends_with(file->path, ".onnx")) {
-            other = other == NULL || ends_with(file->path, "pytorch_model.bin") ? file->path : other;
+            other = other == NULL ? file->path : other;
         }
     }
     for (size_t i = 0; i < listing->n; i++) { /* the choice above looks at all: move only now */
@@ -198,10 +216,10 @@ tkr_status tkr_hub_listing_select(tkr_hub_listing *listing, bool tokenizer_only,
     listing->n = n;
     tkr_free(wanted);
     if (!tokenizer_only && n_weights == 0) {
-        return TKR_FAIL(
-            error, UNSUPPORTED,
-            "%s has no *.safetensors%s%.80s%s; choose a revision that has them (often @refs/pr/N) or convert it", what,
-            other != NULL ? " (only " : "", other != NULL ? other : "", other != NULL ? ")" : "");
+        return TKR_FAIL(error, UNSUPPORTED,
+                        "%s has neither *.safetensors nor pytorch_model.bin%s%.80s%s; choose a revision that has them "
+                        "or convert it",
+                        what, other != NULL ? " (only " : "", other != NULL ? other : "", other != NULL ? ")" : "");
     }
     if (n == 0) {
         return TKR_FAIL(error, UNSUPPORTED, "%s has no configuration or tokenizer files", what);

@@ -203,15 +203,27 @@ static tkr_status offline_fail(const tkr_hub_settings *settings, const tkr_hub_r
                     settings->offline_by, ref->repository, plain ? "" : "@", plain ? "" : ref->revision);
 }
 
+/* Of files, only GGUF ones are a model of their own. */
+static tkr_status check_file(const char *path, tkr_error *error) {
+    tkr_map map = {0};
+    tkr_status status = tkr_map_open(&map, path, error);
+    if (status == TKR_OK && (map.size < 4 || memcmp(map.data, "GGUF", 4) != 0)) {
+        status = TKR_FAIL(error, INVALID_ARGUMENT,
+                          "%s: is a file, but no GGUF file; give that, or the folder that holds config.json", path);
+    }
+    tkr_map_close(&map);
+    return status;
+}
+
 tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error) {
     tkr_hub_ref ref;
     tkr_hub_settings settings;
     char *found = NULL, missing[256] = "";
     bool complete = false;
     if (reference != NULL && reference[0] != '\0' && tkr_path_exists(reference)) {
-        if (!tkr_path_is_dir(reference)) {
-            return TKR_FAIL(error, INVALID_ARGUMENT, "%s: is a file; give the folder that holds config.json",
-                            reference);
+        tkr_status file = tkr_path_is_dir(reference) ? TKR_OK : check_file(reference, error);
+        if (file != TKR_OK) {
+            return file;
         }
         *folder = tkr_strdup(reference);
         return *folder != NULL ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "out of memory");

@@ -6,18 +6,38 @@
 #include <float.h>
 #include <string.h>
 
+#include "quant/bits.h"
+
 size_t tkr_dtype_size(tkr_dtype dtype) {
     static const uint8_t sizes[] = {
-#define TKR_X(name, size, text, weights) size,
+#define TKR_X(name, block, bytes, text, class) bytes,
         TKR_DTYPE_LIST(TKR_X)
 #undef TKR_X
     };
     return (unsigned)dtype < TKR_DTYPE_COUNT ? sizes[dtype] : 0;
 }
 
+size_t tkr_dtype_block(tkr_dtype dtype) {
+    static const uint16_t blocks[] = {
+#define TKR_X(name, block, bytes, text, class) block,
+        TKR_DTYPE_LIST(TKR_X)
+#undef TKR_X
+    };
+    return (unsigned)dtype < TKR_DTYPE_COUNT ? blocks[dtype] : 0;
+}
+
+int tkr_dtype_class(tkr_dtype dtype) {
+    static const uint8_t classes[] = {
+#define TKR_X(name, block, bytes, text, class) class,
+        TKR_DTYPE_LIST(TKR_X)
+#undef TKR_X
+    };
+    return (unsigned)dtype < TKR_DTYPE_COUNT ? classes[dtype] : 0;
+}
+
 const char *tkr_dtype_name(tkr_dtype dtype) {
     static const char *const names[] = {
-#define TKR_X(name, size, text, weights) text,
+#define TKR_X(name, block, bytes, text, class) text,
         TKR_DTYPE_LIST(TKR_X)
 #undef TKR_X
     };
@@ -27,42 +47,32 @@ const char *tkr_dtype_name(tkr_dtype dtype) {
 tkr_dtype tkr_dtype_parse(const char *name, size_t n) {
     for (int i = 0; i < TKR_DTYPE_COUNT; i++) {
         const char *text = tkr_dtype_name((tkr_dtype)i);
-        if (strlen(text) == n && memcmp(text, name, n) == 0) return (tkr_dtype)i;
+        if (tkr_dtype_class((tkr_dtype)i) != 2 && strlen(text) == n && memcmp(text, name, n) == 0) return (tkr_dtype)i;
     }
     return TKR_DTYPE_COUNT;
 }
 
-static inline uint32_t bits_of(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return u;
-}
-
-static inline float float_of(uint32_t u) {
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-/* All three cases are computed and one is chosen by masks: no branch. */
-static inline uint32_t widen_f16_bits(uint32_t h) {
-    const uint32_t magnitude = h & 0x7fffu, moved = magnitude << 13;
-    const uint32_t is_subnormal = 0u - ((magnitude - 0x0400u) >> 31),
-                   is_not_finite = 0u - ((0x7bffu - magnitude) >> 31);
-    /* Exponent bias 15 -> 127; exponent 31 of infinities and NaNs -> 255. */
-    const uint32_t normal = moved + (112u << 23) + (is_not_finite & 112u << 23);
-    /* A subnormal m * 2^-24 is (2^-14 + m * 2^-24) - 2^-14, exact and without subnormal f32 on the way. */
-    const uint32_t subnormal = bits_of(float_of((113u << 23) + moved) - float_of(113u << 23));
-    return (normal & ~is_subnormal) | (subnormal & is_subnormal) | (h & 0x8000u) << 16;
-}
-
-float tkr_f16_to_f32(uint16_t h) { return float_of(widen_f16_bits(h)); }
+float tkr_f16_to_f32(uint16_t h) { return tkr_float_of(tkr_widen_f16_bits(h)); }
 
 uint16_t tkr_f32_to_bf16(float f) {
-    const uint32_t u = bits_of(f);
+    const uint32_t u = tkr_bits_of(f);
     const uint32_t rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
     const uint32_t quiet = u >> 16 | 0x40u; /* keeps a NaN whose payload sits in the lost half from becoming infinity */
     return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
+}
+
+uint16_t tkr_f32_to_f16(float f) {
+    const uint32_t u = tkr_bits_of(f), magnitude = u & 0x7fffffffu, sign = u >> 16 & 0x8000u;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);  /* NaN */
+    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* from 65520 on the nearest is infinity */
+    uint32_t h;
+    if (magnitude < 0x38800000u) {
+        /* Below 2^-14: with 0.5 added, the last bit of the sum is worth 2^-24, an f16 subnormal's own. */
+        h = tkr_bits_of(tkr_float_of(magnitude) + 0.5f) - (126u << 23);
+    } else {
+        h = (magnitude - (112u << 23) + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+    }
+    return (uint16_t)(sign | h);
 }
 
 static void widen_bf16(float *restrict out, const uint8_t *restrict in, size_t n) {
@@ -78,7 +88,7 @@ static void widen_f16(float *restrict out, const uint8_t *restrict in, size_t n)
     for (size_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, in + 2 * i, 2);
-        const uint32_t u = widen_f16_bits(h);
+        const uint32_t u = tkr_widen_f16_bits(h);
         memcpy(out + i, &u, 4);
     }
 }
@@ -94,19 +104,19 @@ void tkr_quantize_s8_row(int8_t *q, float *scale, const float *w, size_t n) {
     /* Magnitudes of finite floats order like their bits, which vectorises where a float maximum would not. */
     int32_t max_bits = 0;
     for (size_t i = 0; i < n; i++) {
-        const int32_t bits = (int32_t)(bits_of(w[i]) & 0x7fffffffu);
+        const int32_t bits = (int32_t)(tkr_bits_of(w[i]) & 0x7fffffffu);
         max_bits = bits > max_bits ? bits : max_bits;
     }
-    const float ratio = float_of((uint32_t)max_bits) / 127.0f;
+    const float ratio = tkr_float_of((uint32_t)max_bits) / 127.0f;
     const float s = ratio >= FLT_MIN ? ratio : 1.0f; /* see the header: such a row is all zero */
     /* Adding 1.5 * 2^23 rounds |x| <= 127 half to even and leaves the integer in the low byte. */
     const float shift = 12582912.0f;
-    for (size_t i = 0; i < n; i++) q[i] = (int8_t)(uint8_t)(bits_of(w[i] / s + shift) & 0xffu);
+    for (size_t i = 0; i < n; i++) q[i] = (int8_t)(uint8_t)(tkr_bits_of(w[i] / s + shift) & 0xffu);
     *scale = s;
 }
 
 int tkr_all_finite(const float *x, size_t n) {
     uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++) bad |= (bits_of(x[i]) & 0x7f800000u) == 0x7f800000u;
+    for (size_t i = 0; i < n; i++) bad |= (tkr_bits_of(x[i]) & 0x7f800000u) == 0x7f800000u;
     return bad == 0;
 }

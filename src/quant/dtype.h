@@ -8,38 +8,58 @@
 
 #include "core/error.h"
 
-/* X(name, bytes per element, safetensors name, may be weights) */
-#define TKR_DTYPE_LIST(X)       \
-    X(F32, 4, "F32", 1)         \
-    X(F16, 2, "F16", 1)         \
-    X(BF16, 2, "BF16", 1)       \
-    X(F64, 8, "F64", 0)         \
-    X(I64, 8, "I64", 0)         \
-    X(I32, 4, "I32", 0)         \
-    X(I16, 2, "I16", 0)         \
-    X(I8, 1, "I8", 0)           \
-    X(U64, 8, "U64", 0)         \
-    X(U32, 4, "U32", 0)         \
-    X(U16, 2, "U16", 0)         \
-    X(U8, 1, "U8", 0)           \
-    X(F8_E4M3, 1, "F8_E4M3", 0) \
-    X(F8_E5M2, 1, "F8_E5M2", 0) \
-    X(BOOL, 1, "BOOL", 0)
+/* X(name, elements per block, bytes per block, text, class). Plain numbers have blocks of one. Class 1: plain numbers
+ * that may be weights; 2: blocks of a GGUF file, rows of whole blocks; 0: neither. */
+#define TKR_DTYPE_LIST(X)            \
+    X(F32, 1, 4, "F32", 1)           \
+    X(F16, 1, 2, "F16", 1)           \
+    X(BF16, 1, 2, "BF16", 1)         \
+    X(F64, 1, 8, "F64", 0)           \
+    X(I64, 1, 8, "I64", 0)           \
+    X(I32, 1, 4, "I32", 0)           \
+    X(I16, 1, 2, "I16", 0)           \
+    X(I8, 1, 1, "I8", 0)             \
+    X(U64, 1, 8, "U64", 0)           \
+    X(U32, 1, 4, "U32", 0)           \
+    X(U16, 1, 2, "U16", 0)           \
+    X(U8, 1, 1, "U8", 0)             \
+    X(F8_E4M3, 1, 1, "F8_E4M3", 0)   \
+    X(F8_E5M2, 1, 1, "F8_E5M2", 0)   \
+    X(BOOL, 1, 1, "BOOL", 0)         \
+    X(Q4_0, 32, 18, "Q4_0", 2)       \
+    X(Q4_1, 32, 20, "Q4_1", 2)       \
+    X(Q5_0, 32, 22, "Q5_0", 2)       \
+    X(Q5_1, 32, 24, "Q5_1", 2)       \
+    X(Q8_0, 32, 34, "Q8_0", 2)       \
+    X(Q2_K, 256, 84, "Q2_K", 2)      \
+    X(Q3_K, 256, 110, "Q3_K", 2)     \
+    X(Q4_K, 256, 144, "Q4_K", 2)     \
+    X(Q5_K, 256, 176, "Q5_K", 2)     \
+    X(Q6_K, 256, 210, "Q6_K", 2)     \
+    X(IQ4_NL, 32, 18, "IQ4_NL", 2)   \
+    X(IQ4_XS, 256, 136, "IQ4_XS", 2) \
+    X(MXFP4, 32, 17, "MXFP4", 2)
 
 typedef enum tkr_dtype {
-#define TKR_X(name, size, text, weights) TKR_DTYPE_##name,
+#define TKR_X(name, block, bytes, text, class) TKR_DTYPE_##name,
     TKR_DTYPE_LIST(TKR_X)
 #undef TKR_X
         TKR_DTYPE_COUNT
 } tkr_dtype;
 
+/* Bytes of a block: of one element for plain numbers. 0 for values outside of the list. */
 size_t tkr_dtype_size(tkr_dtype dtype);
+/* Elements of a block. */
+size_t tkr_dtype_block(tkr_dtype dtype);
+/* 0, 1 or 2 as in the list. */
+int tkr_dtype_class(tkr_dtype dtype);
 const char *tkr_dtype_name(tkr_dtype dtype);
-/* TKR_DTYPE_COUNT when the name is unknown. */
+/* By the name that safetensors uses: plain numbers only. TKR_DTYPE_COUNT when unknown. */
 tkr_dtype tkr_dtype_parse(const char *name, size_t n);
 
 float tkr_f16_to_f32(uint16_t h);
 uint16_t tkr_f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
+uint16_t tkr_f32_to_f16(float f);  /* the same */
 static inline float tkr_bf16_to_f32(uint16_t h) {
     union {
         uint32_t u;

@@ -115,6 +115,28 @@ static void maps(void **state) {
     }
 }
 
+/* Released pages come back from the file; ranges of no whole page are left alone. */
+static void maps_are_released(void **state) {
+    (void)state;
+    enum { SIZE = 1 << 20 };
+    tkr_error error;
+    tkr_map map;
+    char *bytes = malloc(SIZE);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < SIZE; i++) bytes[i] = (char)(i * 7 + i / 4096);
+    put("big", bytes, SIZE);
+    assert_int_equal(tkr_map_open(&map, "big", &error), TKR_OK);
+    assert_memory_equal(map.data, bytes, SIZE);
+    tkr_map_release(map.data, SIZE);
+    assert_memory_equal(map.data, bytes, SIZE);
+    tkr_map_release((const char *)map.data + 5, 100);
+    tkr_map_release((const char *)map.data + 5, 0);
+    tkr_map_release((const char *)map.data + 100, SIZE - 101);
+    assert_memory_equal(map.data, bytes, SIZE);
+    tkr_map_close(&map);
+    free(bytes);
+}
+
 static void reads(void **state) {
     (void)state;
     tkr_error error;
@@ -408,6 +430,7 @@ static void environment_and_clock(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(maps),
+        TEST(maps_are_released),
         TEST(reads),
 #if defined(__linux__)
         TEST(reads_beyond_the_announced_size),

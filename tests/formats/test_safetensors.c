@@ -216,20 +216,23 @@ static void test_lengths(void **state) {
     assert_contains(&error, "(truncated?)");
     for (unsigned bit = 0; bit < 64; bit++) { /* every flipped bit of the length */
         bytes[bit / 8] = (uint8_t)(bytes[bit / 8] ^ 1u << bit % 8);
-        assert_int_equal(tkr_tensors_open_memory(&set, bytes, size, "flipped", &error), TKR_FORMAT);
+        assert_int_equal(tkr_tensors_open_memory(&set, tkr_safetensors_read, bytes, size, "flipped", &error),
+                         TKR_FORMAT);
         bytes[bit / 8] = (uint8_t)(bytes[bit / 8] ^ 1u << bit % 8);
     }
     for (size_t i = 8; i < size - 30; i++) { /* any flipped bit of the header: no crash, and no leak */
         for (unsigned bit = 0; bit < 8; bit++) {
             bytes[i] = (uint8_t)(bytes[i] ^ 1u << bit);
-            if (tkr_tensors_open_memory(&set, bytes, size, "flipped", &error) == TKR_OK) tkr_tensors_free(&set);
+            if (tkr_tensors_open_memory(&set, tkr_safetensors_read, bytes, size, "flipped", &error) == TKR_OK)
+                tkr_tensors_free(&set);
             assert_null(set);
             bytes[i] = (uint8_t)(bytes[i] ^ 1u << bit);
         }
     }
     tkr_free(bytes);
     static const uint8_t huge[16] = {1, 0, 64, 6}; /* 100 MiB + 1 */
-    assert_int_equal(tkr_tensors_open_memory(&set, huge, sizeof huge, "huge", &error), TKR_FORMAT);
+    assert_int_equal(tkr_tensors_open_memory(&set, tkr_safetensors_read, huge, sizeof huge, "huge", &error),
+                     TKR_FORMAT);
     assert_string_equal(error.message,
                         "huge: a header of 104857601 bytes, expected at most 104857600: not a safetensors file?");
 }

@@ -324,9 +324,30 @@ class Pull(unittest.TestCase):
         self.assert_error(IO, "free", "HF_HUB_CACHE")
         self.assertEqual(len(self.hub.log), 1)
 
-    def test_no_safetensors(self):
-        self.hub.files = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
-        self.assert_error(UNSUPPORTED, "pytorch_model.bin")
+    def test_no_weights(self):
+        self.hub.files = {"config.json": b"{}", "rust_model.ot": b"", "model.onnx": b"graph"}
+        self.assert_error(UNSUPPORTED, "neither *.safetensors nor pytorch_model.bin (only model.onnx)")
+
+    def test_pytorch(self):
+        wanted = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b"pickle",
+                  "2_Dense/config.json": b"{}", "2_Dense/pytorch_model.bin": b"dense"}
+        self.hub.files = dict(wanted, **{"sparse_linear.pt": b"x", "training_args.bin": b"x", "onnx/model.bin": b"x"})
+        self.assert_ok()
+        self.assert_files(list(wanted))
+        self.assert_ok("offline", verb="resolve")
+        os.unlink(self.path("blobs", self.hub.blob("pytorch_model.bin")))
+        self.assert_error(NOT_FOUND, "pytorch_model.bin", verb="resolve", arguments=("offline",))
+
+    def test_pytorch_shards(self):
+        index = json.dumps({"weight_map": {"a": "pytorch_model-00001-of-00002.bin",
+                                           "b": "pytorch_model-00002-of-00002.bin"}}).encode()
+        self.hub.files = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin.index.json": index,
+                          "pytorch_model-00001-of-00002.bin": b"1", "pytorch_model-00002-of-00002.bin": b"2"}
+        self.assert_ok()
+        self.assert_files(list(self.hub.files))
+        self.assert_ok("offline", verb="resolve")
+        os.unlink(self.path("blobs", self.hub.blob("pytorch_model-00002-of-00002.bin")))
+        self.assert_error(NOT_FOUND, "pytorch_model-00002-of-00002.bin", verb="resolve", arguments=("offline",))
 
     # -- refusals --
 

@@ -250,7 +250,12 @@ static void shards_and_pickles(void **state) {
     static const char *const shards[] = {"config.json", "model.safetensors.index.json",
                                          "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
                                          "consolidated.safetensors"};
-    static const char *const pickle[] = {"config.json", "pytorch_model.bin"};
+    static const char *const pickle[] = {"config.json", "pytorch_model.bin", "training_args.bin", "optimizer.bin",
+                                         "pytorch_model-00001-of-00001.bin"};
+    static const char *const parts[] = {"config.json", "pytorch_model.bin.index.json",
+                                        "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin",
+                                        "pytorch_model-1-of-2.bin"};
+    static const char *const none[] = {"config.json", "model.gguf", "tf_model.h5", "training_args.bin"};
     tkr_hub_listing listing;
     tkr_error error;
     assert_int_equal(list_files(&listing, shards, N_OF(shards), &error), TKR_OK);
@@ -259,8 +264,18 @@ static void shards_and_pickles(void **state) {
     assert_false(kept(&listing, "consolidated.safetensors"));
     tkr_hub_listing_free(&listing);
     assert_int_equal(list_files(&listing, pickle, N_OF(pickle), &error), TKR_OK);
+    assert_int_equal(tkr_hub_listing_select(&listing, false, "a/b", &error), TKR_OK);
+    assert_int_equal(listing.n, 2);
+    assert_true(kept(&listing, "pytorch_model.bin"));
+    tkr_hub_listing_free(&listing);
+    assert_int_equal(list_files(&listing, parts, N_OF(parts), &error), TKR_OK);
+    assert_int_equal(tkr_hub_listing_select(&listing, false, "a/b", &error), TKR_OK);
+    assert_int_equal(listing.n, 4);
+    assert_false(kept(&listing, "pytorch_model-1-of-2.bin"));
+    tkr_hub_listing_free(&listing);
+    assert_int_equal(list_files(&listing, none, N_OF(none), &error), TKR_OK);
     assert_int_equal(tkr_hub_listing_select(&listing, false, "a/b", &error), TKR_UNSUPPORTED);
-    assert_non_null(strstr(error.message, "a/b has no *.safetensors (only pytorch_model.bin)"));
+    assert_non_null(strstr(error.message, "a/b has neither *.safetensors nor pytorch_model.bin (only model.gguf)"));
     tkr_hub_listing_free(&listing);
 }
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,27 @@ static void test_bf16_rounding(void **state) {
     }
 }
 
+/* Every f16 comes back, and between two neighbours the middle goes to the even one, what lies beside it to the nearer.
+ */
+static void test_f16_rounding(void **state) {
+    (void)state;
+    for (unsigned h = 0; h < 0x7c00; h++) {
+        const float low = (float)f16_by_definition(h);
+        const float middle = (float)((f16_by_definition(h) + (h == 0x7bff ? 65536.0 : f16_by_definition(h + 1))) / 2);
+        assert_int_equal(tkr_f32_to_f16(low), h);
+        assert_int_equal(tkr_f32_to_f16(-low), h | 0x8000);
+        assert_int_equal(tkr_f32_to_f16(middle), h + h % 2);
+        assert_int_equal(tkr_f32_to_f16(-middle), (h + h % 2) | 0x8000);
+        assert_int_equal(tkr_f32_to_f16(nextafterf(middle, 0)), h);
+        assert_int_equal(tkr_f32_to_f16(nextafterf(middle, INFINITY)), h + 1);
+    }
+    assert_int_equal(tkr_f32_to_f16(INFINITY), 0x7c00);
+    assert_int_equal(tkr_f32_to_f16(-FLT_MAX), 0xfc00);
+    assert_int_equal(tkr_f32_to_f16(FLT_MIN / 8), 0);
+    assert_true(isnan(tkr_f16_to_f32(tkr_f32_to_f16(float_of(0x7f800001)))));
+    assert_true(isnan(tkr_f16_to_f32(tkr_f32_to_f16(float_of(0xffffffff)))));
+}
+
 static void test_widen_f32(void **state) {
     (void)state;
     const float in[3] = {1.5f, -0.0f, FLT_MIN / 4};
@@ -192,8 +214,16 @@ static void test_names(void **state) {
     (void)state;
     for (int i = 0; i < TKR_DTYPE_COUNT; i++) {
         const char *name = tkr_dtype_name((tkr_dtype)i);
-        assert_int_equal(tkr_dtype_parse(name, strlen(name)), i);
+        const bool blocks = tkr_dtype_class((tkr_dtype)i) == 2; /* safetensors files know no blocks */
+        assert_int_equal(tkr_dtype_parse(name, strlen(name)), blocks ? TKR_DTYPE_COUNT : i);
+        assert_int_equal(tkr_dtype_block((tkr_dtype)i) > 1, blocks);
     }
+    assert_int_equal(tkr_dtype_class(TKR_DTYPE_F16), 1);
+    assert_int_equal(tkr_dtype_class(TKR_DTYPE_I64), 0);
+    assert_int_equal(tkr_dtype_class(TKR_DTYPE_COUNT), 0);
+    assert_int_equal(tkr_dtype_block(TKR_DTYPE_Q6_K), 256);
+    assert_int_equal(tkr_dtype_size(TKR_DTYPE_Q6_K), 210);
+    assert_int_equal(tkr_dtype_block(TKR_DTYPE_COUNT), 0);
     assert_int_equal(tkr_dtype_size(TKR_DTYPE_BF16), 2);
     assert_int_equal(tkr_dtype_size(TKR_DTYPE_F64), 8);
     assert_int_equal(tkr_dtype_size(TKR_DTYPE_COUNT), 0);
@@ -206,9 +236,9 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f16_all),    cmocka_unit_test(test_bf16_all), cmocka_unit_test(test_bf16_rounding),
-        cmocka_unit_test(test_widen_f32),  cmocka_unit_test(test_s8_rows),  cmocka_unit_test(test_s8_zero_rows),
-        cmocka_unit_test(test_all_finite), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_f16_all),    cmocka_unit_test(test_bf16_all),     cmocka_unit_test(test_bf16_rounding),
+        cmocka_unit_test(test_widen_f32),  cmocka_unit_test(test_s8_rows),      cmocka_unit_test(test_s8_zero_rows),
+        cmocka_unit_test(test_all_finite), cmocka_unit_test(test_f16_rounding), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,8 +72,10 @@ endforeach()
 
 # Named TKR_*: the installed package finds them under the same names.
 set(TKR_SYSTEM_LIBRARIES
-    PkgConfig::TKR_JANSSON PkgConfig::TKR_CURL PkgConfig::TKR_NETTLE PkgConfig::TKR_ZLIB Threads::Threads m)
+    PkgConfig::TKR_JANSSON PkgConfig::TKR_PCRE2 PkgConfig::TKR_CURL PkgConfig::TKR_NETTLE PkgConfig::TKR_ZLIB
+    Threads::Threads m)
 target_link_libraries(tkr_room_core PUBLIC PkgConfig::TKR_JANSSON PkgConfig::TKR_NETTLE PkgConfig::TKR_ZLIB)
+target_link_libraries(tkr_room_tokenizer PUBLIC PkgConfig::TKR_PCRE2)
 target_link_libraries(tkr_room_hub PUBLIC PkgConfig::TKR_CURL)
 
 add_library(tkr_shared SHARED ${TKR_OBJECTS})

@@ -36,6 +36,9 @@ FLAGS = [
     "CCC",
     "LOWER",
     "MARK",
+    "LETTER",
+    "NUMBER",
+    "NFC",
 ]
 GRAPHEME = ["attaches", "prepend", "control", "pictographic", "consonant", "linker", "conjunct_extend"]
 
@@ -187,6 +190,12 @@ def main():
     mark("CCC", [(a, b) for a, b, _ in classes])
     mark("LOWER", [(c, c) for c, _ in data["lowercase"]])
     mark("MARK", extra["strip_accents_removes"])
+    mark("LETTER", sets["regex_L"])
+    mark("NUMBER", sets["regex_N"])
+    mark("NFC", [(c, c) for c, _ in norm["NFC"]])
+    mark("NFC", [(a, b) for a, b, _ in classes])
+    mark("NFC", [(second, second) for _, second, _ in extra["composition"]])
+    mark("NFC", [(0x1161, 0x1175), (0x11A8, 0x11C2)])  # Hangul vowels and finals join what stands in front
 
     blocks, index = two_stage(props)
     clusters = [0] * 0x110000

@@ -3,7 +3,11 @@
 #include "tokenizer/engine.h"
 #include "tokenizer/unicode.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* Matching costs at most as many steps a character as the longest token has bytes. */
+enum { MAX_CONTENT = 1024 };
 
 /* A byte trie in child/sibling form: the sets are small and most positions fail at the first byte. */
 typedef struct tkr_tok_node {
@@ -187,6 +191,10 @@ static tkr_status load_one(tkr_tok_loader *loader, const json_t *entry) {
     }
     token->id = (int32_t)id;
     token->n_content = json_string_length(content);
+    if (token->n_content > MAX_CONTENT) {
+        return TKR_FAIL(loader->error, LIMIT, "%s: added token %d has %zu bytes, the limit is %d", loader->what,
+                        (int)id, token->n_content, MAX_CONTENT);
+    }
     token->content = tkr_arena_strndup(&tok->arena, json_string_value(content), token->n_content);
     if (token->content == NULL) {
         return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for the added tokens", loader->what);
@@ -197,6 +205,11 @@ static tkr_status load_one(tkr_tok_loader *loader, const json_t *entry) {
     }
     tok->n_added++;
     return check_id(loader, token);
+}
+
+static int compare_ids(const void *a, const void *b) {
+    const tkr_tok_added_id *x = a, *y = b;
+    return x->id != y->id ? (x->id > y->id) - (x->id < y->id) : (x->index > y->index) - (x->index < y->index);
 }
 
 tkr_status tkr_tok_load_added(tkr_tok_loader *loader, const json_t *list) {
@@ -212,7 +225,28 @@ tkr_status tkr_tok_load_added(tkr_tok_loader *loader, const json_t *list) {
             return status;
         }
     }
+    tok->added_ids = tkr_arena_alloc(&tok->arena, (n + 1) * sizeof *tok->added_ids);
+    if (tok->added_ids == NULL) {
+        return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for the added tokens", loader->what);
+    }
+    for (size_t i = 0; i < tok->n_added; i++) {
+        tok->added_ids[i] = (tkr_tok_added_id){tok->added[i].id, (uint32_t)i};
+    }
+    qsort(tok->added_ids, tok->n_added, sizeof *tok->added_ids, compare_ids);
     return TKR_OK;
+}
+
+const tkr_tok_added *tkr_tok_find_added(const tkr_tok *tok, int32_t id) {
+    size_t low = 0, high = tok->n_added;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (tok->added_ids[middle].id < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < tok->n_added && tok->added_ids[low].id == id ? &tok->added[tok->added_ids[low].index] : NULL;
 }
 
 tkr_status tkr_tok_build_matchers(tkr_tok_loader *loader) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer/encode: the run through all stages; scratch and its bounds; invalid UTF-8. */
 #include "tokenizer/engine.h"
+#include "tokenizer/regex.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -53,6 +54,11 @@ void tkr_tok_scratch_free(tkr_tok_scratch **out) {
     tkr_free(s->pieces);
     tkr_free(s->hashes);
     tkr_free(s->path);
+    tkr_free(s->first_symbols);
+    tkr_free(s->symbols);
+    tkr_free(s->heap);
+    tkr_buf_free(&s->spelling);
+    tkr_tok_matching_free(&s->matching);
     tkr_aligned_free(s->cache, sizeof(tkr_tok_cached) << TKR_TOK_CACHE_BITS);
     tkr_buf_free(&s->clean);
     tkr_free(s->ids);
@@ -87,6 +93,9 @@ static void trim_work(tkr_tok_scratch *s) {
     TRIM(s->pieces, s->pieces_room);
     TRIM(s->hashes, s->hashes_room);
     TRIM(s->path, s->path_room);
+    TRIM(s->first_symbols, s->first_room);
+    TRIM(s->symbols, s->symbols_room);
+    TRIM(s->heap, s->heap_room);
     TRIM(s->first.ids, s->first.room);
     TRIM(s->first.offsets, s->first.offsets_room);
     TRIM(s->second.ids, s->second.room);
@@ -113,25 +122,27 @@ bool tkr_tok_normalize(const tkr_tok *tok, tkr_tok_scratch *scratch) {
     return true;
 }
 
-void tkr_tok_cache_store(tkr_tok_cached *entry, const uint64_t key[2], size_t length, const tkr_tok_scratch *scratch) {
-    if (scratch->n_pieces == 0 || scratch->n_pieces > TKR_TOK_CACHE_IDS) {
+void tkr_tok_cache_store(tkr_tok_cached *entry, const uint64_t key[2], size_t length, const tkr_tok_scratch *scratch,
+                         size_t first, size_t base) {
+    const size_t n = scratch->n_pieces - first;
+    if (n == 0 || n > TKR_TOK_CACHE_IDS) {
         return;
     }
-    uint32_t at = 0;
-    for (size_t i = 0; i < scratch->n_pieces; i++) {
-        const tkr_tok_piece_out *piece = &scratch->pieces[i];
+    size_t at = base;
+    for (size_t i = 0; i < n; i++) {
+        const tkr_tok_piece_out *piece = &scratch->pieces[first + i];
         if (piece->begin != at) { /* an entry can only say where tokens end */
             entry->length = 0;
             return;
         }
         at = piece->end;
         entry->ids[i] = piece->id;
-        entry->ends[i] = (uint8_t)piece->end;
+        entry->ends[i] = (uint8_t)(at - base);
     }
     entry->key[0] = key[0];
     entry->key[1] = key[1];
     entry->length = (uint8_t)length;
-    entry->n = (uint8_t)scratch->n_pieces;
+    entry->n = (uint8_t)n;
 }
 
 bool tkr_tok_word(const tkr_tok *tok, tkr_tok_scratch *scratch, const char *word, size_t n) {
@@ -146,7 +157,7 @@ bool tkr_tok_word(const tkr_tok *tok, tkr_tok_scratch *scratch, const char *word
         if (!tok->model.component->word(tok->model.self, scratch, word, n)) {
             return false;
         }
-        tkr_tok_cache_store(entry, key, n, scratch);
+        tkr_tok_cache_store(entry, key, n, scratch, 0, 0);
         return true;
     }
     if (!TKR_TOK_GROW(scratch->pieces, scratch->pieces_room, entry->n)) {
@@ -224,6 +235,10 @@ static bool add_stretch(void *user, const tkr_tok_added *token, size_t begin, si
     if (token != NULL) {
         return tkr_tok_sink_push(s->sink, token->id, begin, end);
     }
+    const tkr_tok_bytes *bytes = &s->tok->bytes;
+    if (bytes->tile != NULL && (!bytes->nfc || tkr_tok_is_nfc(s->text + begin, end - begin))) {
+        return tkr_tok_encode_bytes(s->tok, s->scratch, s->sink, s->text, begin, end);
+    }
     return (s->tok->ascii.usable ? tkr_tok_encode_ascii : tkr_tok_general)(s->tok, s->scratch, s->sink, s->text, begin,
                                                                            end);
 }
@@ -286,6 +301,12 @@ static tkr_status encode_text(tkr_tok_sink *sink, const tkr_tok *tok, tkr_tok_sc
         n = scratch->clean.size;
     }
     if (!tkr_tok_split_added(tok, &tok->raw, scratch, s.text, n, add_stretch, &s)) {
+        if (scratch->problem != NULL) {
+            return TKR_FAIL(
+                error, LIMIT,
+                "the tokenizer's regular expression \"%.80s\" needs too many steps on this text of %zu bytes",
+                scratch->problem, size);
+        }
         return TKR_FAIL(error, NO_MEMORY, "no memory to tokenise %zu bytes", size);
     }
     if (valid < size && sink->want_offsets) {
@@ -335,6 +356,7 @@ static tkr_status encode(tkr_tok_result *result, const tkr_tok *tok, tkr_tok_scr
 tkr_status tkr_tok_encode(tkr_tok_result *result, const tkr_tok *tok, tkr_tok_scratch *scratch,
                           const tkr_tok_request *request, tkr_error *error) {
     *result = (tkr_tok_result){0};
+    scratch->problem = NULL;
     trim_result(scratch);
     const tkr_status status = encode(result, tok, scratch, request, error);
     trim_work(scratch);

@@ -54,6 +54,11 @@ void tkr_tok_vocab_free(tkr_tok_vocab *vocab);
 /* `hash` is TKR_TOK_HASH_STEP over the n bytes, from 0. Returns the id or -1. */
 int32_t tkr_tok_index_find(const tkr_tok_index *index, const tkr_tok_vocab *vocab, uint64_t hash, const char *text,
                            size_t n);
+/* TKR_TOK_HASH_STEP over n bytes, from `hash`. */
+uint64_t tkr_tok_hash(uint64_t hash, const char *text, size_t n);
+/* For many look-ups: brings what the first and then the second half of tkr_tok_index_find reads near the CPU. */
+void tkr_tok_index_warm_slot(const tkr_tok_index *index, uint64_t hash);
+void tkr_tok_index_warm_piece(const tkr_tok_index *index, const tkr_tok_vocab *vocab, uint64_t hash);
 int32_t tkr_tok_vocab_find(const tkr_tok_vocab *vocab, const char *text, size_t n);
 
 /* ---- added tokens ---- */
@@ -63,6 +68,11 @@ typedef struct tkr_tok_added {
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
 } tkr_tok_added;
+
+typedef struct tkr_tok_added_id {
+    int32_t id;
+    uint32_t index; /* of the added token */
+} tkr_tok_added_id;
 
 /* Leftmost-longest matcher over a set of texts. */
 typedef struct tkr_tok_matcher {
@@ -104,6 +114,18 @@ typedef struct tkr_tok_path { /* Unigram: the best way to reach a byte */
     int32_t id;
 } tkr_tok_path;
 
+typedef struct tkr_tok_first_symbol { /* BPE: what merging begins with */
+    int32_t id;
+    uint32_t length; /* bytes of the word */
+} tkr_tok_first_symbol;
+
+typedef struct tkr_tok_symbol { /* BPE: a part of the word */
+    int32_t id;
+    uint32_t length; /* bytes of the word, 0: merged into another */
+    uint32_t rank;   /* of the merge with the next, UINT32_MAX: none */
+    uint32_t previous, next;
+} tkr_tok_symbol;
+
 /* Tokens of one text, truncated on the fly. */
 typedef struct tkr_tok_sink {
     int32_t *ids;
@@ -136,6 +158,15 @@ struct tkr_tok_scratch {
     size_t hashes_room;
     tkr_tok_path *path; /* [word + 1] */
     size_t path_room;
+    tkr_tok_first_symbol *first_symbols; /* BPE: of the whole word */
+    size_t first_room;
+    tkr_tok_symbol *symbols; /* BPE: of what is being merged */
+    size_t symbols_room;
+    uint64_t *heap;
+    size_t heap_room;
+    tkr_buf spelling;                  /* BPE: a piece to be looked up */
+    struct tkr_tok_matching *matching; /* PCRE2's state, NULL until it is needed */
+    const char *problem;               /* the regular expression that exceeded its limits on this text */
     tkr_tok_cached *cache;
     tkr_tok_sink first, second;
     tkr_buf clean; /* the input with invalid UTF-8 replaced */
@@ -191,6 +222,9 @@ static inline size_t tkr_tok_char_size(char lead) {
 }
 
 /* ---- components ---- */
+/* End of the match of a known pattern that begins at `at` < size; the matches tile the text. */
+typedef size_t (*tkr_tok_tile_fn)(const char *text, size_t size, size_t at);
+
 typedef enum tkr_tok_kind {
     TKR_TOK_NORMALIZER,
     TKR_TOK_PRE_TOKENIZER,
@@ -203,6 +237,8 @@ typedef struct tkr_tok_loader {
     const char *what;
     tkr_error *error;
 } tkr_tok_loader;
+/* The compiled form's table of the pieces with a prefix of n_prefix bytes, checked. */
+tkr_status tkr_tok_map_index(tkr_tok_index *index, const tkr_tok_loader *loader, int part, size_t n_prefix);
 
 /* Classes and replacements of ASCII characters when a normalizer and pre-tokenizer treat them one by one. */
 enum { TKR_TOK_ASCII_SLOW = 0, TKR_TOK_ASCII_SPACE = 1, TKR_TOK_ASCII_PUNCT = 2, TKR_TOK_ASCII_WORD = 3 };
@@ -222,6 +258,9 @@ typedef struct tkr_tok_component {
     /* Normalizer or pre-tokenizer that handles ASCII characters one by one, whatever stands beside them, and of which
      * no character beyond ASCII reaches over an ASCII space or punctuation: refines the plan. NULL: not so. */
     void (*ascii)(const void *self, tkr_tok_ascii *plan);
+    /* Pre-tokenizer that cuts a text into consecutive parts at the matches of a known pattern and does nothing else:
+     * the pattern (tokenizer/regex.h). NULL, or a NULL result: not so. */
+    tkr_tok_tile_fn (*tile)(const void *self);
 } tkr_tok_component;
 
 typedef struct tkr_tok_stage {
@@ -251,11 +290,58 @@ typedef struct tkr_tok_post {
     bool trim_offsets, add_prefix_space;
 } tkr_tok_post;
 
+/* The direct way for byte-level BPE: words are cut from the raw text by a known pattern. */
+typedef struct tkr_tok_bytes {
+    tkr_tok_tile_fn tile; /* NULL: can't be used */
+    bool nfc;             /* the normalizer is NFC: only for texts that it doesn't change */
+} tkr_tok_bytes;
+
+/* Merges as the file spells them. */
+typedef struct tkr_tok_merge_list {
+    tkr_buf text;     /* the parts of all pairs, one behind the other */
+    uint32_t *length; /* [n], two a merge */
+    size_t n, room;
+} tkr_tok_merge_list;
+/* Reads an array of "a b" or ["a", "b"] whose opening bracket is read. */
+tkr_status tkr_tok_read_merges(tkr_jr *jr, tkr_tok_merge_list *list);
+/* false: out of memory */
+bool tkr_tok_merge_list_add(tkr_tok_merge_list *list, const char *left, size_t n_left, const char *right,
+                            size_t n_right);
+void tkr_tok_merge_list_free(tkr_tok_merge_list *list);
+
+/* One part of the post-processor may trim the offsets. */
+tkr_status tkr_tok_claim_trim(tkr_tok_loader *loader, bool add_prefix_space);
+
+enum { TKR_TOK_FACT_CUT_AT_MARK = 1 }; /* tokenizer/bpe.h */
+/* Arrays that the compiled form holds, in its order. */
+typedef enum tkr_tok_part {
+    TKR_TOK_PART_SKELETON,   /* JSON */
+    TKR_TOK_PART_POOL,       /* vocab.pool */
+    TKR_TOK_PART_OFFSET,     /* vocab.offset */
+    TKR_TOK_PART_LENGTH,     /* vocab.length */
+    TKR_TOK_PART_SCORE,      /* vocab.score */
+    TKR_TOK_PART_INDEX,      /* vocab.index.slots */
+    TKR_TOK_PART_CONTINUING, /* continuing.slots */
+    TKR_TOK_PART_MERGED,     /* BPE */
+    TKR_TOK_PART_MERGES,     /* BPE */
+    TKR_TOK_PART_TRIE,       /* Unigram */
+    TKR_TOK_N_PARTS
+} tkr_tok_part;
+typedef struct tkr_tok_block {
+    const void *data;
+    size_t size; /* bytes */
+} tkr_tok_block;
+
 struct tkr_tok {
     tkr_arena arena;
+    bool mapped;                          /* the arrays lie in the caller's bytes */
+    uint32_t facts;                       /* TKR_TOK_FACT_*, costly to find out */
+    tkr_buf skeleton;                     /* the file without its arrays, as JSON */
+    tkr_tok_block parts[TKR_TOK_N_PARTS]; /* from MERGED on: of the model. Mapped: all */
     tkr_tok_vocab vocab;
-    json_t *model_fields; /* scalars of the model block, until the model is parsed */
-    tkr_tok_added *added; /* [n_added] */
+    json_t *model_fields;        /* scalars of the model block, until the model is parsed */
+    tkr_tok_added *added;        /* [n_added] */
+    tkr_tok_added_id *added_ids; /* [n_added] sorted */
     size_t n_added;
     tkr_tok_matcher raw, normalized;
     tkr_tok_stage normalizers[TKR_TOK_MAX_STAGES], pre_tokenizers[TKR_TOK_MAX_STAGES];
@@ -264,13 +350,18 @@ struct tkr_tok {
     tkr_tok_index continuing; /* WordPiece: pieces with the continuing prefix, by what follows it */
     tkr_tok_post post;
     tkr_tok_ascii ascii;
-    size_t n_ids; /* highest id + 1, added tokens included */
+    tkr_tok_bytes bytes;
+    struct tkr_tok_regex *regexes; /* all of them, to be freed */
+    tkr_tok_merge_list merge_list; /* of the file, until the model is parsed */
+    size_t n_ids;                  /* highest id + 1, added tokens included */
 };
 
 /* Calls `found` for the stretches of text between the added tokens and for each of these (`token` not NULL). */
 typedef bool (*tkr_tok_stretch_fn)(void *user, const tkr_tok_added *token, size_t begin, size_t end);
 bool tkr_tok_split_added(const tkr_tok *tok, const tkr_tok_matcher *matcher, tkr_tok_scratch *scratch, const char *text,
                          size_t size, tkr_tok_stretch_fn found, void *user);
+/* The first added token with that id, NULL: none. */
+const tkr_tok_added *tkr_tok_find_added(const tkr_tok *tok, int32_t id);
 tkr_status tkr_tok_load_added(tkr_tok_loader *loader, const json_t *list);
 /* After the normalizers are known: the matchers. */
 tkr_status tkr_tok_build_matchers(tkr_tok_loader *loader);
@@ -278,7 +369,9 @@ tkr_status tkr_tok_build_matchers(tkr_tok_loader *loader);
 bool tkr_tok_normalize(const tkr_tok *tok, tkr_tok_scratch *scratch);
 /* Tokens of one word, through the word cache, into scratch->pieces (which it empties first). */
 bool tkr_tok_word(const tkr_tok *tok, tkr_tok_scratch *scratch, const char *word, size_t n);
-void tkr_tok_cache_store(tkr_tok_cached *entry, const uint64_t key[2], size_t length, const tkr_tok_scratch *scratch);
+/* Keeps scratch->pieces[first, n_pieces), whose offsets count from `base`, as those of a word. */
+void tkr_tok_cache_store(tkr_tok_cached *entry, const uint64_t key[2], size_t length, const tkr_tok_scratch *scratch,
+                         size_t first, size_t base);
 static inline tkr_tok_cached *tkr_tok_cache_at(tkr_tok_cached *cache, uint64_t a, uint64_t b) {
     const uint64_t hash = (a ^ (b * 0xC2B2AE3D27D4EB4Fu)) * 0x9E3779B97F4A7C15u;
     return &cache[hash >> (64 - TKR_TOK_CACHE_BITS)];
@@ -327,5 +420,26 @@ tkr_status tkr_tok_parse_behavior(tkr_tok_behavior *behavior, tkr_tok_loader *lo
                                   bool required);
 /* Splits every span at the characters that have one of the properties (tkr_uni). */
 bool tkr_tok_split_props(tkr_tok_scratch *scratch, unsigned props, tkr_tok_behavior behavior);
+/* Splits every span at the matches. */
+bool tkr_tok_split_regex(tkr_tok_scratch *scratch, const struct tkr_tok_regex *regex, tkr_tok_behavior behavior,
+                         bool invert);
+
+/* ---- ByteLevel and BPE ---- */
+/* The 256 characters that stand for bytes, and what byte a character stands for (-1: none). */
+uint32_t tkr_tok_byte_char(uint8_t byte);
+int tkr_tok_char_byte(uint32_t code_point);
+/* Makes a ByteLevel pre-tokenizer leave the bytes as they are, for a model that does as well. */
+void tkr_tok_byte_level_keep(void *self);
+bool tkr_tok_byte_level_is_plain(const void *self); /* adds no space */
+/* Makes BPE take words of raw bytes; false: its vocabulary doesn't have all 256. */
+bool tkr_tok_bpe_take_bytes(void *self);
+extern const tkr_tok_component tkr_norm_nfc, tkr_pre_byte_level, tkr_model_bpe;
+/* After all stages are known. */
+void tkr_tok_plan_bytes(tkr_tok *tok);
+/* true: NFC leaves the text as it is. */
+bool tkr_tok_is_nfc(const char *text, size_t size);
+/* Encodes raw[begin, end), which the normalizers would leave as it is. */
+bool tkr_tok_encode_bytes(const tkr_tok *tok, tkr_tok_scratch *scratch, tkr_tok_sink *sink, const char *raw,
+                          size_t begin, size_t end);
 
 #endif

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer/load: tokenizer.json to a tkr_tok. The vocabulary is streamed, the small blocks go through a tree. */
-#include "tokenizer/engine.h"
+#include "tokenizer/build.h"
 
 #include <stdio.h>
 #include <string.h>
 
-typedef struct blocks {
-    json_t *normalizer, *pre_tokenizer, *post_processor, *added_tokens; /* NULL: absent or null */
-    bool has_model;
-} blocks;
+/* A block that goes through a tree; the vocabulary does not. */
+enum { MAX_BLOCK = 16 << 20 };
 
 static tkr_status reader_status(const tkr_jr *jr) {
     return jr->error->status != TKR_OK ? jr->error->status : TKR_FORMAT;
@@ -32,6 +30,10 @@ static tkr_status read_tree(json_t **out, tkr_jr *jr, const char *field, const c
     const char *begin = jr->at - 1;
     if (!tkr_jr_skip(jr)) {
         return reader_status(jr);
+    }
+    if (jr->at - begin > MAX_BLOCK) {
+        return TKR_FAIL(jr->error, LIMIT, "%s: \"%s\" has %zu bytes, the limit is %d", what, field,
+                        (size_t)(jr->at - begin), MAX_BLOCK);
     }
     return tkr_json_parse(out, begin, (size_t)(jr->at - begin), what, jr->error);
 }
@@ -152,6 +154,21 @@ static tkr_status keep_scalar(tkr_jr *jr, tkr_tok *tok, const char *field, tkr_j
     return TKR_OK;
 }
 
+/* Old files don't say what model they have: the reference tells them apart by their fields, too. */
+static tkr_status infer_type(const tkr_jr *jr, tkr_tok *tok) {
+    json_t *fields = tok->model_fields;
+    const char *type = tok->merge_list.n > 0                                         ? "BPE"
+                       : tok->vocab.score != NULL                                    ? "Unigram"
+                       : json_object_get(fields, "max_input_chars_per_word") != NULL ? "WordPiece"
+                                                                                     : NULL;
+    if (type == NULL || json_object_get(fields, "type") != NULL) {
+        return TKR_OK;
+    }
+    return json_object_set_new(fields, "type", json_string(type)) == 0
+               ? TKR_OK
+               : TKR_FAIL(jr->error, NO_MEMORY, "%s: no memory for the model", jr->what);
+}
+
 static tkr_status read_model(tkr_jr *jr, tkr_tok *tok) {
     tkr_jr_type type = tkr_jr_next(jr);
     if (type != TKR_JR_OBJECT) {
@@ -176,14 +193,17 @@ static tkr_status read_model(tkr_jr *jr, tkr_tok *tok) {
             status = tok->vocab.n_pieces != 0 ? tkr_jr_fail(jr, "\"vocab\" occurs twice")
                      : type == TKR_JR_OBJECT  ? read_vocab(jr, tok)
                                               : read_scored_vocab(jr, tok);
+        } else if (strcmp(field, "merges") == 0 && type == TKR_JR_ARRAY) {
+            status = tok->merge_list.n != 0 ? tkr_jr_fail(jr, "\"merges\" occurs twice")
+                                            : tkr_tok_read_merges(jr, &tok->merge_list);
         } else {
             status = keep_scalar(jr, tok, field, type);
         }
     }
-    return status;
+    return status == TKR_OK ? infer_type(jr, tok) : status;
 }
 
-static tkr_status read_field(tkr_jr *jr, tkr_tok *tok, blocks *b, const char *field) {
+static tkr_status read_field(tkr_jr *jr, tkr_tok *tok, tkr_tok_blocks *b, const char *field) {
     const struct {
         const char *name;
         json_t **tree;
@@ -207,7 +227,7 @@ static tkr_status read_field(tkr_jr *jr, tkr_tok *tok, blocks *b, const char *fi
     return type != TKR_JR_ERROR && tkr_jr_skip(jr) ? TKR_OK : reader_status(jr);
 }
 
-static tkr_status read_file(tkr_jr *jr, tkr_tok *tok, blocks *b) {
+static tkr_status read_file(tkr_jr *jr, tkr_tok *tok, tkr_tok_blocks *b) {
     tkr_jr_type type = tkr_jr_next(jr);
     if (type != TKR_JR_OBJECT) {
         return type == TKR_JR_ERROR ? reader_status(jr) : tkr_jr_fail(jr, "a tokenizer must be a JSON object");
@@ -229,142 +249,21 @@ static tkr_status read_file(tkr_jr *jr, tkr_tok *tok, blocks *b) {
     return b->has_model ? TKR_OK : tkr_jr_fail(jr, "has no \"model\"");
 }
 
-/* An id has one text. */
-static tkr_status check_added(tkr_tok_loader *loader) {
-    tkr_tok *tok = loader->tok;
-    tok->n_ids = tok->vocab.n_ids;
-    for (size_t i = 0; i < tok->n_added; i++) {
-        const tkr_tok_added *token = &tok->added[i];
-        const char *other = tkr_tok_piece(tok, token->id);
-        if (other != NULL && strcmp(other, token->content) != 0) {
-            return TKR_FAIL(loader->error, FORMAT, "%s: id %d belongs to \"%.60s\" and to \"%.60s\"", loader->what,
-                            (int)token->id, other, token->content);
-        }
-        tok->n_ids = tok->n_ids > (size_t)token->id + 1 ? tok->n_ids : (size_t)token->id + 1;
-    }
-    return TKR_OK;
-}
-
-static tkr_status build_model(tkr_tok_loader *loader) {
-    tkr_tok *tok = loader->tok;
-    int32_t twice = -1;
-    switch (tkr_tok_index_build(&tok->vocab.index, &tok->vocab, "", 0, &twice)) {
-    case TKR_TOK_PUT_TWICE:
-        return TKR_FAIL(loader->error, FORMAT, "%s: piece \"%.60s\" occurs twice in the vocabulary", loader->what,
-                        tok->vocab.pool.data + tok->vocab.offset[twice]);
-    case TKR_TOK_PUT_MEMORY:
-        return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for the vocabulary", loader->what);
-    case TKR_TOK_PUT_OK: break;
-    }
-    return tkr_tok_add_stages(loader, TKR_TOK_MODEL, tok->model_fields);
-}
-
-static tkr_status build(tkr_tok_loader *loader, const blocks *b, const tkr_tok_options *options) {
-    tkr_tok *tok = loader->tok;
-    tkr_status status = build_model(loader);
-    if (status == TKR_OK && b->added_tokens != NULL && !json_is_array(b->added_tokens)) {
-        status = TKR_FAIL(loader->error, FORMAT, "%s: added_tokens is %s, expected an array", loader->what,
-                          tkr_json_type_name(b->added_tokens));
-    }
-    if (status == TKR_OK) {
-        status = tkr_tok_load_added(loader, b->added_tokens);
-    }
-    if (status == TKR_OK) {
-        status = check_added(loader);
-    }
-    if (status == TKR_OK && options != NULL && options->lowercase) {
-        tok->normalizers[tok->n_normalizers++] =
-            (tkr_tok_stage){tkr_tok_component_find(TKR_TOK_NORMALIZER, "Lowercase"), NULL};
-    }
-    const struct {
-        tkr_tok_kind kind;
-        const json_t *config;
-    } parts[] = {{TKR_TOK_NORMALIZER, b->normalizer},
-                 {TKR_TOK_PRE_TOKENIZER, b->pre_tokenizer},
-                 {TKR_TOK_POST_PROCESSOR, b->post_processor}};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0] && status == TKR_OK; i++) {
-        if (parts[i].config != NULL) {
-            status = tkr_tok_add_stages(loader, parts[i].kind, parts[i].config);
-        }
-    }
-    if (status == TKR_OK) {
-        status = tkr_tok_build_matchers(loader);
-    }
-    return status;
-}
-
 tkr_status tkr_tok_load(tkr_tok **out, const char *json, size_t size, const char *what, const tkr_tok_options *options,
                         tkr_error *error) {
-    *out = NULL;
+    tkr_tok_loader loader;
+    tkr_tok_blocks blocks = {0};
     tkr_error local = {.status = TKR_OK}; /* the caller's stays as it is on success */
-    tkr_tok *tok = tkr_calloc(1, sizeof *tok);
-    if (tok == NULL) {
-        return TKR_FAIL(error, NO_MEMORY, "%s: no memory for a tokenizer", what);
-    }
-    blocks b = {0};
-    tkr_jr jr;
-    tkr_jr_init(&jr, json, size, what, &local);
-    tkr_status status = read_file(&jr, tok, &b);
-    tkr_jr_free(&jr);
+    tkr_status status = tkr_tok_begin(out, &loader, what, &local);
     if (status == TKR_OK) {
-        tkr_tok_loader loader = {tok, what, &local};
-        status = build(&loader, &b, options);
+        tkr_jr jr;
+        tkr_jr_init(&jr, json, size, what, &local);
+        status = read_file(&jr, loader.tok, &blocks);
+        tkr_jr_free(&jr);
     }
-    json_decref(b.normalizer);
-    json_decref(b.pre_tokenizer);
-    json_decref(b.post_processor);
-    json_decref(b.added_tokens);
-    json_decref(tok->model_fields);
-    tok->model_fields = NULL;
-    if (status != TKR_OK) {
-        if (error != NULL) {
-            *error = local;
-        }
-        tkr_tok_free(&tok);
-        return status;
+    if (status == TKR_OK) {
+        blocks.lowercase = options != NULL && options->lowercase;
+        status = tkr_tok_build(&loader, &blocks);
     }
-    tkr_tok_plan_ascii(tok);
-    *out = tok;
-    return TKR_OK;
-}
-
-void tkr_tok_free(tkr_tok **tok) {
-    if (*tok == NULL) {
-        return;
-    }
-    tkr_tok_vocab_free(&(*tok)->vocab);
-    tkr_tok_index_free(&(*tok)->continuing);
-    tkr_tok_matcher_free(&(*tok)->raw);
-    tkr_tok_matcher_free(&(*tok)->normalized);
-    tkr_arena_free(&(*tok)->arena);
-    tkr_free(*tok);
-    *tok = NULL;
-}
-
-size_t tkr_tok_vocab_size(const tkr_tok *tok) { return tok->n_ids; }
-
-const char *tkr_tok_piece(const tkr_tok *tok, int32_t id) {
-    const tkr_tok_vocab *vocab = &tok->vocab;
-    if (id >= 0 && (size_t)id < vocab->n_ids && vocab->offset[id] != UINT32_MAX) {
-        return vocab->pool.data + vocab->offset[id];
-    }
-    for (size_t i = 0; i < tok->n_added; i++) {
-        if (tok->added[i].id == id) {
-            return tok->added[i].content;
-        }
-    }
-    return NULL;
-}
-
-int32_t tkr_tok_id(const tkr_tok *tok, const char *piece) {
-    for (size_t i = 0; i < tok->n_added; i++) {
-        if (strcmp(tok->added[i].content, piece) == 0) {
-            return tok->added[i].id;
-        }
-    }
-    return tkr_tok_vocab_find(&tok->vocab, piece, strlen(piece));
-}
-
-size_t tkr_tok_n_added(const tkr_tok *tok, bool pair) {
-    return pair ? tok->post.pair.n_special : tok->post.single.n_special;
+    return tkr_tok_finish(out, &loader, &blocks, status, error);
 }

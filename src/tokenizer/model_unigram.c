@@ -1,112 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer: Unigram: the path with the best sum of scores, in doubles, ties to the path found first. Refuses
- * byte_fallback and vocabularies without scores. */
-#include "tokenizer/engine.h"
+ * vocabularies without scores. */
+#include "tokenizer/trie.h"
 
 #include <float.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #define UNKNOWN_PENALTY 10.0
 
-/* A byte trie; the children of a node lie side by side, sorted by their byte. */
-typedef struct node {
-    uint32_t child; /* first */
-    int32_t id;     /* piece that ends here, -1: none */
-    uint16_t n_children;
-    uint8_t byte;
-} node;
-
 typedef struct unigram {
     const tkr_tok *tok;
-    node *nodes; /* in the arena, 0 is the root */
+    const tkr_tok_cell *cells; /* in the arena or mapped */
     int32_t unknown;
     double unknown_score;
+    bool byte_fallback;
+    int32_t bytes[256]; /* with byte_fallback: ids of <0x00> to <0xFF>, -1: none */
 } unigram;
 
 /* ---- building ---- */
 
-typedef struct entry {
-    const char *text;
-    size_t n;
-    int32_t id;
-} entry;
-
-typedef struct builder {
-    entry *entries; /* sorted */
-    size_t n_entries;
-    node *nodes;
-    struct {
-        size_t begin, end; /* entries below a node */
-        uint32_t depth;
-    } * work; /* [room] as nodes */
-    size_t n, room, work_room;
-} builder;
-
-static int compare(const void *a, const void *b) {
-    const entry *x = a, *y = b;
-    const int order = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
-    return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
+static tkr_status build_trie(unigram *self, const tkr_tok_loader *loader) {
+    tkr_tok *tok = loader->tok;
+    size_t n = 0;
+    tkr_tok_cell *cells = tkr_tok_trie_build(&n, &tok->vocab);
+    tkr_tok_cell *kept = cells != NULL ? tkr_arena_alloc(&tok->arena, n * sizeof *cells) : NULL;
+    if (kept != NULL) {
+        memcpy(kept, cells, n * sizeof *cells);
+        tok->parts[TKR_TOK_PART_TRIE] = (tkr_tok_block){kept, n * sizeof *cells};
+        self->cells = kept;
+    }
+    tkr_free(cells);
+    return kept != NULL ? TKR_OK : TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for the vocabulary", loader->what);
 }
 
-static bool add_node(builder *b, size_t begin, size_t end, uint32_t depth, uint8_t byte) {
-    if (!TKR_TOK_GROW(b->nodes, b->room, b->n + 1) || !TKR_TOK_GROW(b->work, b->work_room, b->n + 1)) {
-        return false;
-    }
-    b->nodes[b->n] = (node){.id = -1, .byte = byte};
-    b->work[b->n].begin = begin;
-    b->work[b->n].end = end;
-    b->work[b->n++].depth = depth;
-    return true;
-}
-
-/* Breadth first: a node's children are appended together. */
-static bool expand(builder *b, size_t index) {
-    size_t begin = b->work[index].begin;
-    const size_t end = b->work[index].end;
-    const uint32_t depth = b->work[index].depth;
-    if (begin < end && b->entries[begin].n == depth) {
-        b->nodes[index].id = depth == 0 ? -1 : b->entries[begin].id;
-        begin++;
-    }
-    b->nodes[index].child = (uint32_t)b->n;
-    while (begin < end) {
-        const uint8_t byte = (uint8_t)b->entries[begin].text[depth];
-        size_t next = begin + 1;
-        while (next < end && (uint8_t)b->entries[next].text[depth] == byte) {
-            next++;
-        }
-        if (!add_node(b, begin, next, depth + 1, byte)) {
-            return false;
-        }
-        b->nodes[index].n_children++;
-        begin = next;
-    }
-    return true;
-}
-
-static bool build_trie(unigram *self, tkr_tok *tok) {
-    const tkr_tok_vocab *vocab = &tok->vocab;
-    builder b = {.entries = tkr_malloc((vocab->n_pieces + 1) * sizeof(entry))};
-    bool ok = b.entries != NULL;
-    for (size_t id = 0; id < vocab->n_ids && ok; id++) {
-        b.entries[b.n_entries++] = (entry){vocab->pool.data + vocab->offset[id], vocab->length[id], (int32_t)id};
-    }
-    if (ok && b.n_entries > 0) {
-        qsort(b.entries, b.n_entries, sizeof *b.entries, compare);
-    }
-    ok = ok && add_node(&b, 0, b.n_entries, 0, 0);
-    for (size_t i = 0; ok && i < b.n; i++) {
-        ok = expand(&b, i);
-    }
-    self->nodes = ok ? tkr_arena_alloc(&tok->arena, b.n * sizeof *b.nodes) : NULL;
-    if (self->nodes != NULL) {
-        memcpy(self->nodes, b.nodes, b.n * sizeof *b.nodes);
-    }
-    tkr_free(b.entries);
-    tkr_free(b.nodes);
-    tkr_free(b.work);
-    return self->nodes != NULL;
+/* The trie of a compiled tokenizer. */
+static tkr_status map_trie(unigram *self, const tkr_tok_loader *loader) {
+    const tkr_tok_block *part = &loader->tok->parts[TKR_TOK_PART_TRIE];
+    self->cells = part->data;
+    return part->size % sizeof *self->cells == 0 &&
+                   tkr_tok_trie_check(self->cells, part->size / sizeof *self->cells, loader->tok->vocab.n_ids)
+               ? TKR_OK
+               : TKR_FAIL(loader->error, FORMAT, "%s: the compiled trie is damaged", loader->what);
 }
 
 static tkr_status parse(void **out, tkr_tok_loader *loader, const json_t *config) {
@@ -131,8 +66,11 @@ static tkr_status parse(void **out, tkr_tok_loader *loader, const json_t *config
     if (status != TKR_OK) {
         return status;
     }
-    if (byte_fallback) {
-        return TKR_FAIL(error, UNSUPPORTED, "%s: byte_fallback of Unigram is not supported", what);
+    self->byte_fallback = byte_fallback;
+    for (size_t i = 0; i < 256; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
+        self->bytes[i] = tkr_tok_vocab_find(&tok->vocab, name, 6);
     }
     double lowest = DBL_MAX;
     for (size_t id = 0; id < tok->vocab.n_ids; id++) {
@@ -140,24 +78,10 @@ static tkr_status parse(void **out, tkr_tok_loader *loader, const json_t *config
     }
     self->unknown = (int32_t)unknown;
     self->unknown_score = lowest - UNKNOWN_PENALTY;
-    return build_trie(self, tok) ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "%s: no memory for the vocabulary", what);
+    return tok->mapped ? map_trie(self, loader) : build_trie(self, loader);
 }
 
 /* ---- encoding ---- */
-
-static const node *child_of(const node *nodes, const node *parent, uint8_t byte) {
-    const node *child = nodes + parent->child;
-    size_t low = 0, high = parent->n_children;
-    while (low < high) {
-        const size_t middle = (low + high) / 2;
-        if (child[middle].byte < byte) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < parent->n_children && child[low].byte == byte ? &child[low] : NULL;
-}
 
 static void offer(tkr_tok_path *target, double score, uint32_t start, int32_t id) {
     if (target->start == UINT32_MAX || score > target->score) {
@@ -167,6 +91,8 @@ static void offer(tkr_tok_path *target, double score, uint32_t start, int32_t id
 
 static void find_path(const unigram *self, tkr_tok_scratch *scratch, const char *word, size_t n) {
     tkr_tok_path *best = scratch->path;
+    const tkr_tok_cell *cells = self->cells;
+    const double *score = self->tok->vocab.score;
     for (size_t i = 0; i <= n; i++) {
         best[i] = (tkr_tok_path){0.0, UINT32_MAX, -1};
     }
@@ -174,18 +100,20 @@ static void find_path(const unigram *self, tkr_tok_scratch *scratch, const char 
         const size_t size = tkr_tok_char_size(word[at]);
         const double before = best[at].score;
         bool single = false;
-        const node *here = &self->nodes[0];
-        for (size_t i = at; i < n; i++) {
-            here = child_of(self->nodes, here, (uint8_t)word[i]);
-            scratch->work++;
-            if (here == NULL) {
+        uint32_t here = 0;
+        size_t i = at;
+        for (; i < n; i++) {
+            here = tkr_tok_trie_child(cells, here, (uint8_t)word[i]);
+            if (here == TKR_TOK_NO_CELL) {
                 break;
             }
-            if (here->id >= 0) {
-                offer(&best[i + 1], before + self->tok->vocab.score[here->id], (uint32_t)at, here->id);
+            const int32_t id = cells[here].id;
+            if (id >= 0) {
+                offer(&best[i + 1], before + score[id], (uint32_t)at, id);
                 single = single || i + 1 == at + size;
             }
         }
+        scratch->work += i - at + 1;
         if (!single) {
             offer(&best[at + size], before + self->unknown_score, (uint32_t)at, self->unknown);
         }
@@ -198,6 +126,20 @@ static bool put(tkr_tok_scratch *scratch, int32_t id, size_t begin, size_t end) 
         return false;
     }
     scratch->pieces[scratch->n_pieces++] = (tkr_tok_piece_out){id, (uint32_t)begin, (uint32_t)end};
+    return true;
+}
+
+/* Unknown text as its bytes, the last first, each with the offsets of the whole. false: some byte has no piece. */
+static bool put_bytes(const unigram *self, tkr_tok_scratch *scratch, const char *word, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) {
+        if (self->bytes[(uint8_t)word[i]] < 0) {
+            return false;
+        }
+    }
+    for (size_t i = end; i > begin; i--) { /* room is reserved */
+        scratch->pieces[scratch->n_pieces++] =
+            (tkr_tok_piece_out){self->bytes[(uint8_t)word[i - 1]], (uint32_t)begin, (uint32_t)end};
+    }
     return true;
 }
 
@@ -214,6 +156,15 @@ static bool put_path(const unigram *self, tkr_tok_scratch *scratch, const char *
             }
             const int32_t known = tkr_tok_vocab_find(&self->tok->vocab, word + begin, end - begin);
             id = known >= 0 ? known : id;
+            if (known < 0 && self->byte_fallback) {
+                if (!TKR_TOK_GROW(scratch->pieces, scratch->pieces_room, scratch->n_pieces + (end - begin))) {
+                    return false;
+                }
+                if (put_bytes(self, scratch, word, begin, end)) {
+                    end = begin;
+                    continue;
+                }
+            }
         }
         if (!put(scratch, id, begin, end)) {
             return false;

@@ -42,6 +42,9 @@ static tkr_status parse(void **out, tkr_tok_loader *loader, const json_t *config
         return TKR_FAIL(error, FORMAT, "%s: unk_token \"%.40s\" is not in the vocabulary", what, unknown);
     }
     int32_t twice;
+    if (tok->mapped) {
+        return tkr_tok_map_index(&tok->continuing, loader, TKR_TOK_PART_CONTINUING, strlen(prefix));
+    }
     if (tkr_tok_index_build(&tok->continuing, &tok->vocab, prefix, strlen(prefix), &twice) != TKR_TOK_PUT_OK) {
         return TKR_FAIL(error, NO_MEMORY, "%s: no memory for the vocabulary", what);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: Strip, Prepend, Replace. Of regular expressions, Replace knows "x+" and "x{n,}" for a character x. */
+/* tokenizer: Strip, Prepend, Replace, whose "x+" and "x{n,}" for a character x need no regular expression. */
 #include "tokenizer/engine.h"
+#include "tokenizer/regex.h"
 #include "tokenizer/unicode.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@ typedef struct strip {
 } strip;
 
 typedef struct replace {
+    const tkr_tok_regex *regex; /* NULL: the pattern is a text */
     const char *pattern, *content;
     size_t n_pattern, n_content;
     size_t at_least; /* repetitions of the pattern that make a match: 0 means exactly one, else as many as there are */
@@ -117,10 +119,7 @@ static tkr_status parse_replace(void **out, tkr_tok_loader *loader, const json_t
     tkr_status status = copy_string(&self->pattern, &self->n_pattern, loader,
                                     regex != NULL ? regex : json_object_get(pattern, "String"), "pattern");
     if (status == TKR_OK && regex != NULL && !parse_run(self, self->pattern, self->n_pattern)) {
-        return TKR_FAIL(loader->error, UNSUPPORTED,
-                        "%s: normalizer Replace with the regular expression \"%.60s\" is not supported, only a String "
-                        "pattern, x+ or x{n,}",
-                        loader->what, self->pattern);
+        status = tkr_tok_regex_add(&self->regex, loader, self->pattern, json_string_length(regex));
     }
     if (status == TKR_OK) {
         status = copy_string(&self->content, &self->n_content, loader, json_object_get(config, "content"), "content");
@@ -143,9 +142,32 @@ static size_t match(const replace *self, const tkr_tok_text *text, size_t at, si
     return count >= self->at_least ? end - at : 0;
 }
 
+static bool replace_matches(const replace *self, tkr_tok_scratch *scratch) {
+    const tkr_tok_text *text = &scratch->text;
+    tkr_tok_search search = TKR_TOK_SEARCH(self->regex, scratch, text->bytes, text->size);
+    tkr_tok_found found;
+    tkr_tok_edit edit;
+    tkr_tok_edit_begin(&edit, scratch);
+    while (!edit.failed && (found = tkr_tok_search_next(&search)) != TKR_TOK_NOT_FOUND) {
+        if (found == TKR_TOK_SEARCH_FAILED) {
+            return false;
+        }
+        tkr_tok_edit_copy(&edit, search.begin);
+        const size_t last = search.end > 0 ? search.end - 1 : 0; /* of an empty match: the character in front of it */
+        const tkr_tok_range align = search.end > 0 ? text->align[last] : (tkr_tok_range){scratch->base, scratch->base};
+        tkr_tok_edit_bytes(&edit, self->content, self->n_content, align);
+        edit.at = search.end;
+    }
+    tkr_tok_edit_copy(&edit, text->size);
+    return tkr_tok_edit_end(&edit);
+}
+
 static bool run_replace(const void *data, tkr_tok_scratch *scratch) {
     const replace *self = data;
     const tkr_tok_text *text = &scratch->text;
+    if (self->regex != NULL) {
+        return replace_matches(self, scratch);
+    }
     if (self->n_pattern == 0) {
         return true;
     }

@@ -195,7 +195,8 @@ static tkr_status parse_nothing(void **self, tkr_tok_loader *loader, const json_
 
 static bool run_nfc(const void *self, tkr_tok_scratch *scratch) {
     (void)self;
-    return tkr_tok_normal_form(scratch, TKR_TOK_NF_COMPOSE);
+    scratch->work += scratch->text.size;
+    return tkr_tok_is_nfc(scratch->text.bytes, scratch->text.size) || tkr_tok_normal_form(scratch, TKR_TOK_NF_COMPOSE);
 }
 
 static bool run_nfd(const void *self, tkr_tok_scratch *scratch) {

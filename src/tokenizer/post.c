@@ -161,15 +161,27 @@ static tkr_status parse_bert(void **self, tkr_tok_loader *loader, const json_t *
     return fill_pair(loader, config, false);
 }
 
+tkr_status tkr_tok_claim_trim(tkr_tok_loader *loader, bool add_prefix_space) {
+    tkr_tok_post *post = &loader->tok->post;
+    if (post->trim_offsets) {
+        return TKR_FAIL(loader->error, UNSUPPORTED, "%s: post_processor has more than one part that trims offsets",
+                        loader->what);
+    }
+    post->trim_offsets = true;
+    post->add_prefix_space = add_prefix_space;
+    return TKR_OK;
+}
+
 static tkr_status parse_roberta(void **self, tkr_tok_loader *loader, const json_t *config) {
     *self = NULL;
-    tkr_tok_post *post = &loader->tok->post;
-    post->types_from_template = true; /* all types are 0, special tokens or not */
-    tkr_status status =
-        tkr_json_get_bool(&post->trim_offsets, config, "trim_offsets", true, loader->what, loader->error);
+    loader->tok->post.types_from_template = true; /* all types are 0, special tokens or not */
+    bool trim = false, prefix = false;
+    tkr_status status = tkr_json_get_bool(&trim, config, "trim_offsets", true, loader->what, loader->error);
     if (status == TKR_OK) {
-        status =
-            tkr_json_get_bool(&post->add_prefix_space, config, "add_prefix_space", true, loader->what, loader->error);
+        status = tkr_json_get_bool(&prefix, config, "add_prefix_space", true, loader->what, loader->error);
+    }
+    if (status == TKR_OK && trim) {
+        status = tkr_tok_claim_trim(loader, prefix);
     }
     return status != TKR_OK ? status : fill_pair(loader, config, true);
 }

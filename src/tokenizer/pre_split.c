@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: WhitespaceSplit, Whitespace, Punctuation, Digits, Split with a fixed text; the five ways to treat a
- * delimiter. Refuses Split with a regular expression. */
+/* tokenizer: WhitespaceSplit, Whitespace, Punctuation, Digits, Split with a fixed text or a regular expression; the
+ * five ways to treat a delimiter. */
 #include "tokenizer/engine.h"
+#include "tokenizer/regex.h"
 #include "tokenizer/unicode.h"
 
 #include <string.h>
@@ -134,7 +135,39 @@ tkr_status tkr_tok_parse_behavior(tkr_tok_behavior *behavior, tkr_tok_loader *lo
                     loader->what, name);
 }
 
+typedef struct regex_cut {
+    const tkr_tok_regex *regex;
+    bool invert;
+} regex_cut;
+
+static void cut_regex(splitter *s, const tkr_tok_span *span, const void *arg) {
+    const regex_cut *cut = arg;
+    tkr_tok_search search =
+        TKR_TOK_SEARCH(cut->regex, s->scratch, s->scratch->text.bytes + span->begin, span->end - span->begin);
+    tkr_tok_found found;
+    size_t last = span->begin;
+    while (!s->failed && (found = tkr_tok_search_next(&search)) != TKR_TOK_NOT_FOUND) {
+        if (found == TKR_TOK_SEARCH_FAILED) {
+            s->failed = true;
+            return;
+        }
+        stretch(s, last, span->begin + search.begin, cut->invert);
+        stretch(s, span->begin + search.begin, span->begin + search.end, !cut->invert);
+        if (search.begin == search.end) { /* an empty delimiter still separates */
+            s->previous = !cut->invert;
+        }
+        last = span->begin + search.end;
+    }
+    stretch(s, last, span->end, cut->invert);
+}
+
+bool tkr_tok_split_regex(tkr_tok_scratch *scratch, const tkr_tok_regex *regex, tkr_tok_behavior behavior, bool invert) {
+    const regex_cut cut = {regex, invert};
+    return split_each(scratch, behavior, cut_regex, &cut);
+}
+
 typedef struct split {
+    const tkr_tok_regex *regex; /* NULL: a fixed text */
     const char *pattern;
     size_t n_pattern;
     tkr_tok_behavior behavior;
@@ -186,15 +219,12 @@ static tkr_status parse_split(void **out, tkr_tok_loader *loader, const json_t *
     }
     const json_t *pattern = json_object_get(config, "pattern");
     const json_t *regex = json_object_get(pattern, "Regex"), *text = json_object_get(pattern, "String");
-    if (regex != NULL) {
-        return TKR_FAIL(loader->error, UNSUPPORTED,
-                        "%s: pre_tokenizer Split with the regular expression \"%.60s\" is not "
-                        "supported, only a String pattern",
-                        loader->what, json_is_string(regex) ? json_string_value(regex) : "?");
+    if (json_is_string(regex)) {
+        return tkr_tok_regex_add(&self->regex, loader, json_string_value(regex), json_string_length(regex));
     }
     if (!json_is_string(text)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: field \"pattern\" of Split must be {\"String\": text}",
-                        loader->what);
+        return TKR_FAIL(loader->error, FORMAT,
+                        "%s: field \"pattern\" of Split must be {\"String\": text} or {\"Regex\": text}", loader->what);
     }
     self->n_pattern = json_string_length(text);
     self->pattern = tkr_arena_strndup(&loader->tok->arena, json_string_value(text), self->n_pattern);
@@ -260,7 +290,13 @@ static void cut_text(splitter *s, const tkr_tok_span *span, const void *arg) {
 
 static bool run_split(const void *data, tkr_tok_scratch *scratch) {
     const split *self = data;
-    return split_each(scratch, self->behavior, cut_text, self);
+    return self->regex != NULL ? tkr_tok_split_regex(scratch, self->regex, self->behavior, self->invert)
+                               : split_each(scratch, self->behavior, cut_text, self);
+}
+
+static tkr_tok_tile_fn tile(const void *data) {
+    const split *self = data;
+    return self->regex != NULL && self->behavior == TKR_TOK_ISOLATED ? tkr_tok_regex_tile(self->regex) : NULL;
 }
 
 extern const tkr_tok_component tkr_pre_whitespace_split, tkr_pre_whitespace, tkr_pre_punctuation, tkr_pre_digits,
@@ -269,4 +305,4 @@ const tkr_tok_component tkr_pre_whitespace_split = {.parse = parse_nothing, .run
 const tkr_tok_component tkr_pre_whitespace = {.parse = parse_nothing, .run = run_whitespace};
 const tkr_tok_component tkr_pre_punctuation = {.parse = parse_punctuation, .run = run_punctuation};
 const tkr_tok_component tkr_pre_digits = {.parse = parse_digits, .run = run_digits};
-const tkr_tok_component tkr_pre_split = {.parse = parse_split, .run = run_split};
+const tkr_tok_component tkr_pre_split = {.parse = parse_split, .run = run_split, .tile = tile};

@@ -99,29 +99,76 @@ static void write_text(writer *w, const tkr_tok_sink *sink, uint8_t type_id) {
 
 static bool is_trimmed(uint32_t c) { return c == 0x120 || (tkr_uni(c) & TKR_UNI_SPACE); }
 
-/* RoBERTa: the offsets of a token leave out the white space that its piece begins or ends with. */
-static void trim_offsets(const tkr_tok *tok, tkr_tok_sink *sink) {
+/* White space that text[0, n) begins and ends with, in characters. */
+static void measure_space(size_t *leading, size_t *trailing, const char *text, size_t n) {
+    bool inner = false;
+    *leading = 0;
+    *trailing = 0;
+    for (size_t i = 0; i < n;) {
+        if (is_trimmed(tkr_tok_next(text, n, &i))) {
+            *leading += !inner;
+            (*trailing)++;
+        } else {
+            inner = true;
+            *trailing = 0;
+        }
+    }
+}
+
+/* Where text[begin, end) begins without its first `count` characters. */
+static size_t skip_forward(const char *text, size_t begin, size_t end, size_t count) {
+    for (; count > 0 && begin < end; count--) {
+        (void)tkr_tok_next(text, end, &begin);
+    }
+    return begin;
+}
+
+/* Where it ends without its last `count` characters, not in front of `begin`; unchanged when the whole text has less in
+ * front of it. */
+static size_t skip_backward(const char *text, size_t begin, size_t end, size_t count) {
+    size_t at = end;
+    for (; count > 0 && at > 0; count--) {
+        do {
+            at--;
+        } while (at > 0 && ((uint8_t)text[at] & 0xC0) == 0x80);
+    }
+    return count > 0 ? end : at > begin ? at : begin;
+}
+
+/* Whether text[0, n) is an added token and the white space that it swallowed: the model may give its id too. */
+static bool is_added(const tkr_tok_added *token, const char *text, size_t n) {
+    size_t leading, trailing;
+    measure_space(&leading, &trailing, text, n);
+    const size_t begin = skip_forward(text, 0, n, leading);
+    const size_t end = begin < n ? skip_backward(text, begin, n, trailing) : n;
+    measure_space(&leading, &trailing, token->content, token->n_content);
+    const size_t from = skip_forward(token->content, 0, token->n_content, leading);
+    const size_t to = from < token->n_content ? skip_backward(token->content, from, token->n_content, trailing) : from;
+    return end - begin == to - from && memcmp(text + begin, token->content + from, to - from) == 0;
+}
+
+/* RoBERTa: the offsets of a token leave out the white space that it begins or ends with, counted in its piece, or for
+ * an added token in what it swallowed of the text. */
+static void trim_offsets(const tkr_tok *tok, tkr_tok_sink *sink, const char *text, size_t size) {
     for (size_t i = 0; i < sink->n; i++) {
-        const char *piece = tkr_tok_piece(tok, sink->ids[i]);
         uint64_t *range = &sink->offsets[2 * i];
-        size_t size = piece == NULL ? 0 : strlen(piece), leading = 0, trailing = 0;
-        bool inner = false;
-        for (size_t k = 0; k < size;) {
-            if (is_trimmed(tkr_tok_next(piece, size, &k))) {
-                leading += !inner;
-                trailing++;
-            } else {
-                inner = true;
-                trailing = 0;
-            }
+        const size_t begin = (size_t)range[0], end = (size_t)range[1];
+        const tkr_tok_added *added = tkr_tok_find_added(tok, sink->ids[i]);
+        const char *piece = tkr_tok_piece(tok, sink->ids[i]);
+        size_t leading, trailing;
+        if (end > size) {
+            continue;
         }
-        if (leading > 0) {
-            leading -= (i == 0 || range[0] == 0) && tok->post.add_prefix_space;
-            range[0] = range[0] + leading < range[1] ? range[0] + leading : range[1];
+        if (added != NULL && is_added(added, text + begin, end - begin)) {
+            measure_space(&leading, &trailing, text + begin, end - begin);
+        } else {
+            measure_space(&leading, &trailing, piece, piece == NULL ? 0 : strlen(piece));
         }
-        if (trailing > 0 && range[1] >= trailing) {
-            range[1] = range[1] - trailing > range[0] ? range[1] - trailing : range[0];
+        if (leading == 1 && (i == 0 || begin == 0) && tok->post.add_prefix_space) {
+            leading = 0; /* that one isn't in the text */
         }
+        range[0] = skip_forward(text, begin, end, leading);
+        range[1] = skip_backward(text, (size_t)range[0], end, trailing);
     }
 }
 
@@ -148,8 +195,8 @@ tkr_status tkr_tok_post_process(tkr_tok_result *result, const tkr_tok *tok, tkr_
         return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
     }
     if (tok->post.trim_offsets && request->want_offsets) {
-        trim_offsets(tok, &scratch->first);
-        trim_offsets(tok, &scratch->second);
+        trim_offsets(tok, &scratch->first, request->text, request->n_text);
+        trim_offsets(tok, &scratch->second, request->pair, request->n_pair);
     }
     writer w = {.scratch = scratch, .want_offsets = request->want_offsets};
     for (size_t i = 0; i < n_items; i++) {

@@ -11,15 +11,33 @@
 typedef struct tkr_tok tkr_tok;                 /* immutable, shared by threads */
 typedef struct tkr_tok_scratch tkr_tok_scratch; /* one a thread: buffers and the word cache */
 
+/* Which ids the pieces of a SentencePiece model have. */
+typedef enum tkr_tok_spm_layout {
+    TKR_TOK_SPM_PLAIN,  /* their place in the file */
+    TKR_TOK_SPM_FAIRSEQ /* XLM-RoBERTa: <s> <pad> </s> <unk>, the pieces from the fourth on, <mask>; "<s> A </s>" */
+} tkr_tok_spm_layout;
+
 typedef struct tkr_tok_options {
     bool lowercase; /* sentence_bert_config's do_lower_case: a Lowercase normalizer in front of the file's own */
+    tkr_tok_spm_layout spm_layout;
+    const char *spm_prefix, *spm_suffix; /* PLAIN: pieces put around each text ("<bos>", "</s>"), NULL: none */
 } tkr_tok_options;
 
 /* Parses the bytes of a tokenizer.json (borrowed for the call only). The truncation and padding blocks are ignored.
  * `what` names the file in messages. Returns a tokenizer. */
 tkr_status tkr_tok_load(tkr_tok **tok, const char *json, size_t size, const char *what, const tkr_tok_options *options,
                         tkr_error *error);
+/* The same from a SentencePiece model (spiece.model, sentencepiece.bpe.model, tokenizer.model). */
+tkr_status tkr_tok_load_spm(tkr_tok **tok, const char *bytes, size_t size, const char *what,
+                            const tkr_tok_options *options, tkr_error *error);
 void tkr_tok_free(tkr_tok **tok);
+
+/* The compiled form: appends it to `out` (a multiple of 64 bytes), and makes a tokenizer of it without parsing. The
+ * bytes of tkr_tok_map are borrowed until tkr_tok_free and must lie at a multiple of 8; `size` is exactly what
+ * tkr_tok_save wrote. It holds for one version of the format and one byte order: others are TKR_UNSUPPORTED, damaged
+ * ones TKR_FORMAT. What isn't checked is whether the content is that of the right tokenizer. */
+tkr_status tkr_tok_save(tkr_buf *out, const tkr_tok *tok, tkr_error *error);
+tkr_status tkr_tok_map(tkr_tok **tok, const void *bytes, size_t size, const char *what, tkr_error *error);
 
 /* Returns scratch for use with `tok` only. */
 tkr_status tkr_tok_scratch_create(tkr_tok_scratch **scratch, const tkr_tok *tok, tkr_error *error);

@@ -20,7 +20,10 @@ enum {
     TKR_UNI_NFKD = 1 << 9,        /* has a compatibility decomposition that differs */
     TKR_UNI_CCC = 1 << 10,        /* combining class other than 0 */
     TKR_UNI_LOWER = 1 << 11,      /* lower-cases to something else */
-    TKR_UNI_MARK = 1 << 12        /* StripAccents removes it */
+    TKR_UNI_MARK = 1 << 12,       /* StripAccents removes it */
+    TKR_UNI_LETTER = 1 << 13,     /* \p{L} of regular expressions */
+    TKR_UNI_NUMBER = 1 << 14,     /* \p{N} */
+    TKR_UNI_NFC = 1 << 15         /* may change under NFC; a text without such characters is in NFC */
 };
 
 /* Grapheme clusters, as far as Precompiled shows them. */

@@ -58,12 +58,23 @@ static uint64_t mix(uint64_t hash) {
     return hash ^ (hash >> 29);
 }
 
-static uint64_t hash_text(const char *text, size_t n) {
-    uint64_t hash = 0;
+uint64_t tkr_tok_hash(uint64_t hash, const char *text, size_t n) {
     for (size_t i = 0; i < n; i++) {
         hash = TKR_TOK_HASH_STEP(hash, text[i]);
     }
     return hash;
+}
+
+void tkr_tok_index_warm_slot(const tkr_tok_index *index, uint64_t hash) {
+    __builtin_prefetch(&index->slots[(size_t)mix(hash) & index->mask]);
+}
+
+void tkr_tok_index_warm_piece(const tkr_tok_index *index, const tkr_tok_vocab *vocab, uint64_t hash) {
+    const int32_t id = index->slots[(size_t)mix(hash) & index->mask].id;
+    if (id >= 0) {
+        __builtin_prefetch(&vocab->offset[id]);
+        __builtin_prefetch(&vocab->length[id]);
+    }
 }
 
 static bool same_text(const tkr_tok_index *index, const tkr_tok_vocab *vocab, int32_t id, const char *text, size_t n) {
@@ -88,6 +99,23 @@ static bool has_prefix(const tkr_tok_vocab *vocab, size_t id, const char *prefix
            (n_prefix == 0 || memcmp(vocab->pool.data + vocab->offset[id], prefix, n_prefix) == 0);
 }
 
+/* Puts one key; returns the id that has the same, -1: none. */
+static int32_t put_slot(tkr_tok_index *index, const tkr_tok_vocab *vocab, int32_t id, uint64_t mixed) {
+    const char *text = vocab->pool.data + vocab->offset[id] + index->skip;
+    const size_t n = vocab->length[id] - index->skip;
+    const uint32_t tag = (uint32_t)(mixed >> 32);
+    size_t slot = (size_t)mixed & index->mask;
+    for (; index->slots[slot].id >= 0; slot = (slot + 1) & index->mask) {
+        if (index->slots[slot].tag == tag && same_text(index, vocab, index->slots[slot].id, text, n)) {
+            return index->slots[slot].id;
+        }
+    }
+    index->slots[slot] = (tkr_tok_slot){tag, id};
+    index->max_length = n > index->max_length ? (uint32_t)n : index->max_length;
+    index->lengths |= (uint64_t)1 << (n < 63 ? n : 63);
+    return -1;
+}
+
 tkr_tok_put tkr_tok_index_build(tkr_tok_index *index, const tkr_tok_vocab *vocab, const char *prefix, size_t n_prefix,
                                 int32_t *twice) {
     size_t n_keys = 0, count = 16, bytes;
@@ -107,30 +135,33 @@ tkr_tok_put tkr_tok_index_build(tkr_tok_index *index, const tkr_tok_vocab *vocab
     memset(index->slots, 0xFF, bytes);
     index->mask = count - 1;
     index->skip = (uint32_t)n_prefix;
-    for (size_t id = 0; id < vocab->n_ids; id++) {
-        if (!has_prefix(vocab, id, prefix, n_prefix)) {
-            continue;
+    struct {
+        size_t id;
+        uint64_t mixed;
+    } block[16]; /* put together, so that the memory's latency is paid once */
+    for (size_t id = 0; id < vocab->n_ids;) {
+        size_t n_block = 0;
+        for (; id < vocab->n_ids && n_block < sizeof block / sizeof block[0]; id++) {
+            if (has_prefix(vocab, id, prefix, n_prefix)) {
+                const char *text = vocab->pool.data + vocab->offset[id] + n_prefix;
+                block[n_block].id = id;
+                block[n_block].mixed = mix(tkr_tok_hash(0, text, vocab->length[id] - n_prefix));
+                __builtin_prefetch(&index->slots[(size_t)block[n_block++].mixed & index->mask], 1);
+            }
         }
-        const char *text = vocab->pool.data + vocab->offset[id] + n_prefix;
-        const size_t n = vocab->length[id] - n_prefix;
-        const uint64_t mixed = mix(hash_text(text, n));
-        const uint32_t tag = (uint32_t)(mixed >> 32);
-        size_t slot = (size_t)mixed & index->mask;
-        for (; index->slots[slot].id >= 0; slot = (slot + 1) & index->mask) {
-            if (index->slots[slot].tag == tag && same_text(index, vocab, index->slots[slot].id, text, n)) {
-                *twice = index->slots[slot].id;
+        for (size_t i = 0; i < n_block; i++) {
+            *twice = put_slot(index, vocab, (int32_t)block[i].id, block[i].mixed);
+            if (*twice >= 0) {
                 return TKR_TOK_PUT_TWICE;
             }
         }
-        index->slots[slot] = (tkr_tok_slot){tag, (int32_t)id};
-        index->max_length = n > index->max_length ? (uint32_t)n : index->max_length;
-        index->lengths |= (uint64_t)1 << (n < 63 ? n : 63);
     }
     return TKR_TOK_PUT_OK;
 }
 
 int32_t tkr_tok_vocab_find(const tkr_tok_vocab *vocab, const char *text, size_t n) {
-    return vocab->index.slots == NULL ? -1 : tkr_tok_index_find(&vocab->index, vocab, hash_text(text, n), text, n);
+    return vocab->index.slots == NULL ? -1
+                                      : tkr_tok_index_find(&vocab->index, vocab, tkr_tok_hash(0, text, n), text, n);
 }
 
 void tkr_tok_index_free(tkr_tok_index *index) {

@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     tkr_tensors *set = NULL;
     if (!copy) return 0;
     memcpy(copy, data, size);
-    if (tkr_tensors_open_memory(&set, copy, size, "fuzz", &error) == TKR_OK) check_set(set);
+    if (tkr_tensors_open_memory(&set, tkr_safetensors_read, copy, size, "fuzz", &error) == TKR_OK) check_set(set);
     tkr_tensors_free(&set);
     tkr_aligned_free(copy, size);
     return 0;

@@ -3,6 +3,8 @@
 #ifndef TKR_TEST_TOKENIZER_SUPPORT_H
 #define TKR_TEST_TOKENIZER_SUPPORT_H
 
+#define _DEFAULT_SOURCE 1 /* popen */
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,6 +27,23 @@ static inline tkr_buf read_data(const char *relative) {
     snprintf(path, sizeof path, "%s/%s", TKR_TEST_DIR, relative);
     if (tkr_file_read(&buf, path, (size_t)1 << 26, &error) != TKR_OK) {
         fail_msg("%s", error.message);
+    }
+    return buf;
+}
+
+/* Decompresses TKR_TEST_DIR/relative, an .xz file, or fails. */
+static inline tkr_buf read_xz(const char *relative) {
+    tkr_buf buf = {0};
+    char command[600], block[1 << 14];
+    size_t n;
+    snprintf(command, sizeof command, "xz -dc '%s/%s'", TKR_TEST_DIR, relative);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    while ((n = fread(block, 1, sizeof block, pipe)) > 0) {
+        assert_true(tkr_buf_append(&buf, block, n));
+    }
+    if (pclose(pipe) != 0 || buf.size == 0) {
+        fail_msg("%s: failed", command);
     }
     return buf;
 }
@@ -95,6 +114,34 @@ static inline json_t *next_line(const tkr_buf *text, size_t *at) {
     json_t *value = json_loadb(line, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     assert_non_null(value);
     return value;
+}
+
+/* Runs the 500 strings through `tok` and compares with a golden file: ids with and without special tokens, offsets. */
+static inline void check_strings(const tkr_tok *tok, const tkr_buf *golden) {
+    tkr_tok_scratch *scratch = new_scratch(tok);
+    tkr_buf strings = read_data("golden/tokenizers/strings.jsonl");
+    size_t at = 0, golden_at = 0, n = 0;
+    json_t *text;
+    while ((text = next_line(&strings, &at)) != NULL) {
+        json_t *want = next_line(golden, &golden_at);
+        assert_non_null(want);
+        tkr_tok_request request = {.text = json_string_value(text), .n_text = json_string_length(text)};
+        tkr_tok_result result = encode_or_fail(tok, scratch, &request);
+        assert_null(result.offsets);
+        check_ids("plain", n, &result, json_object_get(want, "plain"));
+        request.special_tokens = true;
+        request.want_offsets = true;
+        result = encode_or_fail(tok, scratch, &request);
+        check_ids("with special tokens", n, &result, json_object_get(want, "ids"));
+        check_offsets("offsets", n, &result, json_object_get(want, "offsets"));
+        assert_int_equal(result.n_untruncated, result.n);
+        json_decref(want);
+        json_decref(text);
+        n++;
+    }
+    assert_int_equal(n, 500);
+    tkr_buf_free(&strings);
+    tkr_tok_scratch_free(&scratch);
 }
 
 #endif

@@ -14,6 +14,9 @@ static const char model[] = "{" SMALL_MODEL_FIELDS ",\"vocab\":" SMALL_VOCAB "}"
 #define WITH_POST(text) SMALL_FILE(SMALL_NORMALIZER, SMALL_PRE, text, GOOD_MODEL)
 #define WITH_ADDED(text) "{\"added_tokens\":" text ",\"model\":" GOOD_MODEL "}"
 #define ENTRY(fields) "[{" fields "}]"
+#define WITH_BPE(merges) \
+    WITH_MODEL("{\"type\":\"BPE\",\"vocab\":{\"\":9,\"a\":0,\"b\":1,\"ab\":2},\"merges\":" merges "}")
+#define BYTE_POST "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true}"
 
 static const struct bad {
     tkr_status status;
@@ -27,7 +30,8 @@ static const struct bad {
     {TKR_FORMAT, "\"model\" occurs twice", "{\"model\":" GOOD_MODEL ",\"model\":" GOOD_MODEL "}"},
     {TKR_FORMAT, "field \"type\"", "{\"model\":{}}"},
     {TKR_FORMAT, "field \"type\"", "{\"model\":{\"type\":3}}"},
-    {TKR_UNSUPPORTED, "model \"BPE\" is not supported, supported: Unigram WordPiece", "{\"model\":{\"type\":\"BPE\"}}"},
+    {TKR_UNSUPPORTED, "model \"WordLevel\" is not supported, supported: BPE Unigram WordPiece",
+     "{\"model\":{\"type\":\"WordLevel\"}}"},
     {TKR_FORMAT, "missing, empty or a list", "{\"model\":{" SMALL_MODEL_FIELDS "}}"},
     {TKR_FORMAT, "missing, empty or a list", WITH_VOCAB("{}")},
     {TKR_FORMAT, "missing, empty or a list", WITH_VOCAB("[[\"[UNK]\",0]]")},
@@ -51,18 +55,43 @@ static const struct bad {
     {TKR_FORMAT, "must be [piece, score]", "{\"model\":{\"type\":\"Unigram\",\"vocab\":[\"a\"]}}"},
     {TKR_FORMAT, "must be [piece, score]", "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0,1]]}}"},
     {TKR_FORMAT, "unk_id", "{\"model\":{\"type\":\"Unigram\",\"unk_id\":1,\"vocab\":[[\"a\",0]]}}"},
-    {TKR_UNSUPPORTED, "byte_fallback",
-     "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"byte_fallback\":true,\"vocab\":[[\"a\",0]]}}"},
+    {TKR_FORMAT, "missing, empty or a list", WITH_MODEL("{\"type\":\"BPE\",\"merges\":[]}")},
+    {TKR_FORMAT, "merge 0 is \"a\", expected two pieces", WITH_BPE("[\"a\"]")},
+    {TKR_FORMAT, "merge 1 is \"a b c\", expected two pieces", WITH_BPE("[\"a b\",\"a b c\"]")},
+    {TKR_FORMAT, "merge 0 must be a pair of strings", WITH_BPE("[[\"a\"]]")},
+    {TKR_FORMAT, "merge 0 must be a pair of strings", WITH_BPE("[[\"a\",1]]")},
+    {TKR_FORMAT, "merge 0 must be a pair of strings", WITH_BPE("[[\"a\",\"b\",\"ab\"]]")},
+    {TKR_FORMAT, "merge 0 must be", WITH_BPE("[1]")},
+    {TKR_FORMAT, "merge 0, \"c\" with \"b\": the first isn't", WITH_BPE("[\"c b\"]")},
+    {TKR_FORMAT, "merge 1, \"a\" with \"c\": the second isn't", WITH_BPE("[\"a b\",\"a c\"]")},
+    {TKR_FORMAT, "merge 0, \"b\" with \"a\": what they give isn't", WITH_BPE("[\"b a\"]")},
+    {TKR_FORMAT, "merge 0, \"\" with \"a\": they give one of themselves", WITH_BPE("[\" a\"]")},
+    {TKR_FORMAT, "shorter than continuing_subword_prefix", WITH_BPE("[\"a b\"],\"continuing_subword_prefix\":\"##\"")},
+    {TKR_FORMAT, "unk_token \"<unk>\" is not in the vocabulary", WITH_BPE("[],\"unk_token\":\"<unk>\"")},
+    {TKR_UNSUPPORTED, "dropout 0.1", WITH_BPE("[],\"dropout\":0.1")},
+    {TKR_UNSUPPORTED, "byte_fallback of BPE together",
+     WITH_BPE("[],\"byte_fallback\":true,\"end_of_word_suffix\":\"x\"")},
+    {TKR_FORMAT, "\"merges\" occurs twice", WITH_BPE("[\"a b\"],\"merges\":[\"a b\"]")},
+    {TKR_FORMAT, "ignore_merges", WITH_BPE("[],\"ignore_merges\":3")},
+    {TKR_FORMAT, "ends too early", "{\"model\":{\"type\":\"BPE\",\"merges\":[[\"a\","},
     {TKR_UNSUPPORTED, "normalizer \"Nmt\" is not supported", WITH_NORMALIZER("{\"type\":\"Nmt\"}")},
     {TKR_FORMAT, "clean_text", WITH_NORMALIZER("{\"type\":\"BertNormalizer\"}")},
     {TKR_FORMAT, "\"normalizer\" must be an object", WITH_NORMALIZER("\"NFC\"")},
     {TKR_FORMAT, "normalizer is an array", WITH_NORMALIZER("[]")},
     {TKR_FORMAT, "\"normalizers\" of a Sequence is missing", WITH_NORMALIZER("{\"type\":\"Sequence\"}")},
-    {TKR_UNSUPPORTED, "regular expression \"a|b\"",
-     WITH_NORMALIZER("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a|b\"},\"content\":\"\"}")},
+    {TKR_UNSUPPORTED, "regular expression \"(a|b\"",
+     WITH_NORMALIZER("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(a|b\"},\"content\":\"\"}")},
+    {TKR_UNSUPPORTED, "regular expression \"[a\"",
+     WITH_PRE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a\"},\"behavior\":\"Removed\",\"invert\":false}")},
+    {TKR_FORMAT, "\"pattern\" of Split",
+     WITH_PRE("{\"type\":\"Split\",\"pattern\":{\"Regex\":3},\"behavior\":\"Removed\",\"invert\":false}")},
     {TKR_FORMAT, "isn't base64", WITH_NORMALIZER("{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"****\"}")},
     {TKR_FORMAT, "claims a trie", WITH_NORMALIZER("{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}")},
-    {TKR_UNSUPPORTED, "pre_tokenizer \"ByteLevel\" is not supported", WITH_PRE("{\"type\":\"ByteLevel\"}")},
+    {TKR_UNSUPPORTED, "pre_tokenizer \"UnicodeScripts\" is not supported", WITH_PRE("{\"type\":\"UnicodeScripts\"}")},
+    {TKR_FORMAT, "add_prefix_space", WITH_PRE("{\"type\":\"ByteLevel\"}")},
+    {TKR_FORMAT, "use_regex", WITH_PRE("{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"use_regex\":\"a\"}")},
+    {TKR_UNSUPPORTED, "more than one part that trims",
+     WITH_POST("{\"type\":\"Sequence\",\"processors\":[" BYTE_POST "," BYTE_POST "]}")},
     {TKR_UNSUPPORTED, "behavior \"Sideways\"",
      WITH_PRE("{\"type\":\"Split\",\"pattern\":{\"String\":\" \"},\"behavior\":\"Sideways\",\"invert\":false}")},
     {TKR_FORMAT, "must be one character", WITH_PRE("{\"type\":\"Metaspace\",\"replacement\":\"ab\"}")},
@@ -151,6 +180,32 @@ static void many_stages(void **state) {
     tkr_buf_free(&file);
 }
 
+/* Added tokens without end are refused or cost in proportion to their number. */
+static void many_added_tokens(void **state) {
+    (void)state;
+    for (int large = 0; large < 2; large++) {
+        const size_t n = large ? 200000 : 50000; /* 25 MB and 6 MB */
+        tkr_buf file = {0};
+        assert_true(tkr_buf_printf(&file, "{\"model\":%s,\"added_tokens\":[", model));
+        for (size_t i = 0; i < n; i++) {
+            assert_true(tkr_buf_printf(&file, "%s{\"id\":%zu,\"content\":\"<added token %zu>\"," SMALL_FLAGS "}",
+                                       i > 0 ? "," : "", 100 + i, i));
+        }
+        assert_true(tkr_buf_printf(&file, "]}"));
+        tkr_error error = {.status = TKR_OK};
+        assert_int_equal(load(file.data, file.size, &error), large ? TKR_LIMIT : TKR_OK);
+        assert_true(!large || strstr(error.message, "\"added_tokens\" has") != NULL);
+        tkr_buf_free(&file);
+    }
+    tkr_buf file = {0};
+    assert_true(tkr_buf_printf(
+        &file, "{\"model\":%s,\"added_tokens\":[{\"id\":50," SMALL_FLAGS ",\"content\":\"%02000d\"}]}", model, 0));
+    tkr_error error = {.status = TKR_OK};
+    assert_int_equal(load(file.data, file.size, &error), TKR_LIMIT);
+    assert_non_null(strstr(error.message, "added token 50 has 2000 bytes"));
+    tkr_buf_free(&file);
+}
+
 /* ---- failing allocations ---- */
 
 static bool fail_at(void *user, char kind) {
@@ -206,11 +261,19 @@ static void failing_allocations(void **state) {
     tkr_buf unigram = read_data("golden/bert/bert-xlmr-tokenizer/model/tokenizer.json");
     sweep(unigram.data, unigram.size);
     tkr_buf_free(&unigram);
+    static const char *const bpe[] = {"qwen2-last", "gemma3-dense"};
+    for (size_t i = 0; i < 2; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "golden/tokenizers/bases/%s.json", bpe[i]);
+        tkr_buf json = read_data(path);
+        sweep(json.data, json.size);
+        tkr_buf_free(&json);
+    }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(broken_files), cmocka_unit_test(cut_anywhere),
-                                       cmocka_unit_test(deep_nesting), cmocka_unit_test(many_stages),
-                                       cmocka_unit_test(failing_allocations)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(broken_files),      cmocka_unit_test(cut_anywhere),
+                                       cmocka_unit_test(deep_nesting),      cmocka_unit_test(many_stages),
+                                       cmocka_unit_test(many_added_tokens), cmocka_unit_test(failing_allocations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,12 +4,13 @@ import json
 import statistics
 
 import engines
+import shapes
 
 GRID = ["1x16", "1x128", "32x32", "32x128", "8x512"]
 CASES = [*GRID, "mixed"]
 BARS = {"f32": (1.2, 1.8), "bf16": (1.25, 1.9), "int8": (2.0, 3.2)}
 OURS = {"f32": "ours-f32", "bf16": "ours-bf16", "int8": "ours-q8"}
-NOT_RUN = {"llama-cpp-python": "not run: PyPI has it as C++ source only, and this bench builds no peers"}
+NOT_RUN = {"llama.cpp": "not run on MiniLM; on larger shapes where scripts/bench-llama has built it"}
 
 
 def median(values):
@@ -178,7 +179,8 @@ def markdown(results):
             "sigma 0.9, cut at 512); peers in batches of 32 sorted by length and padded.", ""]
     body = [*speed_table(results), "",
             "Ratios of pairs measured in turn (above 1: ours is faster), quartiles in brackets:",
-            "", *ratio_table(results), "", *verdict_table(results), "", *other_rows(results), "", *remarks(results), "",
+            "", *ratio_table(results), "", *verdict_table(results), "", *other_rows(results), "",
+            *(shapes.table(results["shapes"]) if results.get("shapes") else []), "", *remarks(results), "",
             f"Versions: {versions(results)}.", ""]
     return "\n".join(head + body)
 

@@ -13,7 +13,9 @@ class ModelOptions(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("precision", c.c_int), ("quantization", c.c_int),
                 ("threads", c.c_uint), ("max_memory", c.c_uint64), ("batch_tokens", c.c_size_t),
                 ("pooling", c.c_char_p), ("max_tokens", c.c_size_t), ("trust_remote_code", c.c_int),
-                ("offline", c.c_int), ("cache_dir", c.c_char_p), ("cpu", c.c_char_p), ("log", c.c_void_p),
+                ("offline", c.c_int), ("cache_dir", c.c_char_p),
+                ("weight_cache_dir", c.c_char_p), ("no_weight_cache", c.c_int), ("weight_cache_bytes", c.c_uint64),
+                ("weight_cache_least", c.c_uint64), ("cpu", c.c_char_p), ("log", c.c_void_p),
                 ("log_user", c.c_void_p), ("download", c.c_void_p), ("download_user", c.c_void_p)]
 
 
@@ -26,7 +28,8 @@ class ModelInfo(c.Structure):
                                                  "quantization", "fingerprint", "default_prompt")] +
                 [(name, c.c_size_t) for name in ("dimensions", "max_tokens", "vocab_size", "hidden_size", "n_layers",
                                                  "n_heads", "intermediate_size")] +
-                [(name, c.c_uint64) for name in ("n_parameters", "weights_bytes", "mapped_bytes", "workspace_bytes",
+                [("n_parameters", c.c_uint64), ("bits_per_weight", c.c_double)] +
+                [(name, c.c_uint64) for name in ("weights_bytes", "mapped_bytes", "workspace_bytes",
                                                  "memory_limit")] +
                 [("threads", c.c_uint), ("batch_tokens", c.c_size_t), ("normalizes", c.c_int),
                  ("prompts", c.POINTER(Pair)), ("n_prompts", c.c_size_t), ("kernels", c.POINTER(Pair)),
@@ -36,7 +39,7 @@ class ModelInfo(c.Structure):
 class Input(c.Structure):
     _fields_ = [("kind", c.c_int), ("text", c.c_char_p), ("n_text", c.c_size_t), ("pair", c.c_char_p),
                 ("n_pair", c.c_size_t), ("ids", c.c_void_p), ("n_ids", c.c_size_t), ("prompt_name", c.c_char_p),
-                ("prompt", c.c_char_p)]
+                ("prompt", c.c_char_p), ("instruction", c.c_char_p)]
 
 
 class ResultItem(c.Structure):
@@ -50,7 +53,7 @@ class Tokens(c.Structure):
 
 
 PRECISION = {"auto": 0, "f32": 1, "bf16": 2}
-QUANTIZATION = {"auto": 0, "none": 1, "q8": 2}
+QUANTIZATION = {"auto": 0, "none": 1, "q8": 2, "q4": 3}
 INPUT_TEXT, INPUT_TOKENS = 0, 1
 
 

@@ -88,6 +88,7 @@ typedef struct gemm_job {
     float *out;
     size_t n_panels, panel_bytes;
     const float *src, *weights;
+    const uint8_t *codes;
     void *rows;
     tkr_row_quant *quant;
     size_t k, k_padded;
@@ -109,9 +110,28 @@ static void run_pack_rows(void *user) {
     j->g->pack_rows(j->rows, j->args.a_stride, j->quant, j->src, j->k, j->args.n_rows, j->k, j->k_padded);
 }
 
+enum { GROUP = 64 };
+
+static void pack_codes(const gemm_job *j, size_t p) {
+    size_t n_groups = (j->k + GROUP - 1) / GROUP, at = p * j->g->nr;
+    const tkr_codes codes = {.codes = j->codes + at * j->k,
+                             .scale = j->weights + at * n_groups,
+                             .bias = j->weights + at * n_groups,
+                             .n_cols = j->g->nr,
+                             .k = j->k,
+                             .k_padded = j->k_padded,
+                             .group = GROUP,
+                             .scale_kind = TKR_SCALE_F32};
+    j->g->pack_codes(j->panels + p * j->panel_bytes, &codes);
+}
+
 static void run_pack_panels(void *user) {
     gemm_job *j = user;
     for (size_t p = 0; p < j->n_panels; p++) {
+        if (j->g->pack_codes) {
+            pack_codes(j, p);
+            continue;
+        }
         j->g->pack_panel(j->panels + p * j->panel_bytes, j->scales + p * j->g->nr, j->sums + p * j->g->nr,
                          j->weights + p * j->g->nr * j->k, j->k, j->g->nr, j->k, j->k_padded);
     }
@@ -120,8 +140,14 @@ static void run_pack_panels(void *user) {
 static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_t k, tkr_activation activation) {
     static const size_t row_counts[] = {1, 4, 16, 64, 192, 512};
     const tkr_gemm *g = b->kernels.gemm[mode];
-    size_t padded = (k + g->k_align - 1) / g->k_align * g->k_align, stride = (padded * g->act_bytes + 3) / 4 * 4;
+    size_t padded = (k + g->k_align - 1) / g->k_align * g->k_align;
+    size_t stride = g->row_bytes ? g->row_bytes(padded) : (padded * g->act_bytes + 3) / 4 * 4;
     gemm_job j = {.g = g, .n_panels = n / g->nr, .panel_bytes = (size_t)g->nr * padded * g->weight_bits / 8};
+    j.panel_bytes = g->panel_bytes ? g->panel_bytes(padded, GROUP, TKR_SCALE_F32) : j.panel_bytes;
+    uint8_t *codes = get(n * k);
+    for (size_t i = 0; i < n * k; i++) {
+        codes[i] = (uint8_t)(i * 7 % 16);
+    }
     float *w = get(n * k * sizeof(float)), *x = get(512 * k * sizeof(float)), *bias = get(n * sizeof(float));
     fill(w, n * k, 0.05f);
     fill(x, 512 * k, 1);
@@ -135,6 +161,7 @@ static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_
     j.k = k;
     j.k_padded = padded;
     j.weights = w;
+    j.codes = codes;
     run_pack_panels(&j);
     g->pack_rows(j.rows, stride, j.quant, x, k, 512, k, padded);
     size_t scratch = g->scratch_bytes ? g->scratch_bytes(padded) : 0;
@@ -147,7 +174,9 @@ static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_
                              .ldc = n,
                              .n_cols = g->nr,
                              .activation = activation,
-                             .scratch = work};
+                             .scratch = work,
+                             .group = GROUP,
+                             .scale_kind = TKR_SCALE_F32};
     printf("%-14s %4zu x %4zu%s", g->name, n, k, activation == TKR_ACT_GELU_ERF ? " +gelu" : "      ");
     double peak = 0;
     for (size_t i = 0; i < sizeof row_counts / sizeof *row_counts; i++) {
@@ -160,6 +189,7 @@ static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_
     double pack_rows = measure(b, run_pack_rows, &j, mode, NULL) * 1e9 / (128.0 * (double)k);
     double pack_panels = measure(b, run_pack_panels, &j, mode, NULL) * 1e9 / (double)(n * k);
     printf("   (peak %.1f G/s; ns/value: pack rows %.3f, weights %.3f)\n", peak * 1e-9, pack_rows, pack_panels);
+    tkr_aligned_free(codes, n * k);
     tkr_aligned_free(w, n * k * sizeof(float));
     tkr_aligned_free(x, 512 * k * sizeof(float));
     tkr_aligned_free(bias, n * sizeof(float));
@@ -173,7 +203,7 @@ static void bench_gemm_shape(const bench *b, tkr_gemm_mode mode, size_t n, size_
 }
 
 static void bench_gemm(const bench *b) {
-    static const char *const names[] = {"gemm-f32", "gemm-bf16", "gemm-q8"};
+    static const char *const names[] = {"gemm-f32", "gemm-bf16", "gemm-q8", "gemm-q4"};
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         if (wanted(b, names[mode])) {
             bench_gemm_shape(b, (tkr_gemm_mode)mode, 1152, 384, TKR_ACT_NONE);
@@ -204,37 +234,56 @@ static void run_attention(void *user) {
     }
 }
 
+typedef struct attention_shape {
+    size_t n_tokens, head_dim, n_heads, window;
+    bool causal;
+} attention_shape;
+
+static void bench_attention_shape(const bench *b, tkr_gemm_mode mode, const attention_shape *shape) {
+    size_t n = shape->n_tokens, hd = shape->head_dim, width = hd * shape->n_heads, seen = 0;
+    attention_job j = {.kernel = b->kernels.attention[mode], .n_heads = shape->n_heads};
+    size_t size = j.kernel->scratch_bytes(n, hd);
+    for (size_t i = 0; i < n; i++) {
+        size_t low = shape->window && i > shape->window ? i - shape->window : 0, high = shape->causal ? i + 1 : n;
+        seen += (shape->window && high > i + shape->window + 1 ? i + shape->window + 1 : high) - low;
+    }
+    j.qkv = get(n * 3 * width * sizeof(float));
+    j.out = get(n * width * sizeof(float));
+    fill(j.qkv, n * 3 * width, 1);
+    j.args = (tkr_attention_args){.q_stride = 3 * width,
+                                  .kv_stride = 3 * width,
+                                  .out_stride = width,
+                                  .n_tokens = n,
+                                  .head_dim = hd,
+                                  .scale = 0.2f,
+                                  .window = shape->window,
+                                  .causal = shape->causal,
+                                  .scratch = get(size)};
+    double peak = 0, seconds = measure(b, run_attention, &j, mode, &peak);
+    printf("  S%zu %.0f ns/token %.0f%%", n, seconds * 1e9 / (double)n,
+           400.0 * (double)(seen * width) / seconds / peak);
+    fflush(stdout);
+    tkr_aligned_free(j.args.scratch, size);
+    tkr_aligned_free(j.qkv, n * 3 * width * sizeof(float));
+    tkr_aligned_free(j.out, n * width * sizeof(float));
+}
+
 static void bench_attention(const bench *b) {
-    static const size_t shapes[][2] = {{32, 12}, {64, 12}, {128, 16}};
-    static const size_t lengths[] = {4, 16, 17, 32, 128, 512};
+    static const attention_shape shapes[] = {
+        {0, 32, 12, 0, false}, {0, 64, 12, 0, false}, {0, 64, 12, 64, false}, {0, 128, 16, 0, true}};
+    static const size_t lengths[] = {4, 16, 17, 32, 128, 512, 4096};
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
-        const tkr_attention *kernel = b->kernels.attention[mode];
-        if (!wanted(b, "attention") || (mode && kernel == b->kernels.attention[mode - 1])) {
+        if (!wanted(b, "attention") || (mode && b->kernels.attention[mode] == b->kernels.attention[mode - 1])) {
             continue;
         }
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-            size_t hd = shapes[s][0], n_heads = shapes[s][1], width = hd * n_heads;
-            printf("attention %-12s hd%-3zu H%zu:", kernel->name, hd, n_heads);
+            attention_shape shape = shapes[s];
+            printf("attention %-12s hd%-3zu H%zu window %zu%s:", b->kernels.attention[mode]->name, shape.head_dim,
+                   shape.n_heads, shape.window, shape.causal ? " causal" : "");
             for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-                size_t n = lengths[i], size = kernel->scratch_bytes(n, hd);
-                attention_job j = {.kernel = kernel, .n_heads = n_heads};
-                j.qkv = get(n * 3 * width * sizeof(float));
-                j.out = get(n * width * sizeof(float));
-                fill(j.qkv, n * 3 * width, 1);
-                j.args = (tkr_attention_args){.q_stride = 3 * width,
-                                              .kv_stride = 3 * width,
-                                              .out_stride = width,
-                                              .n_tokens = n,
-                                              .head_dim = hd,
-                                              .scale = 0.2f,
-                                              .scratch = get(size)};
-                double peak = 0, seconds = measure(b, run_attention, &j, (tkr_gemm_mode)mode, &peak);
-                printf("  S%zu %.0f ns/token %.0f%%", n, seconds * 1e9 / (double)n,
-                       400.0 * (double)(n * n * width) / seconds / peak);
-                fflush(stdout);
-                tkr_aligned_free(j.args.scratch, size);
-                tkr_aligned_free(j.qkv, n * 3 * width * sizeof(float));
-                tkr_aligned_free(j.out, n * width * sizeof(float));
+                shape.n_tokens = lengths[i];
+                shape.n_heads = lengths[i] > 1000 ? 1 : shapes[s].n_heads;
+                bench_attention_shape(b, (tkr_gemm_mode)mode, &shape);
             }
             printf("\n");
         }
@@ -243,7 +292,7 @@ static void bench_attention(const bench *b) {
 
 typedef struct rows_job {
     const tkr_kernels *kernels;
-    float *x, *y, *gain;
+    float *x, *y, *gain, *angles;
     size_t rows, dim;
     tkr_activation activation;
 } rows_job;
@@ -259,6 +308,24 @@ static void run_activate(void *user) {
     j->kernels->activate(j->y, j->rows * j->dim, j->activation);
 }
 
+static void run_rms_norm(void *user) {
+    rows_job *j = user;
+    j->kernels->rms_norm(j->y, j->x, j->gain, 1e-6f, j->rows, j->dim);
+}
+
+/* Rows of three heads of 128. */
+static void run_rotate(void *user) {
+    rows_job *j = user;
+    for (size_t i = 0; i < j->rows; i++) {
+        j->kernels->rotate(j->x + i * j->dim, j->dim / 128, 128, j->gain, 1e-6f, j->angles, 64);
+    }
+}
+
+static void run_gate(void *user) {
+    rows_job *j = user;
+    j->kernels->gate(j->y, j->dim / 2, j->x, j->dim, j->dim / 2, j->rows, j->dim / 2, j->activation);
+}
+
 static void run_copy(void *user) {
     rows_job *j = user;
     memcpy(j->y, j->x, j->rows * j->dim * sizeof(float));
@@ -271,6 +338,9 @@ static void bench_rows(const bench *b) {
     j.x = get(n * sizeof(float));
     j.y = get(n * sizeof(float));
     j.gain = get(j.dim * sizeof(float));
+    j.angles = get(128 * sizeof(float));
+    fill(j.gain, j.dim, 1);
+    fill(j.angles, 128, 0.7f);
     fill(j.x, n, 4);
     if (wanted(b, "rows")) {
         double copy = measure(b, run_copy, &j, TKR_GEMM_F32, NULL);
@@ -279,11 +349,19 @@ static void bench_rows(const bench *b) {
             j.activation = (tkr_activation)a;
             printf(", %s %.3f", names[a], (measure(b, run_activate, &j, TKR_GEMM_F32, NULL) - copy) * 1e9 / (double)n);
         }
+        printf("\n      ns/result: rms-norm %.3f, norm and rotation %.3f",
+               measure(b, run_rms_norm, &j, TKR_GEMM_F32, NULL) * 1e9 / (double)n,
+               measure(b, run_rotate, &j, TKR_GEMM_F32, NULL) * 1e9 / (double)n);
+        for (int a = TKR_ACT_GELU_ERF; a <= TKR_ACT_SILU; a++) {
+            j.activation = (tkr_activation)a;
+            printf(", gate %s %.3f", names[a], measure(b, run_gate, &j, TKR_GEMM_F32, NULL) * 2e9 / (double)n);
+        }
         printf("\n");
     }
     tkr_aligned_free(j.x, n * sizeof(float));
     tkr_aligned_free(j.y, n * sizeof(float));
     tkr_aligned_free(j.gain, j.dim * sizeof(float));
+    tkr_aligned_free(j.angles, 128 * sizeof(float));
 }
 
 int main(int argc, char **argv) {

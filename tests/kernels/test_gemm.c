@@ -3,7 +3,7 @@
 #include "check_gemm.h"
 
 static void check_modes(const tkr_kernels *kernels) {
-    for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
+    for (int mode = 0; mode <= TKR_GEMM_Q8; mode++) {
         check_gemm(kernels->gemm[mode], (tkr_gemm_mode)mode);
     }
 }

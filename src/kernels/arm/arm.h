@@ -16,8 +16,12 @@ void tkr_kernels_overlay_arm_bf16(tkr_kernels *k, tkr_cpu_flags flags);
 
 /* bf16 weights widened to f32 on the way: half the bytes, f32 speed. */
 extern const tkr_gemm tkr_gemm_bf16_neon;
+extern const tkr_gemm tkr_gemm_q4_dotprod;
 extern const tkr_attention tkr_attention_f32_neon;
 TKR_DECL_LAYER_NORM(tkr_layer_norm_neon);
+TKR_DECL_RMS_NORM(tkr_rms_norm_neon);
+TKR_DECL_GATE(tkr_gate_neon);
+TKR_DECL_ROTATE(tkr_rotate_neon);
 TKR_DECL_ACTIVATE(tkr_activate_neon);
 TKR_DECL_AXPY(tkr_axpy_neon);
 /* u8 rows as generic/gemm_int has them, bit for bit. */

@@ -86,6 +86,9 @@ void tkr_kernels_overlay_neon(tkr_kernels *k, tkr_cpu_flags flags) {
         k->attention[mode] = &tkr_attention_f32_neon;
     }
     k->layer_norm = tkr_layer_norm_neon;
+    k->rms_norm = tkr_rms_norm_neon;
+    k->gate = tkr_gate_neon;
+    k->rotate = tkr_rotate_neon;
     k->activate = tkr_activate_neon;
     k->axpy = tkr_axpy_neon;
     k->peak[TKR_GEMM_F32] = peak_f32;

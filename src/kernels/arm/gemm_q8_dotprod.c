@@ -98,5 +98,7 @@ void tkr_kernels_overlay_dotprod(tkr_kernels *k, tkr_cpu_flags flags) {
     }
     k->rung = "dotprod";
     k->gemm[TKR_GEMM_Q8] = &gemm_q8_dotprod;
+    k->gemm[TKR_GEMM_Q4] = &tkr_gemm_q4_dotprod;
     k->peak[TKR_GEMM_Q8] = peak_q8;
+    k->peak[TKR_GEMM_Q4] = peak_q8;
 }

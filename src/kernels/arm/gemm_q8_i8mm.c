@@ -71,4 +71,5 @@ void tkr_kernels_overlay_i8mm(tkr_kernels *k, tkr_cpu_flags flags) {
     k->rung = "i8mm";
     k->gemm[TKR_GEMM_Q8] = &gemm_q8_i8mm;
     k->peak[TKR_GEMM_Q8] = peak_q8;
+    k->peak[TKR_GEMM_Q4] = peak_q8;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arm/rows_neon: layer norm, activations, axpy and the u8 row encoder; each element's operations are the same at every
- * position and length. */
+/* arm/rows_neon: norms, rotation, activations, gate, axpy and the u8 row encoder; each element's operations are the
+ * same at every position and length. */
 #include "kernels/arm/arm.h"
 #include "kernels/arm/math_neon.h"
 
@@ -42,6 +42,34 @@ void tkr_layer_norm_neon(float *dst, const float *src, const float *gain, const 
     }
 }
 
+void tkr_rms_norm_neon(float *dst, const float *src, const float *gain, float eps, size_t n_rows, size_t dim) {
+    for (size_t i = 0; i < n_rows; i++) {
+        const float *x = src + i * dim;
+        float *y = dst + i * dim;
+        const float32x4_t r = tkr_set(1.0f / sqrtf(row_sum(x, dim, 0.0f, 1) / (float)dim + eps));
+        for (size_t j = 0; j < dim; j += 4) {
+            const size_t n = dim - j;
+            tkr_store(y + j, vmulq_f32(vmulq_f32(tkr_load(x + j, n), r), tkr_load(gain + j, n)), n);
+        }
+    }
+}
+
+void tkr_rotate_neon(float *row, size_t n_heads, size_t head_dim, const float *gain, float eps, const float *angles,
+                     size_t half) {
+    for (size_t h = 0; h < n_heads; h++, row += head_dim) {
+        if (gain) {
+            tkr_rms_norm_neon(row, row, gain, eps, 1, head_dim);
+        }
+        for (size_t i = 0; i < half; i += 4) {
+            const size_t n = half - i;
+            const float32x4_t a = tkr_load(row + i, n), b = tkr_load(row + half + i, n);
+            const float32x4_t cosine = tkr_load(angles + i, n), sine = tkr_load(angles + half + i, n);
+            tkr_store(row + i, vfmsq_f32(vmulq_f32(a, cosine), b, sine), n);
+            tkr_store(row + half + i, tkr_fma(a, sine, vmulq_f32(b, cosine)), n);
+        }
+    }
+}
+
 TKR_INLINE void activate_as(float *x, size_t n, const tkr_activation activation) {
     for (size_t i = 0; i < n; i += 4) {
         tkr_store(x + i, tkr_activate_vector(tkr_load(x + i, n - i), activation), n - i);
@@ -56,6 +84,29 @@ void tkr_activate_neon(float *x, size_t n, tkr_activation activation) {
     case TKR_ACT_RELU: activate_as(x, n, TKR_ACT_RELU); break;
     case TKR_ACT_TANH: activate_as(x, n, TKR_ACT_TANH); break;
     case TKR_ACT_SILU: activate_as(x, n, TKR_ACT_SILU); break;
+    }
+}
+
+/* Works in place too, even to a smaller row stride: a value is read before anything is written at or behind it. */
+TKR_INLINE void gate_as(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows, size_t n,
+                        const tkr_activation activation) {
+    for (size_t r = 0; r < n_rows; r++, dst += ld_dst, src += ld_src) {
+        for (size_t i = 0; i < n; i += 4) {
+            const float32x4_t x = tkr_activate_vector(tkr_load(src + i, n - i), activation);
+            tkr_store(dst + i, vmulq_f32(x, tkr_load(src + up + i, n - i)), n - i);
+        }
+    }
+}
+
+void tkr_gate_neon(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows, size_t n,
+                   tkr_activation activation) {
+    switch (activation) {
+    case TKR_ACT_NONE: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_NONE); break;
+    case TKR_ACT_GELU_ERF: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_GELU_ERF); break;
+    case TKR_ACT_GELU_TANH: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_GELU_TANH); break;
+    case TKR_ACT_RELU: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_RELU); break;
+    case TKR_ACT_TANH: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_TANH); break;
+    case TKR_ACT_SILU: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_SILU); break;
     }
 }
 

@@ -14,9 +14,14 @@ extern const tkr_gemm tkr_gemm_bf16_generic;
 extern const tkr_gemm tkr_gemm_q8_generic;
 /* s8 weights x s16 rows, symmetric: the fine kernel of q8, and the reference of what AVX2 computes. */
 extern const tkr_gemm tkr_gemm_s16_generic;
+/* Grouped 4-bit weights x s8 rows of blocks: gemm_q4.h. */
+extern const tkr_gemm tkr_gemm_q4_generic;
 extern const tkr_attention tkr_attention_generic;
 
 TKR_DECL_LAYER_NORM(tkr_layer_norm_generic);
+TKR_DECL_RMS_NORM(tkr_rms_norm_generic);
+TKR_DECL_GATE(tkr_gate_generic);
+TKR_DECL_ROTATE(tkr_rotate_generic);
 TKR_DECL_ACTIVATE(tkr_activate_generic);
 TKR_DECL_AXPY(tkr_axpy_generic);
 

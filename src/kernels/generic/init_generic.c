@@ -48,15 +48,20 @@ void tkr_kernels_init_generic(tkr_kernels *kernels) {
     kernels->gemm[TKR_GEMM_F32] = &tkr_gemm_f32_generic;
     kernels->gemm[TKR_GEMM_BF16] = &tkr_gemm_bf16_generic;
     kernels->gemm[TKR_GEMM_Q8] = &tkr_gemm_q8_generic;
+    kernels->gemm[TKR_GEMM_Q4] = &tkr_gemm_q4_generic;
     kernels->q8_fine = &tkr_gemm_s16_generic;
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         kernels->attention[mode] = &tkr_attention_generic;
     }
     kernels->layer_norm = tkr_layer_norm_generic;
+    kernels->rms_norm = tkr_rms_norm_generic;
+    kernels->gate = tkr_gate_generic;
+    kernels->rotate = tkr_rotate_generic;
     kernels->activate = tkr_activate_generic;
     kernels->axpy = tkr_axpy_generic;
     kernels->peak[TKR_GEMM_F32] = peak_float;
     kernels->peak[TKR_GEMM_BF16] = peak_float;
     kernels->peak[TKR_GEMM_Q8] = peak_int;
+    kernels->peak[TKR_GEMM_Q4] = peak_int;
     kernels->bf16_is_fast = false;
 }

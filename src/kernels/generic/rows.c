@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* generic/rows: layer norm, activations, axpy in plain C. */
+/* generic/rows: layer and RMS norm, rotation, activations, gate, axpy in plain C. */
 #include "kernels/generic/generic.h"
 
 #include <math.h>
@@ -45,6 +45,47 @@ void tkr_layer_norm_generic(float *dst, const float *src, const float *gain, con
         double inverse = 1.0 / sqrt(square / (double)dim + (double)eps);
         for (size_t j = 0; j < dim; j++) {
             y[j] = (float)(((double)x[j] - mean) * inverse) * gain[j] + (shift ? shift[j] : 0);
+        }
+    }
+}
+
+void tkr_rms_norm_generic(float *dst, const float *src, const float *gain, float eps, size_t n_rows, size_t dim) {
+    for (size_t i = 0; i < n_rows; i++) {
+        const float *x = src + i * dim;
+        float *y = dst + i * dim;
+        double square = 0;
+        for (size_t j = 0; j < dim; j++) {
+            square += (double)x[j] * (double)x[j];
+        }
+        double inverse = 1.0 / sqrt(square / (double)dim + (double)eps);
+        for (size_t j = 0; j < dim; j++) {
+            y[j] = (float)((double)x[j] * inverse) * gain[j];
+        }
+    }
+}
+
+void tkr_gate_generic(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows, size_t n,
+                      tkr_activation activation) {
+    for (size_t i = 0; i < n_rows; i++) {
+        for (size_t j = 0; j < n; j++) {
+            const float *x = src + i * ld_src + j;
+            dst[i * ld_dst + j] = tkr_activate_one(x[0], activation) * x[up];
+        }
+    }
+}
+
+void tkr_rotate_generic(float *row, size_t n_heads, size_t head_dim, const float *gain, float eps, const float *angles,
+                        size_t half) {
+    for (size_t h = 0; h < n_heads; h++) {
+        float *x = row + h * head_dim;
+        if (gain) {
+            tkr_rms_norm_generic(x, x, gain, eps, 1, head_dim);
+        }
+        for (size_t i = 0; i < half; i++) {
+            double a = (double)x[i], b = (double)x[i + half];
+            double c = (double)angles[i], s = (double)angles[half + i];
+            x[i] = (float)(a * c - b * s);
+            x[i + half] = (float)(b * c + a * s);
         }
     }
 }

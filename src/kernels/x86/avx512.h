@@ -10,10 +10,14 @@ extern const tkr_gemm tkr_gemm_f32_avx512;
 extern const tkr_gemm tkr_gemm_bf16_avx512;
 extern const tkr_attention tkr_attention_f32_avx512;
 TKR_DECL_LAYER_NORM(tkr_layer_norm_avx512);
+TKR_DECL_RMS_NORM(tkr_rms_norm_avx512);
+TKR_DECL_GATE(tkr_gate_avx512);
+TKR_DECL_ROTATE(tkr_rotate_avx512);
 TKR_DECL_ACTIVATE(tkr_activate_avx512);
 TKR_DECL_AXPY(tkr_axpy_avx512);
 
 extern const tkr_gemm tkr_gemm_q8_vnni;
+extern const tkr_gemm tkr_gemm_q4_vnni;
 extern const tkr_gemm tkr_gemm_bf16_avx512bf16;
 extern const tkr_attention tkr_attention_bf16_avx512bf16;
 extern const tkr_gemm tkr_gemm_bf16_amx;

@@ -82,5 +82,6 @@ void tkr_kernels_overlay_amx(tkr_kernels *k, tkr_cpu_flags flags) {
     if (flags & TKR_CPU_AMX_INT8) {
         k->gemm[TKR_GEMM_Q8] = &tkr_gemm_q8_amx;
         k->peak[TKR_GEMM_Q8] = tkr_peak_q8_amx;
+        k->peak[TKR_GEMM_Q4] = tkr_peak_q8_amx;
     }
 }

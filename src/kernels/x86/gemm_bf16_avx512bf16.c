@@ -107,6 +107,7 @@ void tkr_kernels_overlay_avx512bf16(tkr_kernels *k, tkr_cpu_flags flags) {
     k->gemm[TKR_GEMM_BF16] = &tkr_gemm_bf16_avx512bf16;
     k->attention[TKR_GEMM_BF16] = &tkr_attention_bf16_avx512bf16;
     k->attention[TKR_GEMM_Q8] = &tkr_attention_bf16_avx512bf16;
+    k->attention[TKR_GEMM_Q4] = &tkr_attention_bf16_avx512bf16;
     k->peak[TKR_GEMM_BF16] = peak_bf16;
     k->bf16_is_fast = true;
 }

@@ -13,23 +13,36 @@ enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
     b1 = _mm256_load_ps(b + j * NR + 8); \
     TKR_ROWS_##R(TKR_FMA_PS_##j)
 
-#define DEFINE_TILE(R)                                                                                 \
-    static void tile_##R(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc) { \
-        const float *a3 = R > 3 ? a + 3 * lda : a, *end = b + k * NR;                                  \
-        __m256 x, b0, b1;                                                                              \
-        TKR_ROWS_##R(TKR_ZERO_PS);                                                                     \
-        for (; b != end; b += 4 * NR, a += 4, a3 += 4) {                                               \
-            STEP(R, 0);                                                                                \
-            STEP(R, 1);                                                                                \
-            STEP(R, 2);                                                                                \
-            STEP(R, 3);                                                                                \
-        }                                                                                              \
-        TKR_ROWS_##R(TKR_STORE_PS);                                                                    \
-        (void)ldc;                                                                                     \
+#define NOTHING
+#define PREFETCH _mm_prefetch(next, _MM_HINT_T0), next += next_step;
+/* AHEAD: what is done at every 4 k. */
+#define TILE_BODY(R, AHEAD)                                       \
+    const float *a3 = R > 3 ? a + 3 * lda : a, *end = b + k * NR; \
+    __m256 x, b0, b1;                                             \
+    TKR_ROWS_##R(TKR_ZERO_PS);                                    \
+    for (; b != end; b += 4 * NR, a += 4, a3 += 4) {              \
+        AHEAD                                                     \
+        STEP(R, 0);                                               \
+        STEP(R, 1);                                               \
+        STEP(R, 2);                                               \
+        STEP(R, 3);                                               \
+    }                                                             \
+    TKR_ROWS_##R(TKR_STORE_PS);                                   \
+    (void)ldc;
+
+#define DEFINE_TILE(R)                                                                                     \
+    static void tile_##R(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc) {     \
+        TILE_BODY(R, NOTHING)                                                                              \
+    }                                                                                                      \
+    static void tile_ahead_##R(const float *a, size_t lda, const float *b, size_t k, float *c, size_t ldc, \
+                               const char *next, size_t next_step) {                                       \
+        TILE_BODY(R, PREFETCH)                                                                             \
     }
 TKR_EACH_TILE(DEFINE_TILE)
 
 tkr_avx2_tile_f32_fn *const tkr_avx2_tile_f32[MR] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+tkr_avx2_tile_ahead_fn *const tkr_avx2_tile_ahead[MR] = {tile_ahead_1, tile_ahead_2, tile_ahead_3,
+                                                         tile_ahead_4, tile_ahead_5, tile_ahead_6};
 
 static void pack_rows(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, size_t n_rows,
                       size_t k, size_t k_padded) {
@@ -73,10 +86,17 @@ static void pack_panel(void *panel, float *scale, int32_t *sum, const float *w, 
 static void panel(const tkr_gemm_args *args) {
     _Alignas(32) float x[MR * NR];
     const float *a = args->a;
-    size_t lda = args->a_stride / sizeof(float);
+    const size_t lda = args->a_stride / sizeof(float), k = args->k_padded, bytes = k * NR * sizeof(float);
+    const size_t step = tkr_avx2_prefetch_step(bytes, args->n_rows, k);
+    const char *next = (const char *)args->b + bytes;
     for (size_t m = 0, n; m < args->n_rows; m += n) {
         n = tkr_avx2_tile_rows(args->n_rows - m);
-        tkr_avx2_tile_f32[n - 1](a + m * lda, lda, args->b, args->k_padded, x, NR);
+        if (step) {
+            tkr_avx2_tile_ahead[n - 1](a + m * lda, lda, args->b, k, x, NR, next, step);
+            next += k / 4 * step;
+        } else {
+            tkr_avx2_tile_f32[n - 1](a + m * lda, lda, args->b, k, x, NR);
+        }
         tkr_avx2_store_tile(args, m, n, x);
     }
 }

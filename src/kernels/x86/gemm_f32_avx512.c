@@ -104,6 +104,9 @@ void tkr_kernels_overlay_avx512(tkr_kernels *k, tkr_cpu_flags flags) {
         k->attention[mode] = &tkr_attention_f32_avx512;
     }
     k->layer_norm = tkr_layer_norm_avx512;
+    k->rms_norm = tkr_rms_norm_avx512;
+    k->gate = tkr_gate_avx512;
+    k->rotate = tkr_rotate_avx512;
     k->activate = tkr_activate_avx512;
     k->axpy = tkr_axpy_avx512;
     k->peak[TKR_GEMM_F32] = peak_f32;

@@ -136,5 +136,7 @@ void tkr_kernels_overlay_vnni(tkr_kernels *k, tkr_cpu_flags flags) {
     }
     k->rung = "vnni";
     k->gemm[TKR_GEMM_Q8] = &tkr_gemm_q8_vnni;
+    k->gemm[TKR_GEMM_Q4] = &tkr_gemm_q4_vnni;
     k->peak[TKR_GEMM_Q8] = peak_q8;
+    k->peak[TKR_GEMM_Q4] = peak_q8;
 }

@@ -98,6 +98,8 @@ TKR_V_INLINE __m256 tkr_v_tanh(__m256 x) {
     return _mm256_blendv_ps(small, big, _mm256_cmp_ps(t, TKR_V_SET(0.65f), _CMP_GE_OQ));
 }
 
+TKR_V_INLINE __m256 tkr_v_none(__m256 x) { return x; }
+
 TKR_V_INLINE __m256 tkr_v_relu(__m256 x) { return _mm256_max_ps(_mm256_setzero_ps(), x); }
 
 /* First n of 8 lanes, n in 0..8. */

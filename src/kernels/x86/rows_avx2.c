@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/rows_avx2: what is done to rows of f32: tile epilogue, activations, layer norm, axpy. */
+/* x86/rows_avx2: what is done to rows of f32: tile epilogue, activations, gate, norms, rotation, axpy. */
 #include <math.h>
 
 #include "kernels/x86/avx2.h"
@@ -34,6 +34,45 @@ void tkr_activate_avx2(float *x, size_t n, tkr_activation activation) {
     case TKR_ACT_RELU: activate_relu(x, n); break;
     case TKR_ACT_TANH: activate_tanh(x, n); break;
     case TKR_ACT_SILU: activate_silu(x, n); break;
+    }
+}
+
+/* Works in place too, even to a smaller row stride: a value is read before anything is written at or behind it. */
+#define DEFINE_GATE(name)                                                                                          \
+    static void gate_##name(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows,  \
+                            size_t n) {                                                                            \
+        for (size_t r = 0; r < n_rows; r++, dst += ld_dst, src += ld_src) {                                        \
+            size_t i = 0;                                                                                          \
+            for (; i + 16 <= n; i += 16) {                                                                         \
+                __m256 a = tkr_v_##name(_mm256_loadu_ps(src + i)), b = tkr_v_##name(_mm256_loadu_ps(src + i + 8)); \
+                a = _mm256_mul_ps(a, _mm256_loadu_ps(src + up + i));                                               \
+                b = _mm256_mul_ps(b, _mm256_loadu_ps(src + up + i + 8));                                           \
+                _mm256_storeu_ps(dst + i, a);                                                                      \
+                _mm256_storeu_ps(dst + i + 8, b);                                                                  \
+            }                                                                                                      \
+            for (; i < n; i += 8) {                                                                                \
+                __m256i mask = tkr_v_mask(n - i < 8 ? n - i : 8);                                                  \
+                __m256 a = tkr_v_##name(_mm256_maskload_ps(src + i, mask));                                        \
+                _mm256_maskstore_ps(dst + i, mask, _mm256_mul_ps(a, _mm256_maskload_ps(src + up + i, mask)));      \
+            }                                                                                                      \
+        }                                                                                                          \
+    }
+DEFINE_GATE(none)
+DEFINE_GATE(gelu_erf)
+DEFINE_GATE(gelu_tanh)
+DEFINE_GATE(relu)
+DEFINE_GATE(tanh)
+DEFINE_GATE(silu)
+
+void tkr_gate_avx2(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows, size_t n,
+                   tkr_activation activation) {
+    switch (activation) {
+    case TKR_ACT_NONE: gate_none(dst, ld_dst, src, ld_src, up, n_rows, n); break;
+    case TKR_ACT_GELU_ERF: gate_gelu_erf(dst, ld_dst, src, ld_src, up, n_rows, n); break;
+    case TKR_ACT_GELU_TANH: gate_gelu_tanh(dst, ld_dst, src, ld_src, up, n_rows, n); break;
+    case TKR_ACT_RELU: gate_relu(dst, ld_dst, src, ld_src, up, n_rows, n); break;
+    case TKR_ACT_TANH: gate_tanh(dst, ld_dst, src, ld_src, up, n_rows, n); break;
+    case TKR_ACT_SILU: gate_silu(dst, ld_dst, src, ld_src, up, n_rows, n); break;
     }
 }
 
@@ -176,6 +215,55 @@ void tkr_layer_norm_avx2(float *dst, const float *src, const float *gain, const 
             __m256 z =
                 normalize(_mm256_maskload_ps(x + i, mask), mean, inverse, _mm256_maskload_ps(gain + i, mask), add);
             _mm256_maskstore_ps(y + i, mask, z);
+        }
+    }
+}
+
+void tkr_rms_norm_avx2(float *dst, const float *src, const float *gain, float eps, size_t n_rows, size_t dim) {
+    for (size_t row = 0; row < n_rows; row++) {
+        const float *x = src + row * dim;
+        float *y = dst + row * dim;
+        const __m256 inverse = TKR_V_SET(1.0f / sqrtf(sum_squares(x, _mm256_setzero_ps(), dim) / (float)dim + eps));
+        size_t i = 0;
+        for (; i + 8 <= dim; i += 8) {
+            __m256 z = _mm256_mul_ps(_mm256_loadu_ps(x + i), inverse);
+            _mm256_storeu_ps(y + i, _mm256_mul_ps(z, _mm256_loadu_ps(gain + i)));
+        }
+        if (i < dim) {
+            __m256i mask = tkr_v_mask(dim - i);
+            __m256 z = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), inverse);
+            _mm256_maskstore_ps(y + i, mask, _mm256_mul_ps(z, _mm256_maskload_ps(gain + i, mask)));
+        }
+    }
+}
+
+/* a and b, i and i + half, turned; one multiplication and one fma each. */
+TKR_V_INLINE void turn(__m256 *a, __m256 *b, __m256 cosine, __m256 sine) {
+    __m256 x = _mm256_fnmadd_ps(*b, sine, _mm256_mul_ps(*a, cosine));
+    *b = _mm256_fmadd_ps(*a, sine, _mm256_mul_ps(*b, cosine));
+    *a = x;
+}
+
+void tkr_rotate_avx2(float *row, size_t n_heads, size_t head_dim, const float *gain, float eps, const float *angles,
+                     size_t half) {
+    const float *sines = angles ? angles + half : NULL;
+    for (size_t h = 0; h < n_heads; h++, row += head_dim) {
+        if (gain) {
+            tkr_rms_norm_avx2(row, row, gain, eps, 1, head_dim);
+        }
+        size_t i = 0;
+        for (; i + 8 <= half; i += 8) {
+            __m256 a = _mm256_loadu_ps(row + i), b = _mm256_loadu_ps(row + half + i);
+            turn(&a, &b, _mm256_loadu_ps(angles + i), _mm256_loadu_ps(sines + i));
+            _mm256_storeu_ps(row + i, a);
+            _mm256_storeu_ps(row + half + i, b);
+        }
+        if (i < half) {
+            __m256i mask = tkr_v_mask(half - i);
+            __m256 a = _mm256_maskload_ps(row + i, mask), b = _mm256_maskload_ps(row + half + i, mask);
+            turn(&a, &b, _mm256_maskload_ps(angles + i, mask), _mm256_maskload_ps(sines + i, mask));
+            _mm256_maskstore_ps(row + i, mask, a);
+            _mm256_maskstore_ps(row + half + i, mask, b);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86/rows_avx512: layer norm, activations and axpy; each element's operations are the same at every position and
- * length. */
+/* x86/rows_avx512: norms, rotation, activations, gate and axpy; each element's operations are the same at every
+ * position and length. */
 #include "kernels/x86/avx512.h"
 
 #include <math.h>
@@ -56,6 +56,34 @@ void tkr_layer_norm_avx512(float *dst, const float *src, const float *gain, cons
     }
 }
 
+void tkr_rms_norm_avx512(float *dst, const float *src, const float *gain, float eps, size_t n_rows, size_t dim) {
+    for (size_t i = 0; i < n_rows; i++) {
+        const float *x = src + i * dim;
+        float *y = dst + i * dim;
+        const __m512 r = tkr_set(1.0f / sqrtf(row_sum(x, dim, 0.0f, 1) / (float)dim + eps));
+        for (size_t j = 0; j < dim; j += 16) {
+            const size_t n = dim - j;
+            store(y + j, _mm512_mul_ps(_mm512_mul_ps(load(x + j, n), r), load(gain + j, n)), n);
+        }
+    }
+}
+
+void tkr_rotate_avx512(float *row, size_t n_heads, size_t head_dim, const float *gain, float eps, const float *angles,
+                       size_t half) {
+    for (size_t h = 0; h < n_heads; h++, row += head_dim) {
+        if (gain) {
+            tkr_rms_norm_avx512(row, row, gain, eps, 1, head_dim);
+        }
+        for (size_t i = 0; i < half; i += 16) {
+            const size_t n = half - i;
+            const __m512 a = load(row + i, n), b = load(row + half + i, n);
+            const __m512 cosine = load(angles + i, n), sine = load(angles + half + i, n);
+            store(row + i, _mm512_fnmadd_ps(b, sine, _mm512_mul_ps(a, cosine)), n);
+            store(row + half + i, _mm512_fmadd_ps(a, sine, _mm512_mul_ps(b, cosine)), n);
+        }
+    }
+}
+
 TKR_INLINE void activate_as(float *x, size_t n, const tkr_activation activation) {
     for (size_t i = 0; i < n; i += 16) {
         store(x + i, tkr_activate_vector(load(x + i, n - i), activation), n - i);
@@ -70,6 +98,29 @@ void tkr_activate_avx512(float *x, size_t n, tkr_activation activation) {
     case TKR_ACT_RELU: activate_as(x, n, TKR_ACT_RELU); break;
     case TKR_ACT_TANH: activate_as(x, n, TKR_ACT_TANH); break;
     case TKR_ACT_SILU: activate_as(x, n, TKR_ACT_SILU); break;
+    }
+}
+
+/* Works in place too, even to a smaller row stride: a value is read before anything is written at or behind it. */
+TKR_INLINE void gate_as(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows, size_t n,
+                        const tkr_activation activation) {
+    for (size_t r = 0; r < n_rows; r++, dst += ld_dst, src += ld_src) {
+        for (size_t i = 0; i < n; i += 16) {
+            const __m512 x = tkr_activate_vector(load(src + i, n - i), activation);
+            store(dst + i, _mm512_mul_ps(x, load(src + up + i, n - i)), n - i);
+        }
+    }
+}
+
+void tkr_gate_avx512(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows, size_t n,
+                     tkr_activation activation) {
+    switch (activation) {
+    case TKR_ACT_NONE: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_NONE); break;
+    case TKR_ACT_GELU_ERF: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_GELU_ERF); break;
+    case TKR_ACT_GELU_TANH: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_GELU_TANH); break;
+    case TKR_ACT_RELU: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_RELU); break;
+    case TKR_ACT_TANH: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_TANH); break;
+    case TKR_ACT_SILU: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_SILU); break;
     }
 }
 

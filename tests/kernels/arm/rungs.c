@@ -3,6 +3,7 @@
  * the rung. */
 #include "../check_attention.h"
 #include "../check_gemm.h"
+#include "../check_gemm_q4.h"
 #include "../check_rows.h"
 
 typedef struct rung {
@@ -14,7 +15,7 @@ typedef struct rung {
 
 static const rung rungs[] = {
     {"neon", TKR_CPU_NEON, 2, false},
-    {"dotprod", TKR_CPU_NEON | TKR_CPU_DOTPROD, 1, false},
+    {"dotprod", TKR_CPU_NEON | TKR_CPU_DOTPROD, 2, false},
     {"i8mm", TKR_CPU_NEON | TKR_CPU_DOTPROD | TKR_CPU_I8MM, 1, false},
     {"arm-bf16", TKR_CPU_NEON | TKR_CPU_DOTPROD | TKR_CPU_I8MM | TKR_CPU_ARM_BF16, 1, true},
 };
@@ -24,7 +25,7 @@ static void check_rung(const tkr_kernels *below, const tkr_kernels *k, const run
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         if (k->gemm[mode] != below->gemm[mode]) {
             print_message("  %s\n", k->gemm[mode]->name);
-            check_gemm(k->gemm[mode], (tkr_gemm_mode)mode);
+            mode == TKR_GEMM_Q4 ? check_gemm_q4(k->gemm[mode]) : check_gemm(k->gemm[mode], (tkr_gemm_mode)mode);
             gemms++;
         }
         const double one = k->peak[mode](1);

@@ -253,6 +253,19 @@ EMU __m512i _mm512_cvtepu16_epi32(__m256i a) {
     EMU_LANES r.i[l] = x[l];
     return r;
 }
+/* Exact; denormal halves are normal floats. */
+EMU __m512 _mm512_cvtph_ps(__m256i a) {
+    uint16_t x[16];
+    memcpy(x, &a, sizeof x);
+    __m512 r;
+    EMU_LANES {
+        const int exponent = x[l] >> 10 & 31, fraction = x[l] & 1023;
+        float y = exponent ? ldexpf((float)(1024 + fraction), exponent - 25) : ldexpf((float)fraction, -24);
+        y = exponent == 31 ? (fraction ? NAN : INFINITY) : y;
+        r.f[l] = x[l] >> 15 ? -y : y;
+    }
+    return r;
+}
 EMU __m256i _mm512_cvtepi32_epi16(__m512i a) {
     uint16_t x[16];
     EMU_LANES x[l] = (uint16_t)((uint32_t)a.i[l] & 0xffff);

@@ -4,6 +4,7 @@
  * program is. */
 #include "../check_attention.h"
 #include "../check_gemm.h"
+#include "../check_gemm_q4.h"
 #include "../check_rows.h"
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/x86.h"
@@ -49,7 +50,7 @@ static void test_gemm(void **state) {
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         if (rung.gemm[mode] != below.gemm[mode]) {
             print_message("%s\n", rung.gemm[mode]->name);
-            check_gemm(rung.gemm[mode], (tkr_gemm_mode)mode);
+            mode == TKR_GEMM_Q4 ? check_gemm_q4(rung.gemm[mode]) : check_gemm(rung.gemm[mode], (tkr_gemm_mode)mode);
         }
     }
 }
@@ -86,7 +87,7 @@ static void check_edges(const tkr_gemm *g, tkr_gemm_mode mode) {
 
 static void test_row_counts(void **state) {
     (void)state;
-    for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
+    for (int mode = 0; mode <= TKR_GEMM_Q8; mode++) {
         if (rung.gemm[mode] != below.gemm[mode]) {
             check_edges(rung.gemm[mode], (tkr_gemm_mode)mode);
         }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "models/model.h"
 
 #define MAX_PARTS 4
@@ -13,6 +14,8 @@ struct tkr_binder {
     const char *prefix;
     bool *used; /* [count of the set] */
     uint64_t n_parameters;
+    bool measures; /* packs nothing, leaves weights NULL and counts in n_bytes what they would take */
+    uint64_t n_bytes;
 };
 
 tkr_status tkr_binder_create(tkr_binder **out, const tkr_binder_options *options, tkr_error *error) {
@@ -75,76 +78,280 @@ tkr_status tkr_bind_prefix(tkr_binder *binder, const char *const *prefixes, cons
                     probe);
 }
 
-tkr_status tkr_source_of(tkr_source *source, const tkr_tensor_view *view, size_t rows, size_t cols, tkr_error *error) {
-    int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
-    unsigned n_dims = rows ? 2 : 1;
+static tkr_status wrong_shape(const tkr_tensor_view *view, size_t rows, size_t cols, tkr_error *error) {
+    const int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
     char want[64], have[128];
-    if (view->n_dims != n_dims || view->shape[0] != expected[0] || (rows && view->shape[1] != expected[1])) {
-        tkr_shape_text(want, sizeof want, expected, n_dims);
-        tkr_shape_text(have, sizeof have, view->shape, view->n_dims);
-        return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, config.json asks for %s", view->file,
-                        view->name, have, want);
-    }
-    if (view->dtype != TKR_DTYPE_F32 && view->dtype != TKR_DTYPE_F16 && view->dtype != TKR_DTYPE_BF16)
-        return TKR_FAIL(error, UNSUPPORTED, "%s: tensor \"%s\" is %s; supported: F32, F16, BF16", view->file,
+    tkr_shape_text(want, sizeof want, expected, rows ? 2 : 1);
+    tkr_shape_text(have, sizeof have, view->shape, view->n_dims);
+    return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has shape %s, config.json asks for %s", view->file, view->name,
+                    have, want);
+}
+
+static bool has_shape(const tkr_tensor_view *view, size_t rows, size_t cols) {
+    if (!rows) return view->n_dims == 1 && view->shape[0] == (int64_t)cols;
+    return view->n_dims == 2 && view->shape[0] == (int64_t)rows && view->shape[1] == (int64_t)cols;
+}
+
+tkr_status tkr_source_of(tkr_source *source, const tkr_tensor_view *view, size_t rows, size_t cols, tkr_error *error) {
+    if (!has_shape(view, rows, cols)) return wrong_shape(view, rows, cols, error);
+    if (tkr_dtype_class(view->dtype) == 0)
+        return TKR_FAIL(error, UNSUPPORTED,
+                        "%s: tensor \"%s\" is %s; supported: F32, F16, BF16, and the blocks of GGUF", view->file,
                         view->name, tkr_dtype_name(view->dtype));
-    *source = (tkr_source){view->name, view->data, view->dtype, rows ? rows : 1, cols};
+    source->name = view->name;
+    source->matrix = (tkr_matrix){.data = view->data, .dtype = view->dtype, .rows = rows ? rows : 1, .cols = cols};
     return TKR_OK;
+}
+
+static tkr_status missing(const tkr_binder *binder, const char *name, size_t rows, size_t cols, tkr_error *error) {
+    const int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
+    char want[64];
+    tkr_shape_text(want, sizeof want, expected, rows ? 2 : 1);
+    return TKR_FAIL(error, FORMAT, "missing tensor \"%s%s\" of shape %s", binder->prefix, name, want);
+}
+
+static void mark(tkr_binder *binder, const tkr_tensor_view *view, uint64_t n_parameters) {
+    size_t index = view_index(binder, view);
+    if (!binder->used[index]) binder->n_parameters += n_parameters;
+    binder->used[index] = true;
 }
 
 /* Finds `name`, checks it, marks it used and describes it. rows 0: a vector of `cols`. */
 static tkr_status take(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
                        tkr_error *error) {
     const tkr_tensor_view *view = find(binder, name);
-    if (!view) {
-        int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
-        char want[64];
-        tkr_shape_text(want, sizeof want, expected, rows ? 2 : 1);
-        return TKR_FAIL(error, FORMAT, "missing tensor \"%s%s\" of shape %s", binder->prefix, name, want);
-    }
+    if (!view) return missing(binder, name, rows, cols, error);
     tkr_status status = tkr_source_of(source, view, rows, cols, error);
+    if (status == TKR_OK) mark(binder, view, view->n_elements);
+    return status;
+}
+
+/* ---- matrices, MLX-quantised ones included ---- */
+
+/* What config.json says of this module: its own entry under its full or its bare name, else the common one. NULL: that
+ * it is not quantised. */
+static const json_t *group_settings(const tkr_binder *binder, const char *name) {
+    const json_t *all = binder->options.quantization;
+    char full[NAME_SIZE];
+    snprintf(full, sizeof full, "%s%s", binder->prefix, name);
+    const json_t *own = json_object_get(all, full);
+    if (!own) own = json_object_get(all, name);
+    return json_is_false(own) ? NULL : json_is_object(own) ? own : all;
+}
+
+static tkr_status read_mode(tkr_matrix *m, const json_t *settings, const char *what, tkr_error *error) {
+    static const struct {
+        const char *name;
+        tkr_group_mode mode;
+        unsigned bits, group;
+    } modes[] = {{"affine", TKR_GROUP_AFFINE, 0, 0},
+                 {"mxfp4", TKR_GROUP_MXFP4, 4, 32},
+                 {"mxfp8", TKR_GROUP_MXFP8, 8, 32},
+                 {"nvfp4", TKR_GROUP_NVFP4, 4, 16}};
+    int64_t bits = 0, group = 0;
+    const char *mode = "affine";
+    tkr_status status = tkr_json_get_string(&mode, settings, "mode", false, what, error);
+    if (status == TKR_OK) status = tkr_json_get_int(&bits, settings, "bits", 2, 8, true, what, error);
+    if (status == TKR_OK) status = tkr_json_get_int(&group, settings, "group_size", 16, 128, true, what, error);
     if (status != TKR_OK) return status;
-    binder->used[view_index(binder, view)] = true;
-    binder->n_parameters += view->n_elements;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        if (strcmp(modes[i].name, mode) != 0) continue;
+        bool affine = modes[i].mode == TKR_GROUP_AFFINE;
+        bool good = affine ? bits != 7 && (group == 32 || group == 64 || group == 128)
+                           : bits == (int64_t)modes[i].bits && group == (int64_t)modes[i].group;
+        m->mode = modes[i].mode;
+        m->bits = (unsigned)bits;
+        m->group_size = (unsigned)group;
+        if (good) return TKR_OK;
+        return TKR_FAIL(error, UNSUPPORTED,
+                        "%s: mode %s with %d bits in groups of %d; supported: affine with 2, 3, 4, 5, 6 or 8 bits in "
+                        "groups of 32, 64 or 128, mxfp4 (4, 32), mxfp8 (8, 32), nvfp4 (4, 16)",
+                        what, mode, (int)bits, (int)group);
+    }
+    return TKR_FAIL(error, UNSUPPORTED, "%s: mode \"%.40s\"; supported: affine, mxfp4, mxfp8, nvfp4", what, mode);
+}
+
+static const tkr_tensor_view *find_beside(const tkr_binder *binder, const char *name, const char *suffix) {
+    char text[NAME_SIZE];
+    snprintf(text, sizeof text, "%s.%s", name, suffix);
+    return find(binder, text);
+}
+
+/* The scales or biases of a quantised matrix: right shape and type, marked used. */
+static tkr_status take_groups(tkr_binder *binder, const void **data, tkr_dtype *dtype, const tkr_matrix *m,
+                              const char *name, const char *suffix, tkr_error *error) {
+    const tkr_tensor_view *view = find_beside(binder, name, suffix);
+    size_t groups = m->cols / m->group_size;
+    char text[NAME_SIZE];
+    snprintf(text, sizeof text, "%s.%s", name, suffix);
+    if (!view) return missing(binder, text, m->rows, groups, error);
+    if (!has_shape(view, m->rows, groups)) return wrong_shape(view, m->rows, groups, error);
+    bool affine = m->mode == TKR_GROUP_AFFINE;
+    if (affine ? tkr_dtype_class(view->dtype) != 1 : view->dtype != TKR_DTYPE_U8)
+        return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" is %s, expected %s", view->file, view->name,
+                        tkr_dtype_name(view->dtype), affine ? "F32, F16 or BF16" : "U8");
+    mark(binder, view, 0);
+    *data = view->data;
+    *dtype = view->dtype;
     return TKR_OK;
+}
+
+/* Matrix "name.weight" [rows, cols], plain or quantised. */
+static tkr_status take_matrix(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
+                              tkr_error *error) {
+    char weight[NAME_SIZE], what[NAME_SIZE + 64];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    const tkr_tensor_view *view = find(binder, weight);
+    if (!view || view->dtype != TKR_DTYPE_U32) return take(binder, source, weight, rows, cols, error);
+    const json_t *settings = group_settings(binder, name);
+    if (!settings)
+        return TKR_FAIL(error, FORMAT,
+                        "%s: tensor \"%s\" is quantised (U32), but config.json has no \"quantization\" for it",
+                        view->file, view->name);
+    tkr_matrix m = {.data = view->data, .dtype = TKR_DTYPE_U32, .rows = rows, .cols = cols};
+    snprintf(what, sizeof what, "config.json: quantization of \"%.200s\"", name);
+    tkr_status status = read_mode(&m, settings, what, error);
+    if (status != TKR_OK) return status;
+    if (cols % m.group_size != 0 || cols * m.bits % 32 != 0)
+        return TKR_FAIL(error, FORMAT, "%s: its %zu columns are no multiple of the group of %u", what, cols,
+                        m.group_size);
+    if (!has_shape(view, rows, cols * m.bits / 32)) return wrong_shape(view, rows, cols * m.bits / 32, error);
+    tkr_dtype bias_dtype = TKR_DTYPE_F32;
+    status = take_groups(binder, &m.scales, &m.scale_dtype, &m, name, "scales", error);
+    if (status == TKR_OK && m.mode == TKR_GROUP_AFFINE)
+        status = take_groups(binder, &m.biases, &bias_dtype, &m, name, "biases", error);
+    if (status == TKR_OK && m.mode == TKR_GROUP_AFFINE && bias_dtype != m.scale_dtype)
+        status = TKR_FAIL(error, FORMAT, "%s: scales are %s, biases %s; both must be of one type", what,
+                          tkr_dtype_name(m.scale_dtype), tkr_dtype_name(bias_dtype));
+    if (status != TKR_OK) return status;
+    mark(binder, view, (uint64_t)rows * cols);
+    source->name = view->name;
+    source->matrix = m;
+    return TKR_OK;
+}
+
+/* Narrows a matrix to rows [first, first + n). */
+static void cut_rows(tkr_matrix *m, size_t first, size_t n) {
+    m->data = (const char *)m->data + first * tkr_matrix_row_bytes(m);
+    m->rows = n;
+    if (m->mode == TKR_GROUP_NONE) return;
+    size_t groups = m->cols / m->group_size * tkr_dtype_size(m->scale_dtype);
+    m->scales = (const char *)m->scales + first * groups;
+    if (m->biases) m->biases = (const char *)m->biases + first * groups;
 }
 
 tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
                           tkr_error *error) {
-    tkr_source source;
-    tkr_status status = take(binder, &source, name, rows, cols, error);
-    return status != TKR_OK ? status : binder->options.ops->table(out, binder->options.backend, &source, error);
+    tkr_source source = {0};
+    tkr_status status = take_matrix(binder, &source, name, rows, cols, error);
+    if (status != TKR_OK || binder->measures) return status; /* tables stay where they are */
+    return binder->options.ops->table(out, binder->options.backend, &source, error);
+}
+
+static tkr_status make_vector(tkr_binder *binder, tkr_weight **out, const tkr_source *source, float offset,
+                              tkr_error *error) {
+    if (!binder->measures) return binder->options.ops->vector(out, binder->options.backend, source, offset, error);
+    binder->n_bytes += source->matrix.cols * sizeof(float);
+    return TKR_OK;
 }
 
 tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *name, const char *alt, size_t n,
-                           tkr_error *error) {
-    tkr_source source;
+                           float offset, tkr_error *error) {
+    tkr_source source = {0};
     if (alt && !find(binder, name) && find(binder, alt)) name = alt;
     tkr_status status = take(binder, &source, name, 0, n, error);
-    return status != TKR_OK ? status : binder->options.ops->vector(out, binder->options.backend, &source, error);
+    return status != TKR_OK ? status : make_vector(binder, out, &source, offset, error);
+}
+
+tkr_status tkr_bind_flat(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
+                         tkr_error *error) {
+    tkr_source source = {0};
+    char weight[NAME_SIZE];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    tkr_status status = take(binder, &source, weight, rows, cols, error);
+    if (status == TKR_OK && tkr_dtype_class(source.matrix.dtype) != 1)
+        status = TKR_FAIL(error, UNSUPPORTED, "tensor \"%s\" is %s; supported: F32, F16, BF16", source.name,
+                          tkr_dtype_name(source.matrix.dtype));
+    if (status != TKR_OK) return status;
+    source.matrix.rows = 1;
+    source.matrix.cols = rows * cols;
+    return make_vector(binder, out, &source, 0, error);
+}
+
+/* ---- linear layers ---- */
+
+/* A model quantised to 4 bits keeps in 8 bits: sensitive layers; what the checkpoint stores quantised in a way that
+ * 4-bit groups can't take over as it is, since rounding it once more would cost far more than its first rounding did;
+ * and what a quantised MLX checkpoint left as it was. */
+static tkr_gemm_mode mode_of(const tkr_binder *binder, const tkr_bind_spec *spec, const tkr_source *parts) {
+    tkr_gemm_mode mode = binder->options.mode;
+    if (mode != TKR_GEMM_Q4) return mode;
+    if (spec->sensitivity & binder->options.spared) return TKR_GEMM_Q8;
+    for (size_t i = 0; i < spec->n_parts; i++) {
+        const tkr_matrix *m = &parts[i].matrix;
+        bool quantised = m->mode != TKR_GROUP_NONE || tkr_dtype_class(m->dtype) == 2;
+        if ((quantised || binder->options.quantization) && tkr_matrix_group4(m) == 0) return TKR_GEMM_Q8;
+    }
+    return mode;
+}
+
+static void release_parts(const tkr_binder *binder, const tkr_source *parts, size_t n) {
+    for (size_t i = 0; binder->options.release_source && i < n; i++)
+        tkr_map_release(parts[i].matrix.data, parts[i].matrix.rows * tkr_matrix_row_bytes(&parts[i].matrix));
+}
+
+static tkr_status make_linear(tkr_binder *binder, tkr_weight **out, const tkr_linear_spec *linear, size_t first_row,
+                              tkr_error *error) {
+    const tkr_binder_options *o = &binder->options;
+    size_t bytes = 0;
+    if (binder->measures) {
+        binder->n_bytes += o->ops->linear_bytes(o->backend, linear);
+        return TKR_OK;
+    }
+    char key[NAME_SIZE + 32]; /* one matrix may be cut into several layers */
+    snprintf(key, sizeof key, "%s@%zu", linear->parts[0].name, first_row);
+    const void *packed = o->store ? o->store->get(o->store->user, key, &bytes) : NULL;
+    if (packed) return o->ops->linear_from_packed(out, o->backend, &linear->shape, packed, bytes, error);
+    tkr_status status = o->ops->linear(out, o->backend, linear, error);
+    if (status != TKR_OK) return status;
+    release_parts(binder, linear->parts, linear->n_parts);
+    packed = o->store ? o->ops->linear_packed(&bytes, *out) : NULL;
+    if (packed) o->store->put(o->store->user, key, packed, bytes);
+    return TKR_OK;
 }
 
 tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_spec *spec, tkr_error *error) {
-    tkr_source parts[MAX_PARTS], biases[MAX_PARTS];
+    tkr_source parts[MAX_PARTS] = {{0}}, biases[MAX_PARTS] = {{0}};
     const tkr_source *bias_list[MAX_PARTS] = {NULL};
     char name[NAME_SIZE];
+    size_t rows = 0;
     if (spec->n_parts > MAX_PARTS)
         return TKR_FAIL(error, INTERNAL, "a linear layer of %zu parts; at most %d", spec->n_parts, MAX_PARTS);
     for (size_t i = 0; i < spec->n_parts; i++) {
-        snprintf(name, sizeof name, "%s.weight", spec->names[i]);
-        tkr_status status = take(binder, &parts[i], name, spec->rows[i], spec->cols, error);
+        const tkr_bind_part *part = &spec->parts[i];
+        tkr_status status = take_matrix(binder, &parts[i], part->name, part->total, spec->cols, error);
         if (status != TKR_OK) return status;
+        cut_rows(&parts[i].matrix, part->first, part->rows);
+        rows += part->rows;
         if (!spec->bias) continue;
-        snprintf(name, sizeof name, "%s.bias", spec->names[i]);
-        if ((status = take(binder, &biases[i], name, 0, spec->rows[i], error)) != TKR_OK) return status;
+        snprintf(name, sizeof name, "%s.bias", part->name);
+        if ((status = take(binder, &biases[i], name, 0, part->total, error)) != TKR_OK) return status;
+        biases[i].matrix.data =
+            (const char *)biases[i].matrix.data + part->first * tkr_dtype_size(biases[i].matrix.dtype);
+        biases[i].matrix.cols = part->rows;
         bias_list[i] = &biases[i];
     }
     const tkr_linear_spec linear = {.parts = parts,
                                     .biases = spec->bias ? bias_list : NULL,
                                     .n_parts = spec->n_parts,
-                                    .mode = binder->options.mode,
-                                    .fine = spec->fine};
-    return binder->options.ops->linear(out, binder->options.backend, &linear, error);
+                                    .shape = {.rows = rows,
+                                              .cols = spec->cols,
+                                              .mode = mode_of(binder, spec, parts),
+                                              .sensitivity = spec->sensitivity,
+                                              .gated = spec->gated,
+                                              .bias = spec->bias,
+                                              .group = binder->options.group}};
+    return make_linear(binder, out, &linear, spec->parts[0].first, error);
 }
 
 /* '*' matches any run of characters. */
@@ -183,4 +390,18 @@ tkr_status tkr_bind_finish(tkr_binder *binder, const char *const *ignore, tkr_er
         }
     }
     return TKR_OK;
+}
+
+tkr_status tkr_arch_measure(uint64_t *n_bytes, const tkr_binder_options *options, const tkr_arch_config *config,
+                            const tkr_layout *layout, tkr_error *error) {
+    tkr_binder *binder = NULL;
+    tkr_arch_model *model = NULL;
+    tkr_status status = tkr_binder_create(&binder, options, error);
+    if (!binder) return status;
+    binder->measures = true;
+    status = tkr_arch_bind(&model, binder, config, layout, error);
+    *n_bytes = binder->n_bytes;
+    tkr_arch_free(&model);
+    tkr_binder_free(&binder);
+    return status;
 }

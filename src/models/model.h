@@ -9,36 +9,150 @@
 #include "formats/safetensors.h"
 #include "ops/ops.h"
 
-/* What every architecture says about itself, filled by its `configure` from config.json. */
+typedef enum tkr_norm_kind { TKR_NORM_LAYER, TKR_NORM_RMS } tkr_norm_kind;
+typedef enum tkr_norm_place {
+    TKR_NORM_POST,    /* x = N(x + f(x)) */
+    TKR_NORM_PRE,     /* x = x + f(N(x)) */
+    TKR_NORM_SANDWICH /* x = x + N(f(N(x))) */
+} tkr_norm_place;
+
+#define TKR_MAX_LAYERS 1024
+
+/* What every architecture says about itself, filled by its `configure` from config.json; zeroed before. */
 typedef struct tkr_arch_config {
-    size_t hidden_size, n_layers, n_heads, head_dim, intermediate_size, vocab_size;
+    size_t hidden_size, n_layers, n_heads, n_kv_heads, head_dim, intermediate_size, vocab_size;
     size_t max_positions; /* usable length in tokens */
     size_t type_vocab_size;
-    float norm_eps;
+    /* RoBERTa-style positions: those of padding tokens are pad_id, the others count on from pad_id + 1. */
+    bool positions_from_pad;
+    int32_t pad_id;
+    tkr_norm_kind norm;
+    tkr_norm_place norm_place;
+    float norm_eps, norm_offset; /* offset: the stored gain is gain - offset */
     tkr_activation activation;
+    bool gated; /* the MLP is down(act(gate(x)) * up(x)) */
+    bool causal;
+    bool qkv_bias, output_bias, mlp_bias, norm_bias; /* the layers' linear and norm weights have biases */
+    bool split_qkv;        /* keep keys and values in a tensor of their own: long inputs then hold no queries */
+    float attention_scale; /* of the logits */
+    float embedding_scale; /* of the summed embeddings; 1 as a rule */
+    size_t rotary_dim;     /* of a head, 0: no rotary positions */
+    float rope_theta[2];   /* of layers with full and with local attention */
+    float rope_factor[2];  /* positions are divided by it; 1 as a rule */
+    size_t window;         /* of local layers: |i - j| <= window; 0: no layer is local */
+    uint8_t local[TKR_MAX_LAYERS / 8]; /* bit i: layer i is local */
+    size_t n_buckets, max_distance;    /* T5-style attention bias (mpnet) */
 } tkr_arch_config;
+static inline bool tkr_arch_is_local(const tkr_arch_config *c, size_t layer) {
+    return c->local[layer / 8] >> layer % 8 & 1;
+}
 
 typedef struct tkr_binder tkr_binder;
 typedef struct tkr_arch_model tkr_arch_model; /* an architecture's weights */
 
+/* Names of a checkpoint's tensors: what blocks.c needs to bind a transformer. Names have no ".weight"; NULL: the model
+ * has no such tensor. Names below `layer` follow its text, in which %zu is the layer's number. */
+typedef struct tkr_layout {
+    const char *const *prefixes; /* NULL-terminated, "" allowed, tried in order */
+    const char *const *ignored;  /* NULL-terminated patterns of tensors that other tasks leave behind */
+    const char *words, *positions, *types, *embedding_norm, *final_norm, *relative;
+    const char *layer;
+    const char *q, *k, *v, *qkv; /* qkv: one matrix [q | k | v] in place of three */
+    const char *output;
+    const char *gate, *up, *gate_up, *down;                                  /* gate_up: one matrix [gate | up] */
+    const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms */
+    const char *q_norm, *k_norm;                                             /* of each head */
+    bool first_layer_has_no_attention_norm;                                  /* ModernBERT: the embedding norm is it */
+} tkr_layout;
+
 typedef struct tkr_arch {
     const char *name;
     const char *const *model_types; /* config.json model_type values, NULL-terminated */
+    const char *gguf;               /* general.architecture of GGUF files, or NULL: not in GGUF */
     const char *pooling;            /* of a known model without 1_Pooling, or NULL: it must be said */
     bool native_adapter;            /* may stand in for a checkpoint's remote code */
+    /* The family's form of an instructed query: text before and after the task, e.g. "Instruct: " and "\nQuery:". NULL:
+     * the family has none. */
+    const char *instruct_before, *instruct_after;
     tkr_status (*configure)(tkr_arch_config *config, const json_t *json, const char *what, tkr_error *error);
-    tkr_status (*bind)(tkr_arch_model **model, tkr_binder *binder, const tkr_arch_config *config, tkr_error *error);
-    /* Last hidden state [n_tokens, hidden_size], NULL after a failure. */
-    tkr_tensor *(*forward)(const tkr_arch_model *model, tkr_run *run, const tkr_batch *batch);
-    void (*free)(tkr_arch_model **model);
-    /* Columns of f32 activations alive at once per token: the workspace is n_tokens * this * 4 bytes. */
-    size_t (*live_columns)(const tkr_arch_config *config);
-    /* Matrix operations (2 per multiply-accumulate) of one sequence, attention included. */
-    double (*operations)(const tkr_arch_config *config, size_t n_tokens);
-    /* Packed bytes of all linear layers in `mode`. */
-    size_t (*weight_bytes)(const tkr_arch_config *config, const tkr_ops *ops, const tkr_backend *backend,
-                           tkr_gemm_mode mode);
+    const tkr_layout *layout;
 } tkr_arch;
+
+/* The transformer that `config` and `layout` describe (blocks.c). Returns a model. */
+tkr_status tkr_arch_bind(tkr_arch_model **model, tkr_binder *binder, const tkr_arch_config *config,
+                         const tkr_layout *layout, tkr_error *error);
+/* Last hidden state [n_tokens, hidden_size], NULL after a failure. */
+tkr_tensor *tkr_arch_forward(const tkr_arch_model *model, tkr_run *run, const tkr_batch *batch);
+void tkr_arch_free(tkr_arch_model **model);
+/* Bytes that the tensors of a forward pass of n_tokens take at most, whatever passes its run has seen before; worker
+ * scratch (tkr_ops.scratch_bytes) comes on top. */
+size_t tkr_arch_workspace(const tkr_arch_config *config, size_t n_tokens, size_t chunk_rows);
+/* Matrix operations (2 per multiply-accumulate) of one sequence, attention (visible keys only) included. */
+double tkr_arch_operations(const tkr_arch_config *config, size_t n_tokens);
+/* The widest input of a linear layer: what scratch for packed rows depends on. */
+size_t tkr_arch_widest(const tkr_arch_config *config);
+/* Which half of the MLP loses more to 4-bit weights: measured on all-MiniLM-L6-v2 the first (docs/numerics.md); in
+ * gated ones the second, whose inputs have outliers. */
+static inline unsigned tkr_arch_up_sensitivity(const tkr_arch_config *c) {
+    return c->gated ? TKR_SENSITIVE_SMALL : TKR_SENSITIVE_WEIGHT;
+}
+static inline unsigned tkr_arch_down_sensitivity(const tkr_arch_config *c) {
+    return c->gated ? TKR_SENSITIVE_WEIGHT : TKR_SENSITIVE_SMALL;
+}
+
+/* Helpers of `configure`. Reads positive integers to size_t fields; a row with `fallback` >= 0 may be missing. */
+typedef struct tkr_config_field {
+    const char *name;
+    size_t offset; /* in tkr_arch_config */
+    int64_t max;
+    int64_t fallback; /* -1: the field must be there */
+} tkr_config_field;
+tkr_status tkr_config_sizes(tkr_arch_config *config, const json_t *json, const tkr_config_field *fields,
+                            size_t n_fields, const char *what, tkr_error *error);
+/* Head counts and widths that follow from others; attention_scale 1/sqrt(head_dim), embedding_scale and rope_factors 1.
+ * Every `configure` ends up here, through tkr_config_common or by itself. */
+tkr_status tkr_config_heads(tkr_arch_config *config, const char *what, tkr_error *error);
+/* hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, vocab_size, max_position_embeddings;
+ * n_kv_heads from num_key_value_heads and head_dim from head_dim where there are such, else derived; activation from
+ * hidden_activation or hidden_act, else `activation`. */
+tkr_status tkr_config_common(tkr_arch_config *config, const json_t *json, const char *activation, const char *what,
+                             tkr_error *error);
+/* A flag of config.json and the only value of it that the architecture's code stands for. */
+typedef struct tkr_config_flag {
+    const char *name;
+    bool value; /* also what its absence means */
+} tkr_config_flag;
+tkr_status tkr_config_require(const json_t *json, const tkr_config_flag *flags, size_t n_flags, const char *what,
+                              tkr_error *error);
+/* rope_theta (or rope_parameters, also per layer type) with rope_scaling of type default or linear; others are refused
+ * by name. theta_local 0: local layers have the angles of full ones. Sets rotary_dim to head_dim where it is 0. */
+tkr_status tkr_config_rope(tkr_arch_config *config, const json_t *json, double theta_full, double theta_local,
+                           const char *what, tkr_error *error);
+/* layer_types ("full_attention", "sliding_attention") where config.json has them; else every layer whose number is no
+ * multiple of `every` (counted from `phase`) is local; every 0: none. */
+tkr_status tkr_config_local(tkr_arch_config *config, const json_t *json, size_t every, size_t phase, const char *what,
+                            tkr_error *error);
+/* use_sliding_window, sliding_window and max_window_layers as the Qwen family has them: a window of w keys, the query's
+ * own included. */
+tkr_status tkr_config_qwen_window(tkr_arch_config *config, const json_t *json, const char *what, tkr_error *error);
+/* RoBERTa-style positions; the position table has max_position_embeddings rows, of which pad_id + 1 are not usable. */
+tkr_status tkr_config_positions_from_pad(tkr_arch_config *config, int64_t pad_id, const char *what, tkr_error *error);
+
+/* Families whose members differ by little. BERT: post-norm with biases (layer_norm_eps, type_vocab_size), learned
+ * positions. Llama: RMS pre-norm, gated MLP, rotary positions (rms_norm_eps, attention_bias, mlp_bias). */
+tkr_status tkr_config_bert(tkr_arch_config *config, const json_t *json, const char *what, tkr_error *error);
+tkr_status tkr_config_roberta(tkr_arch_config *config, const json_t *json, const char *what, tkr_error *error);
+tkr_status tkr_config_llama(tkr_arch_config *config, const json_t *json, const char *what, tkr_error *error);
+#define TKR_NAMES_OF_BERT                                                                        \
+    .words = "embeddings.word_embeddings", .positions = "embeddings.position_embeddings",        \
+    .types = "embeddings.token_type_embeddings", .embedding_norm = "embeddings.LayerNorm",       \
+    .layer = "encoder.layer.%zu.", .q = "attention.self.query", .k = "attention.self.key",       \
+    .v = "attention.self.value", .output = "attention.output.dense", .up = "intermediate.dense", \
+    .down = "output.dense", .after_attention = "attention.output.LayerNorm", .after_mlp = "output.LayerNorm"
+#define TKR_NAMES_OF_LLAMA                                                                                   \
+    .words = "embed_tokens", .final_norm = "norm", .layer = "layers.%zu.", .q = "self_attn.q_proj",          \
+    .k = "self_attn.k_proj", .v = "self_attn.v_proj", .output = "self_attn.o_proj", .gate = "mlp.gate_proj", \
+    .up = "mlp.up_proj", .down = "mlp.down_proj", .before_attention = "input_layernorm"
 
 /* NULL-terminated. */
 const tkr_arch *const *tkr_archs(void);
@@ -46,31 +160,55 @@ const tkr_arch *tkr_arch_find(const char *model_type);
 
 /* ---- binding tensors ---- */
 
-/* Takes nothing; borrows set, ops and backend. `prefixes` are tried in order on `probe` (a tensor every checkpoint
- * has). */
+/* Where packed layers are kept between starts (engine/weight_cache). Both are called in the order of binding. */
+typedef struct tkr_packed_store {
+    void *user;
+    /* Packed bytes of the layer `key`, 64-byte aligned, alive as long as the model; NULL: not there. */
+    const void *(*get)(void *user, const char *key, size_t *bytes);
+    /* Told of every layer packed afresh; may fail silently: a cache is never needed. */
+    void (*put)(void *user, const char *key, const void *packed, size_t bytes);
+} tkr_packed_store;
+
+/* Takes nothing; borrows everything. */
 typedef struct tkr_binder_options {
     const tkr_tensors *set;
     const tkr_ops *ops;
     tkr_backend *backend;
     tkr_gemm_mode mode;
+    size_t group;                  /* q4: 32, 64 or 128 */
+    unsigned spared;               /* q4: layers with one of these tkr_sensitivity flags get q8 */
+    const json_t *quantization;    /* config.json's "quantization" of an MLX checkpoint, or NULL */
+    const tkr_packed_store *store; /* or NULL */
+    bool release_source;           /* drop the checkpoint's pages once a layer is packed */
 } tkr_binder_options;
+/* Bytes that the model's weights will take beside the mapped checkpoint, to the last one: binds without packing. Fails
+ * like tkr_arch_bind does, but for non-finite values. */
+tkr_status tkr_arch_measure(uint64_t *n_bytes, const tkr_binder_options *options, const tkr_arch_config *config,
+                            const tkr_layout *layout, tkr_error *error);
 tkr_status tkr_binder_create(tkr_binder **binder, const tkr_binder_options *options, tkr_error *error);
 void tkr_binder_free(tkr_binder **binder);
-/* Sets the prefix to the first of `prefixes` (NULL-terminated, "" allowed) under which `probe` exists. */
+/* Sets the prefix to the first of `prefixes` (NULL-terminated, "" allowed) under which tensor `probe` exists. */
 tkr_status tkr_bind_prefix(tkr_binder *binder, const char *const *prefixes, const char *probe, tkr_error *error);
-/* Names are printf-formatted by the caller; each must exist with exactly this shape. */
+/* "name.weight" [rows, cols]; each must exist with exactly this shape, or be MLX-quantised to it. */
 tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
                           tkr_error *error);
-/* Tries name, then alt (nullable). */
+/* Tensor `name`, or `alt` (nullable), a vector of n; `offset` is added to its values. */
 tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *name, const char *alt, size_t n,
-                           tkr_error *error);
-/* n_parts matrices "names[i].weight" [rows[i], cols] with "names[i].bias" [rows[i]] stacked to one linear layer. */
+                           float offset, tkr_error *error);
+/* "name.weight" [rows, cols] as one vector of rows * cols values. */
+tkr_status tkr_bind_flat(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
+                         tkr_error *error);
+/* Rows [first, first + rows) of the matrix "name.weight" [total, cols], with the same of "name.bias" where the layer
+ * has biases. */
+typedef struct tkr_bind_part {
+    const char *name;
+    size_t total, first, rows;
+} tkr_bind_part;
 typedef struct tkr_bind_spec {
-    const char *const *names; /* [n_parts] */
-    const size_t *rows;       /* [n_parts] */
+    const tkr_bind_part *parts; /* [n_parts], stacked to one linear layer */
     size_t n_parts, cols;
-    bool bias;
-    bool fine; /* in q8: inputs need more than 8 bits */
+    bool bias, gated;
+    unsigned sensitivity;
 } tkr_bind_spec;
 tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_spec *spec, tkr_error *error);
 /* Describes a tensor after checking its exact shape (rows 0: a vector of `cols`) and that its type can be weights. */
@@ -95,8 +233,9 @@ typedef struct tkr_post_info {
 } tkr_post_info;
 
 typedef struct tkr_post_options {
-    const char *folder;
-    const char *pooling; /* the caller's choice, or NULL */
+    const char *folder;       /* NULL: no files; `pooling`, then the Dense modules of `dense`, then normalisation */
+    const tkr_tensors *dense; /* "dense_2.weight", "dense_3.weight", ..., or NULL; alive as long as the modules */
+    const char *pooling;      /* the caller's choice, or NULL */
     const tkr_arch *arch;
     size_t hidden_size;
     const tkr_ops *ops;

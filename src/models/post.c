@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* models/post: the modules of a sentence-transformers folder behind the network: Pooling, Dense, Normalize, in the
  * order of modules.json. An unknown module is an error: leaving it out would give other vectors. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/json.h"
@@ -91,19 +92,19 @@ static tkr_status load_dense(tkr_post *post, const tkr_post_options *options, co
     tkr_tensors *set = NULL;
     tkr_source weight, bias;
     const tkr_source *bias_list[1] = {&bias};
-    char *config = tkr_path_join(folder, "config.json"), *file = tkr_path_join(folder, "model.safetensors");
-    tkr_status status = config && file ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to load %s", folder);
+    char *config = tkr_path_join(folder, "config.json");
+    tkr_status status = config ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to load %s", folder);
     if (status == TKR_OK) status = dense_read(&dense, config, error);
     if (status == TKR_OK && (size_t)dense.in != post->info.dimensions)
         status = TKR_FAIL(error, FORMAT, "%s: in_features is %lld, the module before gives %zu values", config,
                           (long long)dense.in, post->info.dimensions);
-    if (status == TKR_OK) status = tkr_tensors_open_file(&set, file, error);
+    if (status == TKR_OK) status = tkr_tensors_open_folder(&set, folder, error);
     if (status == TKR_OK)
-        status = dense_tensor(&weight, set, "linear.weight", (size_t)dense.out, (size_t)dense.in, file, error);
+        status = dense_tensor(&weight, set, "linear.weight", (size_t)dense.out, (size_t)dense.in, folder, error);
     if (status == TKR_OK && dense.bias)
-        status = dense_tensor(&bias, set, "linear.bias", 0, (size_t)dense.out, file, error);
+        status = dense_tensor(&bias, set, "linear.bias", 0, (size_t)dense.out, folder, error);
     const tkr_linear_spec linear = {
-        .parts = &weight, .biases = dense.bias ? bias_list : NULL, .n_parts = 1, .mode = TKR_GEMM_F32};
+        .parts = &weight, .biases = dense.bias ? bias_list : NULL, .n_parts = 1, .shape = {.mode = TKR_GEMM_F32}};
     if (status == TKR_OK) /* a few thousand weights: always in f32 */
         status = options->ops->linear(&m->weight, options->backend, &linear, error);
     if (status == TKR_OK) {
@@ -115,8 +116,40 @@ static tkr_status load_dense(tkr_post *post, const tkr_post_options *options, co
     }
     tkr_tensors_free(&set);
     tkr_free(config);
-    tkr_free(file);
     return status;
+}
+
+/* The Dense modules of a GGUF file, which have no activation (EmbeddingGemma's). */
+static tkr_status load_dense_tensors(tkr_post *post, const tkr_post_options *options, tkr_error *error) {
+    tkr_status status = TKR_OK;
+    post->info.dimensions = post->info.n_modes * options->hidden_size;
+    for (size_t i = 2; status == TKR_OK && options->dense && i < MAX_MODULES; i++) {
+        char name[32], bias_name[32];
+        tkr_source weight, bias;
+        const tkr_source *bias_list[1] = {&bias};
+        snprintf(name, sizeof name, "dense_%zu.weight", i);
+        snprintf(bias_name, sizeof bias_name, "dense_%zu.bias", i);
+        const tkr_tensor_view *view = tkr_tensors_find(options->dense, name);
+        const bool biased = tkr_tensors_find(options->dense, bias_name) != NULL;
+        if (!view) break;
+        if (view->n_dims != 2)
+            return TKR_FAIL(error, FORMAT, "%s: tensor \"%s\" has %u dimensions, expected 2", view->file, name,
+                            view->n_dims);
+        const size_t rows = (size_t)view->shape[0];
+        status = dense_tensor(&weight, options->dense, name, rows, post->info.dimensions, view->file, error);
+        if (status == TKR_OK && biased)
+            status = dense_tensor(&bias, options->dense, bias_name, 0, rows, view->file, error);
+        const tkr_linear_spec linear = {
+            .parts = &weight, .biases = biased ? bias_list : NULL, .n_parts = 1, .shape = {.mode = TKR_GEMM_F32}};
+        module *m = &post->modules[post->n_modules];
+        if (status == TKR_OK) status = options->ops->linear(&m->weight, options->backend, &linear, error);
+        if (status != TKR_OK) return status;
+        m->kind = MODULE_DENSE;
+        m->activation = TKR_ACT_NONE;
+        post->info.dimensions = rows;
+        post->n_modules++;
+    }
+    return TKR_OK;
 }
 
 /* ---- modules.json ---- */
@@ -186,6 +219,15 @@ static tkr_status load_modules(tkr_post *post, const tkr_post_options *options, 
     return status;
 }
 
+/* No folder at all. */
+static tkr_status load_tensors_only(tkr_post *post, const tkr_post_options *options, tkr_error *error) {
+    tkr_status status = tkr_pooling_parse(post->info.modes, &post->info.n_modes, options->pooling, error);
+    if (status == TKR_OK) status = load_dense_tensors(post, options, error);
+    post->modules[post->n_modules++].kind = MODULE_NORMALIZE;
+    post->info.normalizes = true;
+    return status;
+}
+
 /* A folder without modules.json: pooling from 1_Pooling, the caller or the registry; the vector is normalised. */
 static tkr_status load_plain(tkr_post *post, const tkr_post_options *options, tkr_error *error) {
     char *folder = tkr_path_join(options->folder, "1_Pooling");
@@ -203,17 +245,19 @@ static tkr_status load_plain(tkr_post *post, const tkr_post_options *options, tk
 
 tkr_status tkr_post_load(tkr_post **out, const tkr_post_options *options, tkr_error *error) {
     tkr_post *post = tkr_calloc(1, sizeof *post);
-    char *path = tkr_path_join(options->folder, "modules.json");
+    char *path = tkr_path_join(options->folder ? options->folder : "", "modules.json");
     tkr_status status = TKR_OK;
     if (!post || !path) {
-        status = TKR_FAIL(error, NO_MEMORY, "no memory to load %s", options->folder);
+        status = TKR_FAIL(error, NO_MEMORY, "no memory to load the model's modules");
         goto fail;
     }
     post->ops = options->ops;
     post->info.include_prompt = true;
-    status = tkr_path_exists(path) ? load_modules(post, options, path, error) : load_plain(post, options, error);
+    status = !options->folder        ? load_tensors_only(post, options, error)
+             : tkr_path_exists(path) ? load_modules(post, options, path, error)
+                                     : load_plain(post, options, error);
     if (status != TKR_OK) goto fail;
-    if (options->pooling) {
+    if (options->folder && options->pooling) {
         bool dense = false;
         for (size_t i = 0; i < post->n_modules; i++) dense = dense || post->modules[i].kind == MODULE_DENSE;
         size_t before = post->info.n_modes;
@@ -251,7 +295,7 @@ tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor 
     for (size_t i = 0; i < post->n_modules; i++) {
         const module *m = &post->modules[i];
         if (m->kind == MODULE_NORMALIZE && !normalize) continue;
-        const tkr_linear_options options = {m->activation, NULL};
+        const tkr_linear_options options = {m->activation, NULL, NULL};
         tkr_tensor *next =
             m->kind == MODULE_NORMALIZE ? ops->normalize(run, x) : ops->apply(run, x, m->weight, &options);
         ops->release(run, &x);

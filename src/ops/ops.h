@@ -12,20 +12,36 @@
 
 #include "core/pool.h"
 #include "kernels/kernels.h"
-#include "quant/dtype.h"
+#include "quant/matrix.h"
 
 typedef struct tkr_backend tkr_backend; /* device, kernels, workers */
 typedef struct tkr_weight tkr_weight;   /* a matrix, vector or table that lives in the backend */
 typedef struct tkr_run tkr_run;         /* the scratch of one worker and the state of its forward pass */
 typedef struct tkr_tensor tkr_tensor;   /* activation [rows, cols], f32 to the outside */
 
-/* A tensor of the checkpoint, borrowed: data stays mapped as long as the model lives. */
+/* A tensor of the checkpoint, borrowed: data stays mapped as long as the model lives. Vectors: rows 1. */
 typedef struct tkr_source {
     const char *name;
-    const void *data;
-    tkr_dtype dtype;   /* F32, F16 or BF16 */
-    size_t rows, cols; /* vectors: rows 1 */
+    tkr_matrix matrix;
 } tkr_source;
+
+/* Which number format suits a linear layer when the model is quantised. */
+typedef enum tkr_sensitivity {
+    TKR_SENSITIVE_NONE = 0,
+    TKR_SENSITIVE_INPUT = 1,  /* in q8: its inputs need more than 8 bits */
+    TKR_SENSITIVE_WEIGHT = 2, /* in q4: its weights need 8 bits, where the plan can afford it */
+    TKR_SENSITIVE_SMALL = 4   /* in q4: its weights need 8 bits in the smallest models */
+} tkr_sensitivity;
+
+/* Shape and format of a linear layer: what its memory depends on. */
+typedef struct tkr_linear_shape {
+    size_t rows, cols; /* outputs (both halves when gated) and inputs */
+    tkr_gemm_mode mode;
+    unsigned sensitivity; /* tkr_sensitivity flags */
+    bool gated;           /* the outputs are [gate | up]; applying gives act(gate) * up, half as wide */
+    bool bias;
+    size_t group; /* q4: 32, 64 or 128 */
+} tkr_linear_shape;
 
 /* A linear layer: n_parts matrices [rows, cols] (same cols) stacked along rows; biases[i] (nullable as a whole or
  * singly) is [rows of part i]. */
@@ -33,8 +49,7 @@ typedef struct tkr_linear_spec {
     const tkr_source *parts;
     const tkr_source *const *biases;
     size_t n_parts;
-    tkr_gemm_mode mode;
-    bool fine; /* in q8: this layer's inputs need more than 8 bits */
+    tkr_linear_shape shape; /* rows and bias are filled from the parts */
 } tkr_linear_spec;
 
 /* One pooled row: tokens [start, end) of the batch. first: the sequence's first token, from which weightedmean counts.
@@ -66,29 +81,60 @@ typedef struct tkr_batch {
 } tkr_batch;
 
 typedef struct tkr_linear_options {
-    tkr_activation activation;
+    tkr_activation activation;  /* of the gate where the layer is gated */
     const tkr_tensor *residual; /* added after the activation, or NULL */
+    tkr_tensor *into;           /* receives the result (it may be the residual), or NULL: a new tensor */
 } tkr_linear_options;
 
 #define TKR_MAX_HEAD_DIM 256
 
-/* q, k and v are column blocks of one tensor. head_dim: 1 to TKR_MAX_HEAD_DIM. */
+/* Columns of heads that are normalised (gain not NULL) and rotated in place. */
+typedef struct tkr_rotate_options {
+    size_t column, n_heads, head_dim; /* first column of the block */
+    const tkr_weight *gain;           /* [head_dim] RMS norm of each head before the rotation, or NULL */
+    float eps;
+    const tkr_tensor *angles; /* [rows of x or more, 2 * half] from `angles`, or NULL: no rotation */
+    size_t first_row;         /* row of `angles` that belongs to x's row 0 */
+} tkr_rotate_options;
+
+/* q holds the queries of batch rows [first_row, first_row + rows of q); kv the keys and values of all rows of the
+ * batch; both may be the same tensor. head_dim: 1 to TKR_MAX_HEAD_DIM. Query head h uses key head h * n_kv_heads /
+ * n_heads. */
 typedef struct tkr_attention_options {
-    size_t n_heads, head_dim;
-    size_t q_column, k_column, v_column; /* first column of each block in the tensor */
+    size_t n_heads, n_kv_heads, head_dim;
+    size_t q_column, k_column, v_column; /* first column of each block in its tensor */
+    size_t first_row;
     float scale;
     size_t window; /* 0: all keys; else |i - j| <= window */
     bool causal;
     tkr_gemm_mode mode; /* number format inside: that of the model's linear layers */
+    /* T5-style bias of the logits by distance (Raffel et al. 2020): relative[buckets[j - i + n_distances]][head] is
+     * added, |j - i| <= n_distances. NULL: none. */
+    const tkr_weight *relative; /* vector [n_buckets * n_heads] */
+    const int32_t *buckets;     /* [2 * n_distances + 1] */
+    size_t n_distances;
 } tkr_attention_options;
+
+/* Rotary angles (Su et al. 2021): angle = position * inverse frequency, both f32, product rounded to f32 as the
+ * reference does. */
+typedef struct tkr_angle_options {
+    const int32_t *positions; /* [n_axes, n_tokens] */
+    const float *inv_freq;    /* [half] */
+    const uint8_t *axis;      /* [half] axis of each frequency, or NULL: axis 0 */
+    size_t n_tokens, half;
+} tkr_angle_options;
 
 /* What a run needs to know before it may allocate: the memory plan. */
 typedef struct tkr_run_options {
     size_t max_bytes;                /* workspace limit; an operation beyond it fails with TKR_LIMIT */
+    size_t chunk_rows;               /* of `chunk_rows` below; 0: the backend's choice */
     tkr_pool *pool;                  /* workers that cooperate on each operation, or NULL: the calling thread alone */
     tkr_status (*check)(void *user); /* yield point before each operation, or NULL */
     void *check_user;
 } tkr_run_options;
+
+/* Most memory that a tensor of so many bytes may hold, since buffers are used again. */
+static inline size_t tkr_tensor_room(size_t bytes) { return bytes + bytes / 8 + 4096; }
 
 typedef struct tkr_ops {
     const char *name; /* "cpu", "mlx" */
@@ -96,12 +142,22 @@ typedef struct tkr_ops {
     /* ---- load time ---- */
     /* Packs to the backend's own layout. Refuses non-finite weights. Returns a weight. */
     tkr_status (*linear)(tkr_weight **weight, tkr_backend *backend, const tkr_linear_spec *spec, tkr_error *error);
-    tkr_status (*vector)(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
-    /* Embedding table, used in place. */
+    /* `offset` is added to each value: 1 for norms that store gain - 1. */
+    tkr_status (*vector)(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, float offset,
+                         tkr_error *error);
+    /* Embedding table, used in place; any matrix format. */
     tkr_status (*table)(tkr_weight **weight, tkr_backend *backend, const tkr_source *source, tkr_error *error);
     void (*weight_free)(tkr_weight **weight);
-    /* Memory that a linear layer of this shape will take. */
-    size_t (*linear_bytes)(const tkr_backend *backend, size_t rows, size_t cols, tkr_gemm_mode mode, bool fine);
+    /* Memory that a linear layer will take; without parts (n_parts 0) what its shape takes when made from plain
+     * numbers, biases included where the shape has them. */
+    size_t (*linear_bytes)(const tkr_backend *backend, const tkr_linear_spec *spec);
+    /* The packed form of a linear layer, for the weight cache: NULL and 0 for other weights. Borrowed. */
+    const void *(*linear_packed)(size_t *bytes, const tkr_weight *weight);
+    /* Makes a linear layer from packed bytes that linear_packed gave for the same shape, kernels and version; the bytes
+     * are borrowed for the life of the weight, 64-byte aligned. TKR_FORMAT when their number is not what the shape
+     * needs. */
+    tkr_status (*linear_from_packed)(tkr_weight **weight, tkr_backend *backend, const tkr_linear_shape *shape,
+                                     const void *packed, size_t bytes, tkr_error *error);
 
     /* ---- run time ---- */
     tkr_status (*run_create)(tkr_run **run, tkr_backend *backend, tkr_error *error);
@@ -109,16 +165,32 @@ typedef struct tkr_ops {
     void (*run_begin)(tkr_run *run,
                       const tkr_run_options *options); /* clears the sticky status, takes back all tensors */
     tkr_status (*run_status)(const tkr_run *run, tkr_error *error);
-    /* Sum of n_tables gathered rows per token: tables[t] row indices[t][token]. Indices are checked against the table.
-     */
+    /* Sum of n_tables gathered rows per token, times `scale`: tables[t] row indices[t][token]. Indices are checked
+     * against the table. */
     tkr_tensor *(*embed)(tkr_run *run, const tkr_weight *const *tables, const int32_t *const *indices, size_t n_tables,
-                         size_t n_tokens);
+                         size_t n_tokens, float scale);
     tkr_tensor *(*apply)(tkr_run *run, const tkr_tensor *x, const tkr_weight *weight,
                          const tkr_linear_options *options);
+    /* shift NULL: none. `into` as in tkr_linear_options; it may be x. */
     tkr_tensor *(*layer_norm)(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
-                              float eps);
-    tkr_tensor *(*attention)(tkr_run *run, const tkr_tensor *qkv, const tkr_batch *batch,
+                              float eps, tkr_tensor *into);
+    tkr_tensor *(*rms_norm)(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, float eps, tkr_tensor *into);
+    /* x + y, into x. */
+    void (*add)(tkr_run *run, tkr_tensor *x, const tkr_tensor *y);
+    /* [n_tokens, 2 * half]: cosines, then sines. */
+    tkr_tensor *(*angles)(tkr_run *run, const tkr_angle_options *options);
+    void (*rotate)(tkr_run *run, tkr_tensor *x, const tkr_rotate_options *options);
+    /* [rows of q, n_heads * head_dim] */
+    tkr_tensor *(*attention)(tkr_run *run, const tkr_tensor *q, const tkr_tensor *kv, const tkr_batch *batch,
                              const tkr_attention_options *options);
+    /* A new tensor of undefined content, to be filled through views. */
+    tkr_tensor *(*empty)(tkr_run *run, size_t rows, size_t cols);
+    /* Rows [first, first + n) of x: writing through it changes x. Released like any tensor, before x. */
+    tkr_tensor *(*view)(tkr_run *run, tkr_tensor *x, size_t first, size_t n);
+    /* Rows that one pass through a layer should take at a time, so that its temporary tensors stay small. */
+    size_t (*chunk_rows)(const tkr_run *run);
+    /* Makes the run fail as an operation of its own would: for what a model itself can't get. */
+    void (*fail)(tkr_run *run, tkr_status status, const char *message);
     /* [n_spans, n_modes * cols]: modes side by side in the order given. */
     tkr_tensor *(*pool)(tkr_run *run, const tkr_tensor *x, const tkr_span *spans, size_t n_spans,
                         const tkr_pool_mode *modes, size_t n_modes);
@@ -128,6 +200,7 @@ typedef struct tkr_ops {
     tkr_status (*read)(tkr_run *run, float *out, const tkr_tensor *x);
     void (*release)(tkr_run *run, tkr_tensor **x);
     size_t (*cols)(const tkr_tensor *x);
+    size_t (*rows)(const tkr_tensor *x);
     /* Largest bytes of scratch beside tensors: packed rows and attention scores, for one worker. */
     size_t (*scratch_bytes)(const tkr_backend *backend, size_t n_tokens, size_t max_seqlen, size_t max_cols,
                             size_t head_dim);

@@ -11,20 +11,23 @@
 
 typedef struct rows_job {
     size_t n_rows;
-    void (*fn)(const struct rows_job *job, size_t begin, size_t end);
+    void (*fn)(const struct rows_job *job, unsigned worker, size_t begin, size_t end);
+    tkr_run *run;
     const tkr_kernels *kernels;
     const tkr_tensor *x;
     tkr_tensor *out;
     const tkr_weight *gain, *shift;
-    float eps;
+    float eps, scale;
     const tkr_weight *const *tables;
     const int32_t *const *indices;
     size_t n_tables;
+    const tkr_angle_options *angles;
+    const tkr_rotate_options *rotate;
 } rows_job;
 
 static void rows_worker(void *arg, unsigned worker, unsigned n_workers) {
     const rows_job *job = arg;
-    job->fn(job, job->n_rows * worker / n_workers, job->n_rows * (worker + 1) / n_workers);
+    job->fn(job, worker, job->n_rows * worker / n_workers, job->n_rows * (worker + 1) / n_workers);
 }
 
 static void run_rows(tkr_run *run, rows_job *job) {
@@ -33,32 +36,30 @@ static void run_rows(tkr_run *run, rows_job *job) {
 
 /* ---- embedding ---- */
 
-static void add_row(float *restrict out, const tkr_weight *table, size_t row, bool first) {
+/* `row` receives the decoded numbers where they can't be read in place. */
+static void add_row(float *restrict out, const tkr_matrix *table, size_t index, bool first, float *row) {
     size_t n = table->cols;
-    const char *data = (const char *)table->source.data + row * n * tkr_dtype_size(table->source.dtype);
-    if (table->source.dtype == TKR_DTYPE_F32) {
-        const float *in = (const float *)(const void *)data;
-        if (first) memcpy(out, in, n * sizeof(float));
-        for (size_t i = 0; !first && i < n; i++) out[i] += in[i];
-        return;
-    }
     if (first) {
-        tkr_widen(out, data, table->source.dtype, n);
+        tkr_matrix_row(out, table, index);
         return;
     }
-    float part[256];
-    size_t size = tkr_dtype_size(table->source.dtype);
-    for (size_t at = 0; at < n; at += 256) {
-        size_t m = n - at < 256 ? n - at : 256;
-        tkr_widen(part, data + at * size, table->source.dtype, m);
-        for (size_t i = 0; i < m; i++) out[at + i] += part[i];
-    }
+    const float *in = row;
+    if (table->mode == TKR_GROUP_NONE && table->dtype == TKR_DTYPE_F32)
+        in = (const float *)(const void *)((const char *)table->data + index * n * sizeof(float));
+    else
+        tkr_matrix_row(row, table, index);
+    for (size_t i = 0; i < n; i++) out[i] += in[i];
 }
 
-static void embed_rows(const rows_job *job, size_t begin, size_t end) {
-    for (size_t t = begin; t < end; t++)
+static void embed_rows(const rows_job *job, unsigned worker, size_t begin, size_t end) {
+    float *row = job->run->packed[worker].data;
+    size_t n = job->out->cols;
+    for (size_t t = begin; t < end; t++) {
+        float *out = job->out->data + t * n;
         for (size_t i = 0; i < job->n_tables; i++)
-            add_row(job->out->data + t * job->out->cols, job->tables[i], (size_t)job->indices[i][t], i == 0);
+            add_row(out, &job->tables[i]->source.matrix, (size_t)job->indices[i][t], i == 0, row);
+        for (size_t i = 0; job->scale != 1.0f && i < n; i++) out[i] *= job->scale;
+    }
 }
 
 static bool indices_fit(tkr_run *run, const tkr_weight *table, const int32_t *indices, size_t n) {
@@ -74,32 +75,123 @@ static bool indices_fit(tkr_run *run, const tkr_weight *table, const int32_t *in
 }
 
 tkr_tensor *tkr_cpu_embed(tkr_run *run, const tkr_weight *const *tables, const int32_t *const *indices, size_t n_tables,
-                          size_t n_tokens) {
+                          size_t n_tokens, float scale) {
     if (!tkr_run_proceed(run)) return NULL;
     for (size_t i = 0; i < n_tables; i++)
         if (!indices_fit(run, tables[i], indices[i], n_tokens)) return NULL;
-    rows_job job = {.n_rows = n_tokens, .fn = embed_rows, .tables = tables, .indices = indices, .n_tables = n_tables};
-    job.out = tkr_run_tensor(run, n_tokens, tables[0]->cols);
+    size_t n = tables[0]->cols;
+    rows_job job = {.n_rows = n_tokens, .fn = embed_rows, .run = run, .scale = scale, .tables = tables};
+    job.indices = indices;
+    job.n_tables = n_tables;
+    if (!tkr_run_scratch(run, tkr_run_workers(run), n * sizeof(float), 64)) return NULL;
+    job.out = tkr_run_tensor(run, n_tokens, n);
     if (job.out) run_rows(run, &job);
     return job.out;
 }
 
-/* ---- layer norm ---- */
+/* ---- norms ---- */
 
-static void norm_rows(const rows_job *job, size_t begin, size_t end) {
+static void norm_rows(const rows_job *job, unsigned worker, size_t begin, size_t end) {
+    (void)worker;
     size_t n = job->x->cols;
     job->kernels->layer_norm(job->out->data + begin * n, job->x->data + begin * n, job->gain->values,
                              job->shift ? job->shift->values : NULL, job->eps, end - begin, n);
 }
 
-tkr_tensor *tkr_cpu_layer_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
-                               float eps) {
+static void rms_rows(const rows_job *job, unsigned worker, size_t begin, size_t end) {
+    (void)worker;
+    size_t n = job->x->cols;
+    job->kernels->rms_norm(job->out->data + begin * n, job->x->data + begin * n, job->gain->values, job->eps,
+                           end - begin, n);
+}
+
+static tkr_tensor *run_norm(tkr_run *run, rows_job *job, tkr_tensor *into) {
     if (!tkr_run_proceed(run)) return NULL;
-    rows_job job = {.n_rows = x->rows, .fn = norm_rows, .x = x, .gain = gain, .shift = shift, .eps = eps};
-    job.kernels = run->backend->kernels;
-    job.out = tkr_run_tensor(run, x->rows, x->cols);
-    if (job.out) run_rows(run, &job);
+    if (job->gain->kind != TKR_WEIGHT_VECTOR || job->gain->cols != job->x->cols ||
+        (job->shift && job->shift->cols != job->x->cols)) {
+        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a norm got an input of another width");
+        return NULL;
+    }
+    job->n_rows = job->x->rows;
+    job->kernels = run->backend->kernels;
+    job->out = tkr_run_target(run, into, job->x->rows, job->x->cols);
+    if (job->out) run_rows(run, job);
+    return job->out;
+}
+
+tkr_tensor *tkr_cpu_layer_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
+                               float eps, tkr_tensor *into) {
+    rows_job job = {.fn = norm_rows, .x = x, .gain = gain, .shift = shift, .eps = eps};
+    return run_norm(run, &job, into);
+}
+
+tkr_tensor *tkr_cpu_rms_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, float eps, tkr_tensor *into) {
+    rows_job job = {.fn = rms_rows, .x = x, .gain = gain, .eps = eps};
+    return run_norm(run, &job, into);
+}
+
+static void add_rows(const rows_job *job, unsigned worker, size_t begin, size_t end) {
+    (void)worker;
+    float *restrict to = job->out->data;
+    const float *restrict from = job->x->data;
+    for (size_t i = begin * job->x->cols; i < end * job->x->cols; i++) to[i] += from[i];
+}
+
+void tkr_cpu_add(tkr_run *run, tkr_tensor *x, const tkr_tensor *y) {
+    if (!tkr_run_proceed(run)) return;
+    if (x == y || x->rows != y->rows || x->cols != y->cols) {
+        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a sum of tensors of different shapes");
+        return;
+    }
+    rows_job job = {.n_rows = x->rows, .fn = add_rows, .x = y, .out = x};
+    run_rows(run, &job);
+}
+
+/* ---- rotary positions ---- */
+
+static void angle_rows(const rows_job *job, unsigned worker, size_t begin, size_t end) {
+    (void)worker;
+    const tkr_angle_options *o = job->angles;
+    for (size_t t = begin; t < end; t++) {
+        float *out = job->out->data + t * 2 * o->half;
+        for (size_t i = 0; i < o->half; i++) {
+            size_t axis = o->axis ? o->axis[i] : 0;
+            float angle = (float)o->positions[axis * o->n_tokens + t] * o->inv_freq[i];
+            out[i] = (float)cos((double)angle);
+            out[o->half + i] = (float)sin((double)angle);
+        }
+    }
+}
+
+tkr_tensor *tkr_cpu_angles(tkr_run *run, const tkr_angle_options *options) {
+    if (!tkr_run_proceed(run)) return NULL;
+    rows_job job = {.n_rows = options->n_tokens, .fn = angle_rows, .angles = options};
+    job.out = tkr_run_tensor(run, options->n_tokens, 2 * options->half);
+    if (job.out) tkr_run_parallel(run, options->n_tokens * options->half >= 4096, rows_worker, &job);
     return job.out;
+}
+
+static void rotate_rows(const rows_job *job, unsigned worker, size_t begin, size_t end) {
+    (void)worker;
+    const tkr_rotate_options *o = job->rotate;
+    size_t half = o->angles ? o->angles->cols / 2 : 0;
+    for (size_t t = begin; t < end; t++)
+        job->kernels->rotate(job->out->data + t * job->out->cols + o->column, o->n_heads, o->head_dim,
+                             o->gain ? o->gain->values : NULL, o->eps,
+                             o->angles ? o->angles->data + (o->first_row + t) * 2 * half : NULL, half);
+}
+
+void tkr_cpu_rotate(tkr_run *run, tkr_tensor *x, const tkr_rotate_options *options) {
+    if (!tkr_run_proceed(run)) return;
+    const tkr_rotate_options *o = options;
+    if (o->column + o->n_heads * o->head_dim > x->cols || (o->gain && o->gain->cols != o->head_dim) ||
+        (o->angles && (o->angles->cols > o->head_dim || o->first_row + x->rows > o->angles->rows))) {
+        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a rotation beyond the columns or rows of its tensors");
+        return;
+    }
+    rows_job job = {.n_rows = x->rows, .fn = rotate_rows, .out = x, .rotate = options};
+    job.kernels = run->backend->kernels;
+    tkr_run_parallel(run, x->rows * o->n_heads * o->head_dim >= SPLIT_VALUES_FROM, rows_worker, &job);
 }
 
 /* ---- pooling ---- */

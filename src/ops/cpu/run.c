@@ -60,10 +60,18 @@ static tkr_status run_create(tkr_run **out, tkr_backend *backend, tkr_error *err
     return TKR_OK;
 }
 
+/* The memory stays with the slot. */
+static void run_release(tkr_run *run, tkr_tensor **x) {
+    (void)run;
+    if (*x) (*x)->in_use = false;
+    *x = NULL;
+}
+
 static void run_begin(tkr_run *run, const tkr_run_options *options) {
     run->options = *options;
     run->status = TKR_OK;
     for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++) run->tensors[i].in_use = false;
+    for (size_t i = 0; i < TKR_RUN_MAX_VIEWS; i++) run->views[i].in_use = false;
 }
 
 static tkr_status run_status(const tkr_run *run, tkr_error *error) {
@@ -106,13 +114,16 @@ static void fail_room(tkr_run *run, size_t bytes) {
     tkr_run_fail(run, TKR_LIMIT, TKR_HERE, message);
 }
 
-/* The free slot that fits best; else one without memory; else the largest free one. */
+/* The free slot that fits best; else one without memory; else any. A much larger slot doesn't count as fitting: small
+ * tensors of this pass would hold what an earlier, longer one left, and the large ones to come would not find the room
+ * that they were promised. */
 static tkr_tensor *pick_slot(tkr_run *run, size_t bytes) {
     tkr_tensor *fit = NULL, *empty = NULL, *any = NULL;
+    const size_t most = tkr_tensor_room(bytes);
     for (size_t i = 0; i < TKR_RUN_MAX_TENSORS; i++) {
         tkr_tensor *t = &run->tensors[i];
         if (t->in_use) continue;
-        if (t->bytes >= bytes && (!fit || t->bytes < fit->bytes)) fit = t;
+        if (t->bytes >= bytes && t->bytes <= most && (!fit || t->bytes < fit->bytes)) fit = t;
         if (!t->data) empty = t;
         any = t;
     }
@@ -131,7 +142,7 @@ tkr_tensor *tkr_run_tensor(tkr_run *run, size_t rows, size_t cols) {
         tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a model holds too many activations at once");
         return NULL;
     }
-    if (t->bytes < bytes) {
+    if (t->bytes < bytes || t->bytes > tkr_tensor_room(bytes)) {
         run->used_bytes -= t->bytes;
         tkr_aligned_free(t->data, t->bytes);
         t->data = NULL;
@@ -152,6 +163,13 @@ tkr_tensor *tkr_run_tensor(tkr_run *run, size_t rows, size_t cols) {
     t->cols = cols;
     t->in_use = true;
     return t;
+}
+
+tkr_tensor *tkr_run_target(tkr_run *run, tkr_tensor *into, size_t rows, size_t cols) {
+    if (!into) return tkr_run_tensor(run, rows, cols);
+    if (into->rows == rows && into->cols == cols) return into;
+    tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "an operation's destination has another shape");
+    return NULL;
 }
 
 static bool grow_scratch(tkr_run *run, tkr_scratch *scratch, size_t bytes) {
@@ -210,18 +228,43 @@ static tkr_status run_read(tkr_run *run, float *out, const tkr_tensor *x) {
     return run->status;
 }
 
-static void run_release(tkr_run *run, tkr_tensor **x) {
-    (void)run;
-    if (*x) (*x)->in_use = false;
-    *x = NULL;
+static tkr_tensor *run_empty(tkr_run *run, size_t rows, size_t cols) {
+    return run->status == TKR_OK ? tkr_run_tensor(run, rows, cols) : NULL;
 }
 
+static tkr_tensor *run_view(tkr_run *run, tkr_tensor *x, size_t first, size_t n) {
+    if (run->status != TKR_OK) return NULL;
+    if (first > x->rows || n > x->rows - first) {
+        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a view beyond the rows of its tensor");
+        return NULL;
+    }
+    for (size_t i = 0; i < TKR_RUN_MAX_VIEWS; i++) {
+        tkr_tensor *t = &run->views[i];
+        if (t->in_use) continue;
+        *t = (tkr_tensor){.rows = n, .cols = x->cols, .data = x->data + first * x->cols, .in_use = true};
+        return t;
+    }
+    tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a model holds too many views at once");
+    return NULL;
+}
+
+/* Rows that one pass through a layer takes: enough for every panel of weights to be read from memory seldom. */
+#define CHUNK_ROWS 1024
+static size_t chunk_rows(const tkr_run *run) { return run->options.chunk_rows ? run->options.chunk_rows : CHUNK_ROWS; }
+
+static void run_fail(tkr_run *run, tkr_status status, const char *message) {
+    tkr_run_fail(run, status, TKR_HERE, message);
+}
+
+static size_t tensor_rows(const tkr_tensor *x) { return x ? x->rows : 0; }
 static size_t tensor_cols(const tkr_tensor *x) { return x ? x->cols : 0; }
 
 static void gemm_scratch(size_t *packed, size_t *kernel, const tkr_gemm *gemm, size_t n_tokens, size_t max_cols) {
     size_t k = tkr_cpu_k_padded(gemm, max_cols), block = tkr_cpu_row_block(gemm, k);
     size_t rows = n_tokens < block ? n_tokens + gemm->mr : block;
-    size_t bytes = rows * (tkr_cpu_row_stride(gemm, k) + sizeof(tkr_row_quant)) + 128;
+    /* A gated layer's slices have a stride and scales each, and a tile beside them. */
+    size_t bytes =
+        rows * (tkr_cpu_row_stride(gemm, k) + k / 2 + sizeof(tkr_row_quant) + gemm->nr * sizeof(float)) + 4096;
     size_t own = gemm->scratch_bytes ? gemm->scratch_bytes(k) : 0;
     *packed = bytes > *packed ? bytes : *packed;
     *kernel = own > *kernel ? own : *kernel;
@@ -231,7 +274,8 @@ static size_t scratch_bytes(const tkr_backend *backend, size_t n_tokens, size_t 
                             size_t head_dim) {
     const tkr_kernels *kernels = backend->kernels;
     size_t packed = 0, kernel = 0, padded = tkr_align_up(head_dim, 4);
-    size_t copies = padded == head_dim ? 0 : 4 * max_seqlen * padded * sizeof(float);
+    /* What attention.c needs beside the kernel: copies of padded heads, a relative bias. */
+    size_t copies = (2 * max_seqlen + (padded == head_dim ? 0 : 4 * max_seqlen * padded)) * sizeof(float);
     gemm_scratch(&packed, &kernel, kernels->q8_fine, n_tokens, max_cols);
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         size_t attention = kernels->attention[mode]->scratch_bytes(max_seqlen, padded);
@@ -252,6 +296,8 @@ const tkr_ops tkr_ops_cpu = {
     .table = tkr_cpu_table,
     .weight_free = tkr_cpu_weight_free,
     .linear_bytes = tkr_cpu_linear_bytes,
+    .linear_packed = tkr_cpu_linear_packed,
+    .linear_from_packed = tkr_cpu_linear_from_packed,
     .run_create = run_create,
     .run_free = run_free,
     .run_begin = run_begin,
@@ -259,12 +305,21 @@ const tkr_ops tkr_ops_cpu = {
     .embed = tkr_cpu_embed,
     .apply = tkr_cpu_apply,
     .layer_norm = tkr_cpu_layer_norm,
+    .rms_norm = tkr_cpu_rms_norm,
+    .add = tkr_cpu_add,
+    .angles = tkr_cpu_angles,
+    .rotate = tkr_cpu_rotate,
     .attention = tkr_cpu_attention,
+    .empty = run_empty,
+    .view = run_view,
+    .chunk_rows = chunk_rows,
+    .fail = run_fail,
     .pool = tkr_cpu_pool,
     .normalize = tkr_cpu_normalize,
     .read = run_read,
     .release = run_release,
     .cols = tensor_cols,
+    .rows = tensor_rows,
     .scratch_bytes = scratch_bytes,
     .kernel_name = kernel_name,
 };

@@ -82,7 +82,8 @@ typedef enum tkr_precision {                         /* arithmetic of unquantise
 typedef enum tkr_quantization {
     TKR_QUANTIZATION_AUTO = 0, /* by the memory that this process may use; `info` prints the steps */
     TKR_QUANTIZATION_NONE = 1,
-    TKR_QUANTIZATION_Q8 = 2
+    TKR_QUANTIZATION_Q8 = 2,
+    TKR_QUANTIZATION_Q4 = 3
 } tkr_quantization;
 
 typedef enum tkr_truncate {
@@ -113,6 +114,11 @@ typedef struct tkr_model_options {
     int trust_remote_code; /* a checkpoint that asks for custom code: use tkr-embed's own adapter where there is one */
     int offline;           /* never use the network */
     const char *cache_dir; /* NULL: HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface/hub */
+    /* Packed weights and compiled tokenizers are kept between starts in a folder that only this user may enter. */
+    const char *weight_cache_dir; /* NULL: XDG_CACHE_HOME/tkr-embed or ~/.cache/tkr-embed */
+    int no_weight_cache;          /* neither read nor write it */
+    uint64_t weight_cache_bytes;  /* beyond it the least recently used files go; 0: 20 GiB */
+    uint64_t weight_cache_least;  /* bytes of packed weights below which a model isn't kept; 0: 64 MiB */
     const char *cpu; /* NULL: environment TKR_CPU, else all the CPU has; "generic", "avx2", ... caps the kernels */
     tkr_log_fn log;  /* NULL: silent */
     void *log_user;
@@ -139,7 +145,9 @@ typedef struct tkr_embed_options {
     size_t struct_size;
     const char *prompt_name; /* name from the checkpoint's prompts; NULL: its default_prompt_name, if any */
     const char *prompt;      /* text put before each input; wins over prompt_name */
-    size_t dimensions;       /* keep the first n values and renormalise; 0: all */
+    const char *instruction; /* a task, put before each input in the family's own form; wins over both */
+    size_t dimensions;       /* keep the first n values and renormalise; 0: all. The log warns once a model that isn't
+                              * known to be trained for it */
     tkr_choice normalize;    /* TKR_DEFAULT: as the checkpoint's modules say */
     tkr_truncate truncate;
     size_t max_tokens;  /* 0: the model's; counts special tokens */
@@ -157,7 +165,7 @@ typedef struct tkr_session tkr_session;
 typedef struct tkr_result tkr_result;
 typedef struct tkr_tokenizer tkr_tokenizer;
 
-/* Loads `reference`: a folder, a Hugging Face id "org/name[@revision]", or an alias such as "minilm".
+/* Loads `reference`: a folder, a GGUF file, a Hugging Face id "org/name[@revision]", or an alias such as "minilm".
  * Downloads into the Hugging Face cache when it isn't there and options->offline is 0.
  * Returns a model; free with tkr_model_free after its last session. */
 TKR_API tkr_status tkr_model_load(tkr_model **model, const char *reference, const tkr_model_options *options,
@@ -173,19 +181,20 @@ typedef struct tkr_pair {
 /* Everything points into the model and lives as long as it. */
 typedef struct tkr_model_info {
     const char *reference;    /* as given */
-    const char *path;         /* folder it was loaded from */
+    const char *path;         /* folder or file it was loaded from */
     const char *architecture; /* registry name, e.g. "bert" */
     const char *pooling;      /* e.g. "mean" or "cls+max" */
     const char *precision;    /* "f32" or "bf16" */
-    const char *quantization; /* "none" or "q8" */
+    const char *quantization; /* "none", "q8" or "q4" */
     const char *fingerprint;  /* model hash, numbers and kernels: vectors are comparable bit for bit only within one */
     const char *default_prompt; /* name, or NULL */
     size_t dimensions;          /* length of a vector */
     size_t max_tokens;          /* special tokens included */
     size_t vocab_size, hidden_size, n_layers, n_heads, intermediate_size;
     uint64_t n_parameters;
-    uint64_t weights_bytes;   /* packed weights, anonymous memory */
-    uint64_t mapped_bytes;    /* checkpoint mapped read-only */
+    double bits_per_weight;   /* embedding tables included */
+    uint64_t weights_bytes;   /* packed weights: anonymous memory, or mapped from the weight cache */
+    uint64_t mapped_bytes;    /* checkpoint and weight cache mapped read-only */
     uint64_t workspace_bytes; /* most that all sessions' threads use at once */
     uint64_t memory_limit;
     unsigned threads;
@@ -220,6 +229,7 @@ typedef struct tkr_input {
     size_t n_ids;
     const char *prompt_name; /* per input; NULL: the options' */
     const char *prompt;      /* per input; wins over prompt_name */
+    const char *instruction; /* per input; wins over both */
 } tkr_input;
 
 typedef enum tkr_result_kind {

@@ -84,6 +84,7 @@ int tkr_cmd_tokenize(const tkr_cli_args *args);
 int tkr_cmd_info(const tkr_cli_args *args);
 int tkr_cmd_models(const tkr_cli_args *args);
 int tkr_cmd_pull(const tkr_cli_args *args);
+int tkr_cmd_quantize(const tkr_cli_args *args);
 int tkr_cmd_doctor(const tkr_cli_args *args);
 int tkr_cmd_bench(const tkr_cli_args *args);
 
@@ -124,6 +125,8 @@ void tkr_cli_embed_options(tkr_embed_options *options, const tkr_cli_args *args)
 tkr_status tkr_cli_check_embed_options(const tkr_embed_options *options, const tkr_model_info *info, tkr_error *error);
 /* Writes the buffer to standard output, frees it, reports a failure. Returns the exit status. */
 int tkr_cli_print(tkr_buf *text);
+/* Of --prompt, --prompt-name and --instruct at most one: false after a usage error. */
+bool tkr_cli_one_prompt(const tkr_cli_args *args);
 /* Both given: false after a usage error. */
 bool tkr_cli_exclusive(const tkr_cli_args *args, tkr_cli_option_id a, tkr_cli_option_id b);
 

@@ -62,6 +62,9 @@ int tkr_cmd_doctor(const tkr_cli_args *args) {
     tkr_model_options options;
     const char *reference = args->n_operands > 0 ? args->operands[0] : tkr_cli_get(args, TKR_OPT_MODEL)->text;
     tkr_cli_model_options(&options, args);
+    if (tkr_cli_on(args, TKR_OPT_ACCURACY) && reference == NULL) {
+        return tkr_cli_fail(TKR_EXIT_USAGE, "doctor: --accuracy needs a model: give -m MODEL");
+    }
     if (tkr_out_open(&run.out, "-", &run.error) != TKR_OK) {
         return tkr_cli_report(&run.error);
     }
@@ -69,7 +72,8 @@ int tkr_cmd_doctor(const tkr_cli_args *args) {
         tkr_buf_printf(&run.text, "{\"findings\": [");
         emit(&run);
     }
-    tkr_status status = tkr_tools_doctor(add_finding, &run, reference, &options, &run.error);
+    tkr_status status =
+        tkr_tools_doctor(add_finding, &run, reference, tkr_cli_on(args, TKR_OPT_ACCURACY), &options, &run.error);
     const size_t *n = run.n_by_severity;
     if (run.json) {
         tkr_buf_printf(&run.text, "\n], \"problems\": %zu, \"warnings\": %zu}\n", n[TKR_FINDING_PROBLEM],

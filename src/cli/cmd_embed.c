@@ -181,7 +181,7 @@ static bool usage_ok(const tkr_cli_args *args) {
     const char *output = tkr_cli_get(args, TKR_OPT_OUTPUT)->text;
     const tkr_cli_value *input = tkr_cli_get(args, TKR_OPT_INPUT);
     uint64_t format = tkr_cli_get(args, TKR_OPT_FORMAT)->number;
-    if (!tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_PROMPT_NAME)) {
+    if (!tkr_cli_one_prompt(args)) {
         return false;
     }
     if (strcmp(output, "-") == 0 && tkr_term_is(TKR_STREAM_OUT) && (format == TKR_CLI_NPY || format == TKR_CLI_F32)) {

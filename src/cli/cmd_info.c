@@ -72,6 +72,8 @@ static void print_text(tkr_buf *out, const tkr_model_info *info) {
     tkr_buf_putc(out, '\n');
     row(out, "Precision", info->precision);
     row(out, "Quantization", info->quantization);
+    snprintf(shape, sizeof shape, "%.2f", info->bits_per_weight);
+    row(out, "Bits a weight", shape);
     number_row(out, "Threads", info->threads);
     number_row(out, "Batch tokens", info->batch_tokens);
     size_row(out, "Weights", info->weights_bytes);
@@ -118,6 +120,7 @@ static void print_json(tkr_buf *out, const tkr_model_info *info) {
     tkr_cli_json_count(out, "n_heads", info->n_heads);
     tkr_cli_json_count(out, "intermediate_size", info->intermediate_size);
     tkr_cli_json_count(out, "n_parameters", info->n_parameters);
+    tkr_cli_json_number(out, "bits_per_weight", info->bits_per_weight);
     tkr_cli_json_count(out, "weights_bytes", info->weights_bytes);
     tkr_cli_json_count(out, "mapped_bytes", info->mapped_bytes);
     tkr_cli_json_count(out, "workspace_bytes", info->workspace_bytes);

@@ -89,6 +89,7 @@ static tkr_status embed_query(similarity_run *run, tkr_error *error) {
     tkr_input input = {.text = run->query, .n_text = strlen(run->query)};
     tkr_result *result = NULL;
     input.prompt_name = tkr_cli_get(run->args, TKR_OPT_QUERY_PROMPT_NAME)->text;
+    input.instruction = tkr_cli_get(run->args, TKR_OPT_INSTRUCT)->text;
     run->query_vector = tkr_calloc(run->dimensions, sizeof *run->query_vector);
     if (run->query_vector == NULL) {
         return no_memory(error);
@@ -369,7 +370,7 @@ int tkr_cmd_similarity(const tkr_cli_args *args) {
     tkr_error error = {0};
     int code = TKR_EXIT_OK;
     const char *reference = tkr_cli_model(args, false);
-    if (reference == NULL || !tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_PROMPT_NAME) ||
+    if (reference == NULL || !tkr_cli_one_prompt(args) ||
         !tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_QUERY_PROMPT_NAME)) {
         return TKR_EXIT_USAGE;
     }
@@ -380,6 +381,9 @@ int tkr_cmd_similarity(const tkr_cli_args *args) {
         }
     }
     tkr_cli_embed_options(&run.options, args);
+    if (run.query != NULL) {
+        run.options.instruction = NULL; /* of the query only */
+    }
     tkr_status status = tkr_cli_source_open(&run.source, args, &error);
     if (status == TKR_INVALID_ARGUMENT) {
         return tkr_cli_fail(TKR_EXIT_USAGE, "similarity: %s", error.message);

@@ -42,12 +42,12 @@ static void write_offsets(tkr_buf *out, const tkr_tokens *tokens) {
 }
 
 /* The bytes [from, to) of prompt + text. */
-static void write_slice(tkr_buf *out, const char *prompt, const tkr_input *input, size_t from, size_t to) {
-    size_t n_prompt = strlen(prompt);
+static void write_slice(tkr_buf *out, const tkr_buf *prompt, const tkr_input *input, size_t from, size_t to) {
+    size_t n_prompt = prompt->size;
     tkr_buf slice = {0};
     if (from < n_prompt) {
         size_t end = to < n_prompt ? to : n_prompt;
-        tkr_buf_append(&slice, prompt + from, end - from);
+        tkr_buf_append(&slice, prompt->data + from, end - from);
     }
     if (to > n_prompt && to - n_prompt <= input->n_text) {
         size_t begin = from > n_prompt ? from - n_prompt : 0;
@@ -62,9 +62,10 @@ static void write_slice(tkr_buf *out, const char *prompt, const tkr_input *input
 
 static tkr_status write_table(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens, tkr_error *error) {
     tkr_buf *out = &run->text;
-    const char *prompt = NULL;
+    tkr_buf prompt = {0};
     tkr_status status = tkr_tools_prompt(&prompt, run->tokenizer, &item->input, &run->options, error);
     if (status != TKR_OK) {
+        tkr_buf_free(&prompt);
         return status;
     }
     tkr_buf_printf(out, "%s%zu tokens", run->n_written > 0 ? "\n" : "", tokens->n);
@@ -86,13 +87,14 @@ static tkr_status write_table(tokenize_run *run, const tkr_cli_item *item, const
         tkr_cli_cell(out, piece, strlen(piece), PIECE_COLUMNS, to > from);
         if (to > from) {
             tkr_buf_printf(out, "  %11s  ", bytes);
-            write_slice(out, prompt, &item->input, (size_t)from, (size_t)to);
+            write_slice(out, &prompt, &item->input, (size_t)from, (size_t)to);
         }
         while (out->size > 0 && out->data[out->size - 1] == ' ') {
             out->size--;
         }
         tkr_buf_putc(out, '\n');
     }
+    tkr_buf_free(&prompt);
     return TKR_OK;
 }
 
@@ -188,7 +190,7 @@ int tkr_cmd_tokenize(const tkr_cli_args *args) {
     tkr_error error = {0};
     bool reported = false;
     const char *reference = tkr_cli_model(args, false);
-    if (reference == NULL || !tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_PROMPT_NAME)) {
+    if (reference == NULL || !tkr_cli_one_prompt(args)) {
         return TKR_EXIT_USAGE;
     }
     tkr_cli_model_options(&options, args);

@@ -83,6 +83,9 @@ void tkr_cli_model_options(tkr_model_options *options, const tkr_cli_args *args)
     options->trust_remote_code = tkr_cli_on(args, TKR_OPT_TRUST_REMOTE_CODE);
     options->offline = tkr_cli_on(args, TKR_OPT_OFFLINE);
     options->cache_dir = tkr_cli_get(args, TKR_OPT_CACHE_DIR)->text;
+    options->weight_cache_dir = tkr_cli_get(args, TKR_OPT_WEIGHT_CACHE)->text;
+    options->weight_cache_bytes = tkr_cli_get(args, TKR_OPT_WEIGHT_CACHE_SIZE)->number;
+    options->no_weight_cache = tkr_cli_on(args, TKR_OPT_NO_WEIGHT_CACHE);
     options->cpu = tkr_cli_get(args, TKR_OPT_CPU)->text;
     options->log = print_log;
     options->log_user = (void *)(uintptr_t)args; /* only read */
@@ -92,6 +95,7 @@ void tkr_cli_embed_options(tkr_embed_options *options, const tkr_cli_args *args)
     tkr_embed_options_init(options);
     options->prompt_name = tkr_cli_get(args, TKR_OPT_PROMPT_NAME)->text;
     options->prompt = tkr_cli_get(args, TKR_OPT_PROMPT)->text;
+    options->instruction = tkr_cli_get(args, TKR_OPT_INSTRUCT)->text;
     options->dimensions = (size_t)tkr_cli_get(args, TKR_OPT_DIMENSIONS)->number;
     options->normalize = tkr_cli_on(args, TKR_OPT_NO_NORMALIZE) ? TKR_NO : TKR_DEFAULT;
     options->truncate = (tkr_truncate)tkr_cli_get(args, TKR_OPT_TRUNCATE)->number;
@@ -104,7 +108,7 @@ tkr_status tkr_cli_check_embed_options(const tkr_embed_options *options, const t
         return TKR_FAIL(error, INVALID_ARGUMENT, "--dimensions is %zu, but vectors of %s have %zu: expected 1 to %zu",
                         options->dimensions, info->reference, info->dimensions, info->dimensions);
     }
-    if (options->prompt_name == NULL || options->prompt != NULL) {
+    if (options->prompt_name == NULL || options->prompt != NULL || options->instruction != NULL) {
         return TKR_OK;
     }
     tkr_buf names = {0};
@@ -139,6 +143,13 @@ int tkr_cli_print(tkr_buf *text) {
     }
     tkr_buf_free(text);
     return status == TKR_OK ? TKR_EXIT_OK : tkr_cli_report(&error);
+}
+
+bool tkr_cli_one_prompt(const tkr_cli_args *args) {
+    return tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_PROMPT_NAME) &&
+           tkr_cli_exclusive(args, TKR_OPT_INSTRUCT, TKR_OPT_PROMPT_NAME) &&
+           tkr_cli_exclusive(args, TKR_OPT_INSTRUCT, TKR_OPT_PROMPT) &&
+           tkr_cli_exclusive(args, TKR_OPT_INSTRUCT, TKR_OPT_QUERY_PROMPT_NAME);
 }
 
 bool tkr_cli_exclusive(const tkr_cli_args *args, tkr_cli_option_id a, tkr_cli_option_id b) {

@@ -73,8 +73,8 @@ static tkr_cli_item *add_item(tkr_cli_block *block, tkr_cli_source *source, uint
 }
 
 /* ---- JSON lines ---- */
-typedef enum known_key { KEY_ID, KEY_TEXT, KEY_PROMPT_NAME, KEY_PROMPT, N_KEYS } known_key;
-static const char *const key_names[N_KEYS] = {"id", "text", "prompt_name", "prompt"};
+typedef enum known_key { KEY_ID, KEY_TEXT, KEY_PROMPT_NAME, KEY_PROMPT, KEY_INSTRUCT, N_KEYS } known_key;
+static const char *const key_names[N_KEYS] = {"id", "text", "prompt_name", "prompt", "instruct"};
 
 /* One line while it is parsed. */
 typedef struct line_parser {
@@ -159,7 +159,8 @@ static tkr_status parse_field(line_parser *parser, known_key key) {
         return TKR_FAIL(parser->error, FORMAT, "\"%s\" must not hold U+0000", key_names[key]);
     }
     const char *copy = tkr_arena_strndup(&parser->block->strings, parser->reader.string, parser->reader.n_string);
-    *(key == KEY_PROMPT ? &parser->item->input.prompt : &parser->item->input.prompt_name) = copy;
+    tkr_input *input = &parser->item->input;
+    *(key == KEY_PROMPT ? &input->prompt : key == KEY_INSTRUCT ? &input->instruction : &input->prompt_name) = copy;
     return copy != NULL ? TKR_OK : no_memory(parser->error);
 }
 

@@ -73,12 +73,6 @@ void tkr_map_release(const void *data, size_t bytes) {
     if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* a clean, private file map */
 }
 
-void tkr_map_prefetch(const void *data, size_t bytes) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t begin = (uintptr_t)data / page * page, end = (uintptr_t)data + bytes;
-    if (bytes > 0) (void)madvise((void *)begin, end - begin, MADV_WILLNEED);
-}
-
 void tkr_map_close(tkr_map *map) {
     if (map->data != NULL) {
         (void)munmap((void *)(uintptr_t)map->data, map->size);

@@ -27,9 +27,6 @@ void tkr_map_close(tkr_map *map);
 /* Says that these bytes of a map won't be read soon: whole pages inside the range leave memory (they come back from the
  * file when touched). A hint; bytes outside of any map must not be named. */
 void tkr_map_release(const void *data, size_t bytes);
-/* Says that these bytes of a map will be read soon: pages that are in memory already are mapped at once, others begin
- * to be read. A hint. */
-void tkr_map_prefetch(const void *data, size_t bytes);
 
 /* Reads a whole regular file into `out` (NUL behind it), refusing more than max_size bytes (TKR_LIMIT). */
 tkr_status tkr_file_read(tkr_buf *out, const char *path, size_t max_size, tkr_error *error);

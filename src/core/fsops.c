@@ -66,6 +66,50 @@ tkr_status tkr_fs_remove(const char *path, tkr_error *error) {
     return TKR_OK;
 }
 
+enum { TREE_DEPTH = 32 };
+
+typedef struct tree {
+    const char *path;
+    unsigned depth;
+    tkr_error *error;
+} tree;
+
+static tkr_status remove_tree(const char *path, unsigned depth, tkr_error *error);
+
+static tkr_status remove_entry(void *user, const char *name, bool is_dir) {
+    (void)is_dir;
+    const tree *here = user;
+    char *path = tkr_path_join(here->path, name);
+    if (path == NULL) {
+        return TKR_FAIL(here->error, NO_MEMORY, "out of memory");
+    }
+    tkr_status status = remove_tree(path, here->depth + 1, here->error);
+    tkr_free(path);
+    return status;
+}
+
+static tkr_status remove_tree(const char *path, unsigned depth, tkr_error *error) {
+    if (unlink(path) == 0 || errno == ENOENT) {
+        return TKR_OK;
+    }
+    if ((errno != EISDIR && errno != EPERM) || depth > TREE_DEPTH) { /* what Linux and POSIX say of folders */
+        return TKR_SYS_FAIL(error, path, "cannot remove", errno);
+    }
+    tree here = {path, depth, error};
+    tkr_status status = tkr_dir_each(path, remove_entry, &here, error);
+    if (status == TKR_OK && rmdir(path) != 0) {
+        status = TKR_SYS_FAIL(error, path, "cannot remove", errno);
+    }
+    return status;
+}
+
+tkr_status tkr_fs_remove_tree(const char *path, tkr_error *error) {
+    if (!tkr_seam_allows('w')) {
+        return TKR_SYS_FAIL(error, path, "cannot remove", EIO);
+    }
+    return remove_tree(path, 0, error);
+}
+
 tkr_status tkr_fs_id(tkr_file_id *id, const char *path, tkr_error *error) {
     struct stat info;
     if (!tkr_seam_allows('r')) {

@@ -15,6 +15,8 @@ tkr_status tkr_fs_symlink(const char *target, const char *link, tkr_error *error
 tkr_status tkr_fs_rename(const char *from, const char *to, tkr_error *error);
 /* Removes a file or link; TKR_OK when there is none. */
 tkr_status tkr_fs_remove(const char *path, tkr_error *error);
+/* Removes a file or link, or a folder with all it holds; follows no link. TKR_OK when there is none. */
+tkr_status tkr_fs_remove_tree(const char *path, tkr_error *error);
 /* Bytes of a regular file, links followed. TKR_NOT_FOUND when absent, dangling or not a regular file. */
 tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error);
 /* Calls fn with the file's bytes in pieces, in order. Stops at a status other than TKR_OK and returns it. */

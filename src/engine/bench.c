@@ -51,7 +51,7 @@ static tkr_status make_data(bench_data *data, const tkr_session *session, const 
         size_t n = options->mixed ? mixed_length(&state, limit) : options->tokens;
         data->inputs[i] = (tkr_input){.kind = TKR_INPUT_TOKENS, .ids = data->ids + data->total, .n_ids = n};
         for (size_t t = 0; t < n; t++) data->ids[data->total++] = (int32_t)(next_uniform(&state) * (double)vocab);
-        data->operations += model->checkpoint.arch->operations(&model->checkpoint.config, n);
+        data->operations += tkr_arch_operations(&model->checkpoint.config, n);
     }
     return TKR_OK;
 }

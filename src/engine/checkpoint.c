@@ -6,6 +6,7 @@
 
 #include "core/json.h"
 #include "engine/engine.h"
+#include "engine/gguf_model.h"
 
 tkr_hub_options tkr_engine_hub_options(const tkr_model_options *options) {
     return (tkr_hub_options){.cache_dir = options->cache_dir,
@@ -100,6 +101,83 @@ static tkr_status read_prompts(tkr_checkpoint *checkpoint, tkr_error *error) {
     return status;
 }
 
+/* Models trained for shortened vectors whose family is not. */
+static bool is_matryoshka_name(const char *reference) {
+    static const char *const parts[] = {"modernbert-embed", "mxbai-embed", "arctic-embed-m-v1.5", "arctic-embed-m-v2",
+                                        "arctic-embed-l-v2"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(reference, parts[i])) return true;
+    return false;
+}
+
+/* ---- GGUF files ---- */
+
+typedef struct gguf_search {
+    char name[256]; /* of the first .gguf file */
+    size_t n;
+} gguf_search;
+
+static tkr_status note_gguf(void *user, const char *name, bool is_dir) {
+    gguf_search *search = user;
+    size_t n = strlen(name);
+    if (is_dir || n < 6 || n >= sizeof search->name || strcmp(name + n - 5, ".gguf") != 0) return TKR_OK;
+    if (search->n++ == 0) memcpy(search->name, name, n + 1);
+    return TKR_OK;
+}
+
+/* A folder that holds nothing but a GGUF file means that file. */
+static tkr_status find_gguf(tkr_checkpoint *checkpoint, tkr_error *error) {
+    gguf_search search = {{0}, 0};
+    char *config = NULL, *tokenizer = NULL;
+    bool checkpoint_folder = file_exists(checkpoint, "config.json", &config);
+    checkpoint_folder = file_exists(checkpoint, "tokenizer.json", &tokenizer) || checkpoint_folder;
+    tkr_status status =
+        config && tokenizer ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to look into %s", checkpoint->folder);
+    tkr_free(config);
+    tkr_free(tokenizer);
+    if (status != TKR_OK || checkpoint_folder) return status;
+    status = tkr_dir_each(checkpoint->folder, note_gguf, &search, error);
+    if (status != TKR_OK || search.n == 0) return status;
+    if (search.n > 1)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "%s: holds %zu GGUF files; name one of them, such as %s/%s",
+                        checkpoint->folder, search.n, checkpoint->folder, search.name);
+    char *path = tkr_path_join(checkpoint->folder, search.name);
+    if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to look into %s", checkpoint->folder);
+    tkr_free(checkpoint->folder);
+    checkpoint->folder = path;
+    return TKR_OK;
+}
+
+static tkr_status open_gguf(tkr_checkpoint *checkpoint, tkr_error *error) {
+    tkr_status status = tkr_path_is_dir(checkpoint->folder) ? find_gguf(checkpoint, error) : TKR_OK;
+    if (status != TKR_OK || tkr_path_is_dir(checkpoint->folder)) return status;
+    status = tkr_gguf_open(&checkpoint->gguf, checkpoint->folder, error);
+    if (status == TKR_OK) status = tkr_gguf_arch(&checkpoint->arch, checkpoint->gguf, checkpoint->folder, error);
+    if (status == TKR_OK) status = tkr_gguf_pooling(&checkpoint->pooling, checkpoint->gguf, checkpoint->folder, error);
+    if (status == TKR_OK) checkpoint->max_tokens = tkr_gguf_context_length(checkpoint->gguf);
+    return status;
+}
+
+/* ---- */
+
+/* What a tokenizer alone can use of config.json, where there happens to be one. */
+static tkr_status read_config_softly(tkr_checkpoint *checkpoint, tkr_error *error) {
+    json_t *json = NULL;
+    char *path = NULL;
+    int64_t positions = 0;
+    const char *type = NULL;
+    tkr_status status = read_optional(&json, &path, checkpoint, "config.json", error);
+    if (status == TKR_OK && json)
+        status = tkr_json_get_int(&positions, json, "max_position_embeddings", 1, 1 << 24, false, path, error);
+    if (status == TKR_OK && json) status = tkr_json_get_string(&type, json, "model_type", false, path, error);
+    if (status == TKR_OK && type) checkpoint->arch = tkr_arch_find(type);
+    if (positions > 0 && (checkpoint->max_tokens == 0 || checkpoint->max_tokens > (size_t)positions))
+        checkpoint->max_tokens = (size_t)positions;
+    json_decref(json);
+    tkr_free(path);
+    return status;
+}
+
 tkr_status tkr_checkpoint_open(tkr_checkpoint *checkpoint, const char *reference, const tkr_model_options *options,
                                bool tokenizer_only, tkr_error *error) {
     if (!reference || !*reference)
@@ -109,20 +187,13 @@ tkr_status tkr_checkpoint_open(tkr_checkpoint *checkpoint, const char *reference
     tkr_hub_options hub = tkr_engine_hub_options(options);
     hub.tokenizer_only = tokenizer_only;
     tkr_status status = tkr_hub_resolve(&checkpoint->folder, reference, &hub, error);
-    if (status == TKR_OK) status = read_limits(checkpoint, error);
-    if (status == TKR_OK) status = read_prompts(checkpoint, error);
-    if (status == TKR_OK && tokenizer_only) { /* the position limit, where config.json happens to say it */
-        json_t *json = NULL;
-        char *path = NULL;
-        int64_t positions = 0;
-        status = read_optional(&json, &path, checkpoint, "config.json", error);
-        if (status == TKR_OK && json)
-            status = tkr_json_get_int(&positions, json, "max_position_embeddings", 1, 1 << 24, false, path, error);
-        if (positions > 0 && (checkpoint->max_tokens == 0 || checkpoint->max_tokens > (size_t)positions))
-            checkpoint->max_tokens = (size_t)positions;
-        json_decref(json);
-        tkr_free(path);
+    if (status == TKR_OK) status = open_gguf(checkpoint, error);
+    if (status == TKR_OK && !checkpoint->gguf) {
+        status = read_limits(checkpoint, error);
+        if (status == TKR_OK) status = read_prompts(checkpoint, error);
+        if (status == TKR_OK && tokenizer_only) status = read_config_softly(checkpoint, error);
     }
+    checkpoint->matryoshka = checkpoint->matryoshka || is_matryoshka_name(reference);
     if (status == TKR_OK)
         checkpoint->max_tokens = tkr_effective_max_tokens(checkpoint->max_tokens, options->max_tokens);
     return status;
@@ -154,35 +225,81 @@ static tkr_status check_remote_code(const json_t *json, const char *path, const 
     return TKR_OK;
 }
 
+/* MLX writes its settings as "quantization", and again as "quantization_config"; others write only the latter. */
+static tkr_status read_quantization(tkr_checkpoint *checkpoint, json_t *json, const char *path, tkr_error *error) {
+    json_t *own = json_object_get(json, "quantization"), *common = json_object_get(json, "quantization_config");
+    const char *method = NULL;
+    if (!own || json_is_null(own)) own = common;
+    if (!own || json_is_null(own)) return TKR_OK;
+    if (!json_is_object(own))
+        return TKR_FAIL(error, FORMAT, "%s: field \"quantization\" is %s, expected an object", path,
+                        tkr_json_type_name(own));
+    tkr_status status = tkr_json_get_string(&method, own, "quant_method", false, path, error);
+    if (status == TKR_OK && method)
+        status = TKR_FAIL(error, UNSUPPORTED,
+                          "%s: quant_method \"%.40s\" is not supported; supported: MLX's quantisation, GGUF files, and "
+                          "unquantised checkpoints, which --quantization q8 or q4 quantises while loading",
+                          path, method);
+    if (status == TKR_OK) checkpoint->quantization = json_incref(own);
+    return status;
+}
+
+static bool has_list(const json_t *json, const char *field) {
+    return json_array_size(json_object_get(json, field)) > 0;
+}
+
+/* Families whose models are trained for shortened vectors. */
+static bool is_matryoshka_family(const tkr_arch *arch) {
+    static const char *const names[] = {"qwen3", "gemma3_text", "nomic_bert"};
+    for (size_t i = 0; arch && i < sizeof names / sizeof *names; i++)
+        if (strcmp(arch->name, names[i]) == 0) return true;
+    return false;
+}
+
+static tkr_status read_config(json_t **json, const tkr_checkpoint *checkpoint, const char *path, tkr_error *error) {
+    if (checkpoint->gguf) return tkr_gguf_config(json, checkpoint->gguf, path, error);
+    tkr_status status = tkr_json_file(json, path, error);
+    if (status == TKR_OK && !json_is_object(*json))
+        status = TKR_FAIL(error, FORMAT, "%s: holds %s, expected an object", path, tkr_json_type_name(*json));
+    return status;
+}
+
+static void adjust(tkr_checkpoint *checkpoint, const json_t *json) {
+    if (checkpoint->gguf) tkr_gguf_adjust(&checkpoint->config, json, checkpoint->gguf);
+    checkpoint->matryoshka = checkpoint->matryoshka || is_matryoshka_family(checkpoint->arch) ||
+                             has_list(json, "matryoshka_dims") || has_list(json, "matryoshka_dimensions");
+    checkpoint->max_tokens = tkr_effective_max_tokens(checkpoint->max_tokens, checkpoint->config.max_positions);
+}
+
 tkr_status tkr_checkpoint_config(tkr_checkpoint *checkpoint, const tkr_model_options *options, tkr_error *error) {
     json_t *json = NULL;
     const char *type = NULL;
-    char *path = tkr_path_join(checkpoint->folder, "config.json");
+    char *path = checkpoint->gguf ? tkr_strdup(checkpoint->folder) : tkr_path_join(checkpoint->folder, "config.json");
     if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read config.json");
-    tkr_status status = tkr_json_file(&json, path, error);
-    if (status == TKR_OK && !json_is_object(json))
-        status = TKR_FAIL(error, FORMAT, "%s: holds %s, expected an object", path, tkr_json_type_name(json));
+    tkr_status status = read_config(&json, checkpoint, path, error);
     if (status == TKR_OK) status = tkr_json_get_string(&type, json, "model_type", true, path, error);
     if (status == TKR_OK) {
         checkpoint->arch = tkr_arch_find(type);
         status = check_remote_code(json, path, type, checkpoint->arch, options->trust_remote_code != 0, error);
     }
     if (status == TKR_OK && !checkpoint->arch) {
-        char known[256];
+        char known[320];
         list_architectures(known, sizeof known);
         status =
             TKR_FAIL(error, UNSUPPORTED, "%s: model_type \"%.60s\" is not supported; supported: %s", path, type, known);
     }
     if (status == TKR_OK && checkpoint->arch)
         status = checkpoint->arch->configure(&checkpoint->config, json, path, error);
-    if (status == TKR_OK)
-        checkpoint->max_tokens = tkr_effective_max_tokens(checkpoint->max_tokens, checkpoint->config.max_positions);
+    if (status == TKR_OK) status = read_quantization(checkpoint, json, path, error);
+    if (status == TKR_OK) adjust(checkpoint, json);
     json_decref(json);
     tkr_free(path);
     return status;
 }
 
 void tkr_checkpoint_close(tkr_checkpoint *checkpoint) {
+    tkr_gguf_free(&checkpoint->gguf);
+    json_decref(checkpoint->quantization);
     tkr_arena_free(&checkpoint->arena);
     tkr_free(checkpoint->folder);
     memset(checkpoint, 0, sizeof *checkpoint);

@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "engine/selftest.h"
 #include "engine/tools.h"
+#include "engine/weight_cache.h"
 
 typedef struct doctor {
     void (*fn)(void *user, const tkr_finding *finding);
@@ -39,8 +40,8 @@ static void check_kernel(const doctor *d, const char *name, double error, double
 }
 
 static void check_kernels(const doctor *d, const tkr_kernels *kernels) {
-    static const double bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 2e-2},
-                        attention_bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 1e-2};
+    static const double bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 2e-2, 2e-2},
+                        attention_bounds[TKR_GEMM_MODES] = {1e-5, 1e-2, 1e-2, 1e-2};
     tkr_kernels_thread_enter(kernels);
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++)
         check_kernel(d, kernels->gemm[mode]->name, tkr_selftest_gemm(kernels->gemm[mode]), bounds[mode]);
@@ -102,6 +103,20 @@ static void check_hash(const doctor *d, const char *folder, const char *name) {
     tkr_free(target);
 }
 
+static void check_cache(const doctor *d, const tkr_model *model) {
+    tkr_error error = {TKR_OK, NULL, ""};
+    const char *advice = "remove the file and check the disk: the next start packs the weights again";
+    if (tkr_weight_cache_mapped_bytes(model->cache) > 0) {
+        if (tkr_weight_cache_verify(model->cache, &error) == TKR_OK)
+            say(d, TKR_FINDING_OK, "weight cache", NULL, "%s: every byte as it was written",
+                tkr_weight_cache_path(model->cache));
+        else
+            say(d, TKR_FINDING_PROBLEM, "weight cache", advice, "%s", error.message);
+    }
+    if (model->tok_file && tkr_cache_file_verify(model->tok_file, &error) != TKR_OK)
+        say(d, TKR_FINDING_PROBLEM, "tokenizer cache", advice, "%s", error.message);
+}
+
 static void check_settings(const doctor *d, const tkr_model *model) {
     const tkr_model_info *info = &model->info;
     size_t pieces = tkr_tok_vocab_size(model->tok);
@@ -109,7 +124,7 @@ static void check_settings(const doctor *d, const tkr_model *model) {
         say(d, TKR_FINDING_WARNING, "tokenizer.json", "use the tokenizer that belongs to these weights",
             "has %zu ids, the embedding table %zu rows: texts that need the others fail", pieces, info->vocab_size);
     char *modules = tkr_path_join(info->path, "modules.json");
-    if (modules && !tkr_path_exists(modules))
+    if (modules && !model->checkpoint.gguf && !tkr_path_exists(modules))
         say(d, TKR_FINDING_NOTE, "modules.json", "check with the model's page that pooling and normalisation are right",
             "is missing: pooling %s, normalised", info->pooling);
     tkr_free(modules);
@@ -151,6 +166,22 @@ static void check_sense(const doctor *d, tkr_model *model) {
     tkr_session_free(&session);
 }
 
+static void check_accuracy(const doctor *d, const char *reference) {
+    tkr_accuracy a;
+    tkr_error error = {TKR_OK, NULL, ""};
+    if (tkr_tools_accuracy(&a, reference, d->options, &error) != TKR_OK) {
+        say(d, TKR_FINDING_PROBLEM, "accuracy", "an unquantised model must fit into memory to be compared with", "%s",
+            error.message);
+        return;
+    }
+    const bool low = a.mean < 0.97 || a.top10 < 0.9;
+    say(d, low ? TKR_FINDING_WARNING : TKR_FINDING_OK, "accuracy",
+        low ? "use a format with more bits: --quantization q8 or none" : NULL,
+        "%s (%.2f bits a weight) against %s on %zu texts: cosine min %.5f, 1st percentile %.5f, mean %.5f; top-10 "
+        "agreement %.3f",
+        a.format, a.bits_per_weight, a.reference_format, a.n_texts, a.min, a.first_percentile, a.mean, a.top10);
+}
+
 static void check_model(const doctor *d, const char *reference) {
     tkr_model *model = NULL;
     tkr_error error = {TKR_OK, NULL, ""};
@@ -161,15 +192,17 @@ static void check_model(const doctor *d, const char *reference) {
     }
     static const char *const files[] = {"model.safetensors", "tokenizer.json"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) check_hash(d, model->info.path, files[i]);
+    check_cache(d, model);
     check_settings(d, model);
     check_sense(d, model);
     tkr_model_free(&model);
 }
 
 tkr_status tkr_tools_doctor(void (*fn)(void *user, const tkr_finding *finding), void *user, const char *reference,
-                            const tkr_model_options *options, tkr_error *error) {
+                            bool accuracy, const tkr_model_options *options, tkr_error *error) {
     const doctor d = {fn, user, options};
     tkr_status status = check_machine(&d, error);
     if (status == TKR_OK && reference) check_model(&d, reference);
+    if (status == TKR_OK && reference && accuracy) check_accuracy(&d, reference);
     return status;
 }

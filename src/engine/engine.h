@@ -7,6 +7,8 @@
 
 #include "core/log.h"
 #include "core/pool.h"
+#include "engine/cache_file.h"
+#include "formats/gguf.h"
 #include "hub/hub.h"
 #include "models/model.h"
 #include "tkr/embed.h"
@@ -15,11 +17,15 @@
 /* ---- checkpoint: what the small files of a model folder say ---- */
 
 typedef struct tkr_checkpoint {
-    char *folder;
+    char *folder;   /* what the reference led to; with `gguf`, that file */
+    tkr_gguf *gguf; /* the file that everything comes from, or NULL */
     tkr_arena arena;
-    const tkr_arch *arch; /* NULL until tkr_checkpoint_config */
+    const tkr_arch *arch; /* NULL until tkr_checkpoint_config, or when nothing but a tokenizer is there */
     tkr_arch_config config;
-    size_t max_tokens; /* effective limit, specials included; 0: none known */
+    json_t *quantization; /* config.json's settings of an MLX checkpoint, or NULL */
+    const char *pooling;  /* what a GGUF file says, or NULL */
+    bool matryoshka;      /* known to be trained for shortened vectors */
+    size_t max_tokens;    /* effective limit, specials included; 0: none known */
     bool lowercase;
     tkr_pair *prompts; /* [n_prompts] */
     size_t n_prompts;
@@ -42,7 +48,11 @@ typedef struct tkr_plan {
     const char *precision, *quantization;
     size_t batch_tokens;
     size_t chunk_tokens; /* tokens that one worker takes at a time */
-    size_t workspace_per_worker;
+    size_t alone_tokens; /* longest input that a worker takes alone; longer ones are computed by all together */
+    size_t workspace_per_worker, workspace_together;
+    size_t group;                        /* q4 */
+    unsigned spared;                     /* q4: tkr_sensitivity flags of layers that stay in q8 */
+    uint64_t mode_bytes[TKR_GEMM_MODES]; /* of the weights in each format */
     uint64_t weights_bytes, workspace_bytes, limit;
     tkr_pair notes[8];
     size_t n_notes;
@@ -52,11 +62,13 @@ typedef struct tkr_plan_request {
     const tkr_model_options *options;
     const tkr_machine *machine;
     const tkr_checkpoint *checkpoint;
+    const tkr_tensors *tensors;
     const tkr_kernels *kernels;
-    const tkr_backend *backend;
+    tkr_backend *backend;
     const tkr_ops *ops;
-    uint64_t checkpoint_bytes; /* of the weights as stored */
+    uint64_t unquantised_bytes; /* of the weights as published: 2 a parameter when the checkpoint is quantised */
     uint64_t n_parameters;
+    bool quantised; /* the checkpoint itself: MLX groups or GGUF blocks */
     unsigned n_workers;
     tkr_arena *arena; /* notes live here */
 } tkr_plan_request;
@@ -67,22 +79,29 @@ tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *request, tkr_er
 struct tkr_tokenizer {
     tkr_checkpoint checkpoint;
     tkr_tok *tok;
+    tkr_cache_file *tok_file; /* that `tok` lies in, or NULL */
 };
+
+typedef struct tkr_weight_cache tkr_weight_cache; /* engine/weight_cache.h */
 
 struct tkr_model {
     tkr_checkpoint checkpoint;
     tkr_tok *tok;
+    tkr_cache_file *tok_file; /* that `tok` lies in, or NULL */
     tkr_kernels kernels;
     tkr_machine machine;
     tkr_pool *pool;
     const tkr_ops *ops;
     tkr_backend *backend;
     tkr_tensors *tensors;
+    tkr_tensors *dense;      /* Dense modules of a GGUF file, or NULL */
+    tkr_weight_cache *cache; /* or NULL; `weights` may lie in it */
     tkr_arch_model *weights;
     tkr_post *post;
     tkr_plan plan;
     tkr_model_info info;
     tkr_log log;
+    atomic_bool warned_dimensions;
 };
 
 /* Fills model->info once everything else stands. */
@@ -145,8 +164,12 @@ tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error);
 /* Stage 2: forward passes over token-budget batches, results written to call->result. */
 tkr_status tkr_call_forward(tkr_call *call, tkr_error *error);
 void tkr_item_fail(tkr_item *item, const tkr_error *error);
-/* The text that goes before an input, "" when none. TKR_INVALID_ARGUMENT names the known prompts. */
-tkr_status tkr_prompt_find(const char **prompt, const tkr_checkpoint *checkpoint, const tkr_input *input,
+/* The text that goes before an input: parts one after another, "" where there is none. */
+typedef struct tkr_prompt {
+    const char *parts[3];
+} tkr_prompt;
+/* TKR_INVALID_ARGUMENT names the known prompts, or says that the model takes no instruction. */
+tkr_status tkr_prompt_find(tkr_prompt *prompt, const tkr_checkpoint *checkpoint, const tkr_input *input,
                            const tkr_embed_options *options, tkr_error *error);
 /* Tokenises one input into the scratch: prompt, truncation, special tokens. */
 typedef struct tkr_encode_request {
@@ -164,7 +187,8 @@ tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const 
                             tkr_error *error);
 /* The limit of a call: the smaller of the model's and the caller's; 0 only when neither says one. */
 size_t tkr_effective_max_tokens(size_t model, size_t caller);
-/* Reads tokenizer.json of the folder. */
-tkr_status tkr_engine_load_tok(tkr_tok **tok, const tkr_checkpoint *checkpoint, tkr_error *error);
+/* Reads the folder's tokenizer, or takes it from the cache: then it lies in *file, which must live as long. */
+tkr_status tkr_engine_load_tok(tkr_tok **tok, tkr_cache_file **file, const tkr_checkpoint *checkpoint,
+                               const tkr_model_options *options, tkr_error *error);
 
 #endif

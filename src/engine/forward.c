@@ -96,8 +96,20 @@ static bool carve_arrays(chunk_arrays *arrays, tkr_buf *buf, size_t n_tokens, si
     return true;
 }
 
+/* Positions from 0; or, as RoBERTa has them, from behind the padding id, which is the position of padding itself: the
+ * reference counts ids, so a padding token that a user typed is left out, too. */
+static void fill_positions(int32_t *positions, const tkr_arch_config *config, const int32_t *ids, size_t n) {
+    int32_t next = config->positions_from_pad ? config->pad_id + 1 : 0;
+    for (size_t t = 0; t < n; t++) {
+        const bool pad = config->positions_from_pad && ids[t] == config->pad_id;
+        positions[t] = pad ? config->pad_id : next++;
+    }
+}
+
 static void fill_batch(tkr_batch *batch, const chunk_arrays *arrays, const forward_job *job, const chunk *c) {
     tkr_call *call = job->call;
+    const tkr_arch_config *config = &call->session->model->checkpoint.config;
+    const bool one_type = config->type_vocab_size == 1; /* RoBERTa: both texts of a pair have it */
     size_t token = 0;
     arrays->cu_seqlens[0] = 0;
     for (size_t i = c->begin; i < c->end; i++) {
@@ -107,9 +119,9 @@ static void fill_batch(tkr_batch *batch, const chunk_arrays *arrays, const forwa
         const uint8_t *types = (const uint8_t *)owner->types.data + item->at;
         for (size_t t = 0; t < item->n_tokens; t++) {
             arrays->ids[token + t] = ids[t];
-            arrays->types[token + t] = types[t];
-            arrays->positions[token + t] = (int32_t)t;
+            arrays->types[token + t] = one_type ? 0 : types[t];
         }
+        fill_positions(arrays->positions + token, config, ids, item->n_tokens);
         arrays->spans[i - c->begin] = (tkr_span){token + item->n_prompt_tokens, token + item->n_tokens, token};
         token += item->n_tokens;
         arrays->cu_seqlens[i - c->begin + 1] = token;
@@ -167,7 +179,7 @@ static tkr_status compute_chunk(const forward_job *job, const chunk *c, tkr_work
         return TKR_FAIL(error, NO_MEMORY, "no memory for a batch of %zu tokens", c->n_tokens);
     fill_batch(&batch, &arrays, job, c);
     ops->run_begin(worker->run, options);
-    tkr_tensor *hidden = model->checkpoint.arch->forward(model->weights, worker->run, &batch);
+    tkr_tensor *hidden = tkr_arch_forward(model->weights, worker->run, &batch);
     tkr_tensor *pooled = tkr_post_apply(model->post, worker->run, hidden, &batch, call->normalize);
     ops->release(worker->run, &hidden);
     size_t width = tkr_post_get_info(model->post)->dimensions;
@@ -240,7 +252,7 @@ static void forward_worker(void *arg, unsigned worker, unsigned n_workers) {
 static void run_together(const forward_job *job, size_t index) {
     tkr_session *session = job->call->session;
     tkr_model *model = session->model;
-    const tkr_run_options options = {.max_bytes = model->plan.workspace_per_worker * session->n_workers,
+    const tkr_run_options options = {.max_bytes = model->plan.workspace_together,
                                      .pool = session->n_workers > 1 ? model->pool : NULL,
                                      .check = check_alone,
                                      .check_user = job->call};
@@ -248,10 +260,11 @@ static void run_together(const forward_job *job, size_t index) {
     run_chunk(job, index, 0, &options);
 }
 
-/* Chunks so long that one worker would still compute them when the others have finished. */
+/* Chunks that no worker has room for, or so long that one would still compute them when the others have finished. */
 static size_t leading_long_chunks(const forward_job *job, size_t n_chunks, size_t total, unsigned workers) {
+    const size_t alone = job->call->session->model->plan.alone_tokens;
     size_t i = 0;
-    while (i < n_chunks && job->chunks[i].n_tokens * workers > total + total / 5) {
+    while (i < n_chunks && (job->chunks[i].n_tokens > alone || job->chunks[i].n_tokens * workers > total + total / 5)) {
         total -= job->chunks[i].n_tokens;
         i++;
     }

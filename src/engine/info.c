@@ -5,9 +5,11 @@
 
 #include "core/digest.h"
 #include "engine/engine.h"
+#include "engine/weight_cache.h"
 
 #define SAMPLES 8
 #define SAMPLE_BYTES 256
+#define RELEASED_BYTES ((size_t)1 << 20)
 
 const tkr_model_info *tkr_model_get_info(const tkr_model *model) { return &model->info; }
 
@@ -27,6 +29,7 @@ static uint64_t model_hash(const tkr_model *model) {
             continue;
         }
         for (size_t s = 0; s < SAMPLES; s++) tkr_digest_add(&digest, (const char *)view->data + s * step, SAMPLE_BYTES);
+        if (view->size >= RELEASED_BYTES) tkr_map_release(view->data, view->size); /* a touch may map megabytes */
     }
     const tkr_post_info *post = tkr_post_get_info(model->post);
     tkr_digest_add(&digest, post->pooling, strlen(post->pooling));
@@ -49,10 +52,41 @@ static tkr_status add_kernels(tkr_model *model, tkr_error *error) {
     return TKR_OK;
 }
 
+/* One more note, where there is a cache. */
+static tkr_status add_cache(tkr_model *model, tkr_error *error) {
+    tkr_plan *plan = &model->plan;
+    const char *path = tkr_weight_cache_path(model->cache);
+    if (!path || plan->n_notes == sizeof plan->notes / sizeof *plan->notes) return TKR_OK;
+    const char *text =
+        tkr_arena_printf(&model->checkpoint.arena, "%s %s",
+                         tkr_weight_cache_mapped_bytes(model->cache) ? "mapped from" : "written to", path);
+    if (!text) return TKR_FAIL(error, NO_MEMORY, "no memory for the model's description");
+    plan->notes[plan->n_notes++] = (tkr_pair){"weight cache", text};
+    return TKR_OK;
+}
+
+/* Tables are used where they lie in the file. */
+static uint64_t table_bytes(const tkr_model *model) {
+    const tkr_layout *layout = model->checkpoint.arch->layout;
+    const char *const tables[] = {layout->words, layout->positions, layout->types};
+    static const char *const parts[] = {"weight", "scales", "biases"};
+    uint64_t bytes = 0;
+    for (size_t p = 0; layout->prefixes[p]; p++)
+        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+            for (size_t i = 0; tables[t] && i < sizeof parts / sizeof *parts; i++) {
+                char name[256];
+                snprintf(name, sizeof name, "%s%s.%s", layout->prefixes[p], tables[t], parts[i]);
+                const tkr_tensor_view *view = tkr_tensors_find(model->tensors, name);
+                bytes += view ? view->size : 0;
+            }
+    return bytes;
+}
+
 tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_parameters, tkr_error *error) {
     tkr_checkpoint *c = &model->checkpoint;
     const tkr_post_info *post = tkr_post_get_info(model->post);
     tkr_status status = add_kernels(model, error);
+    if (status == TKR_OK) status = add_cache(model, error);
     if (status != TKR_OK) return status;
     const char *gemm = model->ops->kernel_name(model->backend, model->plan.mode, false);
     char *fingerprint = tkr_arena_printf(&c->arena, "%016llx:%s:%s:%s", (unsigned long long)model_hash(model),
@@ -76,8 +110,10 @@ tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_par
     info->n_heads = c->config.n_heads;
     info->intermediate_size = c->config.intermediate_size;
     info->n_parameters = n_parameters;
+    if (n_parameters)
+        info->bits_per_weight = 8.0 * (double)(model->plan.weights_bytes + table_bytes(model)) / (double)n_parameters;
     info->weights_bytes = model->plan.weights_bytes;
-    info->mapped_bytes = tkr_tensors_mapped_bytes(model->tensors);
+    info->mapped_bytes = tkr_tensors_mapped_bytes(model->tensors) + tkr_weight_cache_mapped_bytes(model->cache);
     info->workspace_bytes = model->plan.workspace_bytes;
     info->memory_limit = model->plan.limit;
     info->threads = tkr_pool_size(model->pool);

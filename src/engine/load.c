@@ -2,7 +2,12 @@
 /* engine/load: the load pipeline of design.md: reference, config, registry, plan, tensors, tokenizer, modules. */
 #include <string.h>
 
+#include "core/json.h"
 #include "engine/engine.h"
+#include "engine/gguf_model.h"
+#include "engine/weight_cache.h"
+
+#define LARGE_CHECKPOINT ((uint64_t)256 << 20) /* mapped bytes; beyond, pages are let go once they are packed */
 
 static tkr_status open_machine(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
     tkr_cpu_flags flags = 0;
@@ -18,35 +23,64 @@ static tkr_status open_machine(tkr_model *model, const tkr_model_options *option
     return status;
 }
 
-static uint64_t stored_bytes(const tkr_tensors *tensors, uint64_t *n_parameters) {
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < tkr_tensors_count(tensors); i++) {
-        bytes += tkr_tensors_at(tensors, i)->size;
-        *n_parameters += tkr_tensors_at(tensors, i)->n_elements;
+/* Weights of one tensor; 0 for the scales and biases of a quantised one. */
+static uint64_t parameters_of(const tkr_model *model, const tkr_tensor_view *view) {
+    const json_t *settings = model->checkpoint.quantization;
+    char name[256];
+    size_t n = strlen(view->name);
+    if (!settings || n >= sizeof name) return view->n_elements;
+    const char *dot = strrchr(view->name, '.');
+    if (dot && (strcmp(dot, ".scales") == 0 || strcmp(dot, ".biases") == 0)) return 0;
+    if (!dot || strcmp(dot, ".weight") != 0 || view->dtype != TKR_DTYPE_U32) return view->n_elements;
+    memcpy(name, view->name, (size_t)(dot - view->name));
+    name[dot - view->name] = '\0';
+    const json_t *own = json_object_get(settings, name);
+    json_int_t bits = json_integer_value(json_object_get(json_is_object(own) ? own : settings, "bits"));
+    return bits >= 1 && bits <= 32 ? view->n_elements * 32 / (uint64_t)bits : view->n_elements;
+}
+
+static void measure_tensors(tkr_plan_request *request, const tkr_model *model) {
+    uint64_t stored = 0;
+    request->quantised = model->checkpoint.quantization != NULL;
+    for (size_t i = 0; i < tkr_tensors_count(model->tensors); i++) {
+        const tkr_tensor_view *view = tkr_tensors_at(model->tensors, i);
+        stored += view->size;
+        request->n_parameters += parameters_of(model, view);
+        request->quantised = request->quantised || tkr_dtype_class(view->dtype) == 2;
     }
-    return bytes;
+    request->unquantised_bytes = request->quantised ? 2 * request->n_parameters : stored;
 }
 
 static tkr_status make_plan(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
     tkr_plan_request request = {.options = options,
                                 .machine = &model->machine,
                                 .checkpoint = &model->checkpoint,
+                                .tensors = model->tensors,
                                 .kernels = &model->kernels,
                                 .backend = model->backend,
                                 .ops = model->ops,
                                 .n_workers = tkr_pool_size(model->pool),
                                 .arena = &model->checkpoint.arena};
-    request.checkpoint_bytes = stored_bytes(model->tensors, &request.n_parameters);
+    measure_tensors(&request, model);
     return tkr_plan_make(&model->plan, &request, error);
 }
 
-static tkr_status bind_weights(tkr_model *model, uint64_t *n_parameters, tkr_error *error) {
+static tkr_status bind_weights(tkr_model *model, const tkr_packed_store *store, uint64_t *n_parameters,
+                               tkr_error *error) {
     tkr_binder *binder = NULL;
-    const tkr_binder_options options = {
-        .set = model->tensors, .ops = model->ops, .backend = model->backend, .mode = model->plan.mode};
+    const tkr_binder_options options = {.set = model->tensors,
+                                        .ops = model->ops,
+                                        .backend = model->backend,
+                                        .mode = model->plan.mode,
+                                        .group = model->plan.group,
+                                        .spared = model->plan.spared,
+                                        .quantization = model->checkpoint.quantization,
+                                        .store = store,
+                                        .release_source = tkr_tensors_mapped_bytes(model->tensors) > LARGE_CHECKPOINT};
     tkr_status status = tkr_binder_create(&binder, &options, error);
     if (status == TKR_OK)
-        status = model->checkpoint.arch->bind(&model->weights, binder, &model->checkpoint.config, error);
+        status =
+            tkr_arch_bind(&model->weights, binder, &model->checkpoint.config, model->checkpoint.arch->layout, error);
     if (status == TKR_OK)
         *n_parameters = tkr_binder_parameters(binder);
     else if (error && error->status != TKR_NO_MEMORY)
@@ -55,9 +89,44 @@ static tkr_status bind_weights(tkr_model *model, uint64_t *n_parameters, tkr_err
     return status;
 }
 
+static tkr_status load_weights(tkr_model *model, const tkr_model_options *options, uint64_t *n_parameters,
+                               tkr_error *error) {
+    const tkr_weight_cache_options cache = {.model = options,
+                                            .tensors = model->tensors,
+                                            .folder = model->checkpoint.folder,
+                                            .plan = &model->plan,
+                                            .kernels = &model->kernels,
+                                            .ops = model->ops,
+                                            .backend = model->backend,
+                                            .log = &model->log};
+    model->cache = tkr_weight_cache_open(&cache);
+    tkr_status status = bind_weights(model, tkr_weight_cache_store(model->cache), n_parameters, error);
+    tkr_weight_cache_finish(model->cache, status == TKR_OK);
+    if (status == TKR_OK || tkr_weight_cache_hits(model->cache) == 0) return status;
+    tkr_weight_cache_free(&model->cache); /* the file is gone: pack as if it had never been there */
+    return bind_weights(model, NULL, n_parameters, error);
+}
+
+static tkr_status open_tensors(tkr_model *model, tkr_error *error) {
+    const tkr_checkpoint *checkpoint = &model->checkpoint;
+    return checkpoint->gguf ? tkr_gguf_model_tensors(&model->tensors, &model->dense, checkpoint->gguf,
+                                                     checkpoint->arch->layout, error)
+                            : tkr_tensors_open_folder(&model->tensors, checkpoint->folder, error);
+}
+
 static tkr_status load_post(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
-    const tkr_post_options post = {.folder = model->checkpoint.folder,
-                                   .pooling = options->pooling,
+    const char *pooling = options->pooling ? options->pooling : model->checkpoint.pooling;
+    if (model->checkpoint.gguf && !pooling) {
+        pooling = model->checkpoint.arch->pooling;
+        if (!pooling)
+            return TKR_FAIL(error, INVALID_ARGUMENT,
+                            "%s: the file has no pooling_type, so how token vectors become one is unknown; choose with "
+                            "--pooling cls, mean, max or lasttoken (the model's page tells which)",
+                            model->checkpoint.folder);
+    }
+    const tkr_post_options post = {.folder = model->checkpoint.gguf ? NULL : model->checkpoint.folder,
+                                   .dense = model->dense,
+                                   .pooling = pooling,
                                    .arch = model->checkpoint.arch,
                                    .hidden_size = model->checkpoint.config.hidden_size,
                                    .ops = model->ops,
@@ -80,11 +149,12 @@ tkr_status tkr_model_load(tkr_model **out, const char *reference, const tkr_mode
     tkr_status status = open_machine(model, options, error);
     if (status == TKR_OK) status = tkr_checkpoint_open(&model->checkpoint, reference, options, false, error);
     if (status == TKR_OK) status = tkr_checkpoint_config(&model->checkpoint, options, error);
-    if (status == TKR_OK) status = tkr_tensors_open_folder(&model->tensors, model->checkpoint.folder, error);
-    if (status == TKR_OK) status = make_plan(model, options, error);
-    if (status == TKR_OK) status = tkr_engine_load_tok(&model->tok, &model->checkpoint, error);
+    if (status == TKR_OK) status = open_tensors(model, error);
     if (status == TKR_OK) status = load_post(model, options, error);
-    if (status == TKR_OK) status = bind_weights(model, &n_parameters, error);
+    if (status == TKR_OK) status = make_plan(model, options, error);
+    if (status == TKR_OK)
+        status = tkr_engine_load_tok(&model->tok, &model->tok_file, &model->checkpoint, options, error);
+    if (status == TKR_OK) status = load_weights(model, options, &n_parameters, error);
     if (status == TKR_OK) status = tkr_info_fill(model, reference, n_parameters, error);
     if (status != TKR_OK) {
         tkr_model_free(&model);
@@ -97,10 +167,13 @@ tkr_status tkr_model_load(tkr_model **out, const char *reference, const tkr_mode
 void tkr_model_free(tkr_model **out) {
     if (!out || !*out) return;
     tkr_model *model = *out;
-    if (model->checkpoint.arch) model->checkpoint.arch->free(&model->weights);
+    tkr_arch_free(&model->weights);
     tkr_post_free(&model->post);
+    tkr_weight_cache_free(&model->cache);
     tkr_tok_free(&model->tok);
+    tkr_cache_file_close(&model->tok_file);
     tkr_tensors_free(&model->tensors);
+    tkr_tensors_free(&model->dense);
     tkr_backend_cpu_free(&model->backend);
     tkr_pool_free(&model->pool);
     tkr_checkpoint_close(&model->checkpoint);

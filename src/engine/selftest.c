@@ -7,7 +7,7 @@
 
 #include "core/mem.h"
 
-enum { ROWS = 13, COLS = 40, DEPTH = 100, TOKENS = 37, HEAD = 32 };
+enum { ROWS = 13, COLS = 40, DEPTH = 100, TOKENS = 37, HEAD = 32, GROUP = 32, N_GROUPS = 4 };
 
 static float noise(uint32_t *state) {
     *state = *state * 1664525u + 1013904223u;
@@ -31,10 +31,29 @@ static double gemm_error(const float *c, const float *a, const float *w) {
     return isfinite(worst) ? worst / largest : INFINITY;
 }
 
+/* Any codes and scales: rows of `columns` become what they stand for. */
+static void pack_grouped(const tkr_gemm *gemm, void *panel, float *columns, size_t n, size_t k) {
+    uint8_t codes[64 * DEPTH];
+    float scale[64 * N_GROUPS], bias[64 * N_GROUPS];
+    uint32_t state = 3;
+    for (size_t i = 0; i < n * N_GROUPS; i++) {
+        scale[i] = (i % 2 ? 0.125f : -0.125f);
+        bias[i] = -7.5f * scale[i];
+    }
+    for (size_t i = 0; i < n * DEPTH; i++) {
+        const size_t g = i / DEPTH * N_GROUPS + i % DEPTH / GROUP;
+        codes[i] = (uint8_t)(8 + 7 * noise(&state));
+        columns[i] = scale[g] * (float)codes[i] + bias[g];
+    }
+    const tkr_codes grouped = {codes, scale, bias, n, DEPTH, k, GROUP, TKR_SCALE_F16};
+    gemm->pack_codes(panel, &grouped);
+}
+
 double tkr_selftest_gemm(const tkr_gemm *gemm) {
     size_t k = (DEPTH + gemm->k_align - 1u) / gemm->k_align * gemm->k_align,
-           stride = tkr_align_up(k * gemm->act_bytes, 64);
-    size_t panel = tkr_align_up((size_t)gemm->nr * k * gemm->weight_bits / 8, 64);
+           stride = tkr_align_up(gemm->row_bytes ? gemm->row_bytes(k) : k * gemm->act_bytes, 64);
+    size_t panel = gemm->panel_bytes ? gemm->panel_bytes(k, GROUP, TKR_SCALE_F16)
+                                     : tkr_align_up((size_t)gemm->nr * k * gemm->weight_bits / 8, 64);
     size_t scratch = tkr_align_up(gemm->scratch_bytes ? gemm->scratch_bytes(k) : 64, 64);
     size_t total = (ROWS + COLS) * DEPTH * 4 + ROWS * COLS * 4 + 64 * 3 + ROWS * stride + panel + scratch + 4096;
     char *block = tkr_aligned_alloc(total);
@@ -50,8 +69,11 @@ double tkr_selftest_gemm(const tkr_gemm *gemm) {
     gemm->pack_rows(packed, stride, quant, a, DEPTH, ROWS, DEPTH, k);
     for (size_t first = 0; first < COLS; first += gemm->nr) {
         size_t n = COLS - first < gemm->nr ? COLS - first : gemm->nr;
-        gemm->pack_panel(b, gemm->integer ? scale : NULL, gemm->integer ? sums : NULL, w + first * DEPTH, DEPTH, n,
-                         DEPTH, k);
+        if (gemm->pack_codes)
+            pack_grouped(gemm, b, w + first * DEPTH, n, k);
+        else
+            gemm->pack_panel(b, gemm->integer ? scale : NULL, gemm->integer ? sums : NULL, w + first * DEPTH, DEPTH, n,
+                             DEPTH, k);
         const tkr_gemm_args args = {.a = packed,
                                     .a_stride = stride,
                                     .a_quant = quant,
@@ -63,7 +85,9 @@ double tkr_selftest_gemm(const tkr_gemm *gemm) {
                                     .c = c + first,
                                     .ldc = COLS,
                                     .n_cols = n,
-                                    .scratch = work};
+                                    .scratch = work,
+                                    .group = GROUP,
+                                    .scale_kind = TKR_SCALE_F16};
         gemm->panel(&args);
     }
     double error = gemm_error(c, a, w);

@@ -115,7 +115,7 @@ static tkr_status check_options(const tkr_model *model, const tkr_embed_options 
         return TKR_FAIL(error, INVALID_ARGUMENT, "normalize %d is unknown; known: default, no, yes",
                         (int)options->normalize);
     const tkr_input none = {0};
-    const char *prompt = NULL;
+    tkr_prompt prompt;
     return tkr_prompt_find(&prompt, &model->checkpoint, &none, options, error);
 }
 
@@ -130,6 +130,12 @@ tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *in
     const tkr_post_info *post = tkr_post_get_info(model->post);
     tkr_call call = {.session = session, .inputs = inputs, .n_inputs = n_inputs, .options = options};
     call.max_tokens = model->checkpoint.max_tokens;
+    if (options->dimensions && options->dimensions < post->dimensions && !model->checkpoint.matryoshka &&
+        !atomic_exchange(&model->warned_dimensions, true))
+        tkr_log_line(&model->log, TKR_LOG_WARNING,
+                     "%s is not known to be trained for shortened vectors: the first %zu of %zu values may represent "
+                     "texts badly",
+                     model->info.reference, options->dimensions, post->dimensions);
     call.normalize = options->normalize == TKR_DEFAULT ? post->normalizes : options->normalize == TKR_YES;
     status = result_create(&call.result, model, n_inputs, options->dimensions ? options->dimensions : post->dimensions,
                            error);

@@ -3,20 +3,85 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "engine/engine.h"
+#include "engine/gguf_model.h"
+#include "engine/tok_cache.h"
 #include "engine/tools.h"
 
 #define TOKENIZER_JSON_MAX ((size_t)256 << 20)
 
-tkr_status tkr_engine_load_tok(tkr_tok **tok, const tkr_checkpoint *checkpoint, tkr_error *error) {
-    char *path = tkr_path_join(checkpoint->folder, "tokenizer.json");
+/* The first of the tokenizer files that is there; tokenizer.json when there is none. */
+static char *tokenizer_path(const char *folder, bool *is_spm, bool *is_fairseq) {
+    static const char *const names[] = {"tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"};
+    *is_spm = *is_fairseq = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = tkr_path_join(folder, names[i]);
+        if (!path || tkr_path_exists(path)) {
+            *is_spm = i > 0;
+            *is_fairseq = i == 1; /* XLM-RoBERTa and its kin are the ones that name it so */
+            return path;
+        }
+        tkr_free(path);
+    }
+    return tkr_path_join(folder, names[0]);
+}
+
+/* What the settings of a SentencePiece tokenizer put around a text. Strings live in *json. */
+static tkr_status read_frame(tkr_tok_options *out, json_t **json, const char *folder, tkr_error *error) {
+    bool bos = false, eos = false;
+    char *path = tkr_path_join(folder, "tokenizer_config.json");
+    tkr_status status = path ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to read tokenizer_config.json");
+    if (status == TKR_OK && tkr_path_exists(path)) {
+        status = tkr_json_file(json, path, error);
+        if (status == TKR_OK) status = tkr_json_get_bool(&bos, *json, "add_bos_token", false, path, error);
+        if (status == TKR_OK) status = tkr_json_get_bool(&eos, *json, "add_eos_token", false, path, error);
+        if (status == TKR_OK && bos)
+            status = tkr_json_get_string(&out->spm_prefix, *json, "bos_token", true, path, error);
+        if (status == TKR_OK && eos)
+            status = tkr_json_get_string(&out->spm_suffix, *json, "eos_token", true, path, error);
+    }
+    tkr_free(path);
+    return status;
+}
+
+/* What the two readers have in common. */
+typedef struct tok_source {
+    const char *path;
+    tkr_map map;
+    bool is_spm;
+} tok_source;
+
+static tkr_status cached_tok(tkr_tok **tok, tkr_cache_file **file, const tok_source *source,
+                             const tkr_tok_options *options, const tkr_model_options *model, tkr_error *error) {
+    tkr_tok_cache cache;
+    const bool kept = tkr_tok_cache_open(&cache, model, &source->map.id, options);
+    tkr_status status = TKR_OK;
+    if (!kept || !tkr_tok_cache_get(tok, file, &cache)) {
+        status = (source->is_spm ? tkr_tok_load_spm : tkr_tok_load)(tok, source->map.data, source->map.size,
+                                                                    source->path, options, error);
+        if (status == TKR_OK && kept) tkr_tok_cache_put(&cache, *tok);
+    }
+    tkr_tok_cache_close(&cache);
+    return status;
+}
+
+tkr_status tkr_engine_load_tok(tkr_tok **tok, tkr_cache_file **file, const tkr_checkpoint *checkpoint,
+                               const tkr_model_options *model, tkr_error *error) {
+    tkr_tok_options options = {.lowercase = checkpoint->lowercase};
+    if (checkpoint->gguf) return tkr_gguf_load_tok(tok, checkpoint->gguf, checkpoint->folder, &options, error);
+    bool is_spm = false, is_fairseq = false;
+    json_t *settings = NULL;
     tkr_map map = {0};
-    if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read tokenizer.json");
+    char *path = tokenizer_path(checkpoint->folder, &is_spm, &is_fairseq);
+    if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read the tokenizer");
+    options.spm_layout = is_fairseq ? TKR_TOK_SPM_FAIRSEQ : TKR_TOK_SPM_PLAIN;
     tkr_status status = tkr_map_open(&map, path, error);
     if (status == TKR_OK && map.size > TOKENIZER_JSON_MAX)
         status = TKR_FAIL(error, LIMIT, "%s: %zu bytes; at most %zu are read", path, map.size, TOKENIZER_JSON_MAX);
-    const tkr_tok_options options = {.lowercase = checkpoint->lowercase};
-    if (status == TKR_OK) status = tkr_tok_load(tok, map.data, map.size, path, &options, error);
+    if (status == TKR_OK && is_spm && !is_fairseq) status = read_frame(&options, &settings, checkpoint->folder, error);
+    if (status == TKR_OK) status = cached_tok(tok, file, &(tok_source){path, map, is_spm}, &options, model, error);
+    json_decref(settings);
     tkr_map_close(&map);
     tkr_free(path);
     return status;
@@ -32,32 +97,51 @@ static tkr_status unknown_prompt(const tkr_checkpoint *checkpoint, const char *n
                     checkpoint->n_prompts ? known : "it has none; give the text itself with --prompt");
 }
 
-tkr_status tkr_prompt_find(const char **prompt, const tkr_checkpoint *checkpoint, const tkr_input *input,
+static tkr_status instruct(tkr_prompt *prompt, const tkr_checkpoint *checkpoint, const char *task, tkr_error *error) {
+    const tkr_arch *arch = checkpoint->arch;
+    if (!arch || !arch->instruct_before)
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "an instruction was given, but %s%s models have no form for one; give the text itself with "
+                        "--prompt",
+                        arch ? "" : "of an unknown family: ", arch ? arch->name : "such");
+    *prompt = (tkr_prompt){{arch->instruct_before, task, arch->instruct_after}};
+    return TKR_OK;
+}
+
+tkr_status tkr_prompt_find(tkr_prompt *prompt, const tkr_checkpoint *checkpoint, const tkr_input *input,
                            const tkr_embed_options *options, tkr_error *error) {
-    const char *name = NULL;
-    *prompt = "";
-    if (input->prompt || input->prompt_name) {
-        *prompt = input->prompt ? input->prompt : "";
-        name = input->prompt ? NULL : input->prompt_name;
-    } else if (options->prompt || options->prompt_name) {
-        *prompt = options->prompt ? options->prompt : "";
-        name = options->prompt ? NULL : options->prompt_name;
-    } else {
-        name = checkpoint->default_prompt;
+    const bool own = input->instruction || input->prompt || input->prompt_name;
+    const char *task = own ? input->instruction : options->instruction, *text = own ? input->prompt : options->prompt,
+               *name = own ? input->prompt_name : options->prompt_name;
+    *prompt = (tkr_prompt){{"", "", ""}};
+    if (task) return instruct(prompt, checkpoint, task, error);
+    if (text) {
+        prompt->parts[0] = text;
+        return TKR_OK;
     }
+    if (!name) name = checkpoint->default_prompt;
     for (size_t i = 0; name && i < checkpoint->n_prompts; i++) {
         if (strcmp(checkpoint->prompts[i].name, name) == 0) {
-            *prompt = checkpoint->prompts[i].value;
+            prompt->parts[0] = checkpoint->prompts[i].value;
             return TKR_OK;
         }
     }
     return name ? unknown_prompt(checkpoint, name, error) : TKR_OK;
 }
 
+/* Empties `out` and fills it with the prompt. *n: its bytes. */
+static tkr_status put_prompt(tkr_buf *out, const tkr_prompt *prompt, tkr_error *error) {
+    out->size = 0;
+    for (size_t i = 0; i < 3; i++)
+        if (!tkr_buf_append(out, prompt->parts[i], strlen(prompt->parts[i])))
+            return TKR_FAIL(error, NO_MEMORY, "no memory for the prompt");
+    return TKR_OK;
+}
+
 /* include_prompt false leaves out what the prompt alone gives, its leading special token included, its closing one not:
  * sentence-transformers' _get_prompt_length. */
-static tkr_status prompt_tokens(size_t *n, const tkr_encode_request *r, const char *prompt, tkr_error *error) {
-    tkr_tok_request request = {.text = prompt, .n_text = strlen(prompt), .special_tokens = true};
+static tkr_status prompt_tokens(size_t *n, const tkr_encode_request *r, tkr_error *error) {
+    tkr_tok_request request = {.text = r->text->data, .n_text = r->text->size, .special_tokens = true};
     tkr_tok_result result = {0};
     tkr_status status = tkr_tok_encode(&result, r->tok, r->scratch, &request, error);
     if (status == TKR_OK) *n = result.n && result.special[result.n - 1] ? result.n - 1 : result.n;
@@ -66,12 +150,13 @@ static tkr_status prompt_tokens(size_t *n, const tkr_encode_request *r, const ch
 
 tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *r,
                             tkr_error *error) {
-    const char *prompt = "";
+    tkr_prompt prompt;
     const tkr_input *input = r->input;
     *n_prompt_tokens = 0;
     if (!input->text && input->n_text > 0) return TKR_FAIL(error, INVALID_ARGUMENT, "the input's text is NULL");
     tkr_status status = tkr_prompt_find(&prompt, r->checkpoint, input, r->options, error);
-    if (status == TKR_OK && r->count_prompt && *prompt) status = prompt_tokens(n_prompt_tokens, r, prompt, error);
+    if (status == TKR_OK) status = put_prompt(r->text, &prompt, error);
+    if (status == TKR_OK && r->count_prompt && r->text->size) status = prompt_tokens(n_prompt_tokens, r, error);
     if (status != TKR_OK) return status;
     tkr_tok_request request = {
         .text = input->text ? input->text : "",
@@ -86,9 +171,8 @@ tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const 
         request.pair = input->pair ? input->pair : "";
         request.n_pair = input->n_pair;
     }
-    if (*prompt) {
-        r->text->size = 0;
-        if (!tkr_buf_append(r->text, prompt, strlen(prompt)) || !tkr_buf_append(r->text, request.text, request.n_text))
+    if (r->text->size) {
+        if (!tkr_buf_append(r->text, request.text, request.n_text))
             return TKR_FAIL(error, NO_MEMORY, "no memory for a text of %zu bytes", input->n_text);
         request.text = r->text->data;
         request.n_text = r->text->size;
@@ -104,9 +188,10 @@ tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const 
     tkr_model_options_init(&defaults);
     tkr_tokenizer *tokenizer = tkr_calloc(1, sizeof *tokenizer);
     if (!tokenizer) return TKR_FAIL(error, NO_MEMORY, "no memory for a tokenizer");
-    tkr_status status =
-        tkr_checkpoint_open(&tokenizer->checkpoint, reference, options ? options : &defaults, true, error);
-    if (status == TKR_OK) status = tkr_engine_load_tok(&tokenizer->tok, &tokenizer->checkpoint, error);
+    options = options ? options : &defaults;
+    tkr_status status = tkr_checkpoint_open(&tokenizer->checkpoint, reference, options, true, error);
+    if (status == TKR_OK)
+        status = tkr_engine_load_tok(&tokenizer->tok, &tokenizer->tok_file, &tokenizer->checkpoint, options, error);
     if (status != TKR_OK) {
         tkr_tokenizer_free(&tokenizer);
         return status;
@@ -118,6 +203,7 @@ tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const 
 void tkr_tokenizer_free(tkr_tokenizer **tokenizer) {
     if (!tokenizer || !*tokenizer) return;
     tkr_tok_free(&(*tokenizer)->tok);
+    tkr_cache_file_close(&(*tokenizer)->tok_file);
     tkr_checkpoint_close(&(*tokenizer)->checkpoint);
     tkr_free(*tokenizer);
     *tokenizer = NULL;
@@ -179,7 +265,9 @@ const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id) {
 }
 size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer) { return tokenizer->checkpoint.max_tokens; }
 
-tkr_status tkr_tools_prompt(const char **prompt, const tkr_tokenizer *tokenizer, const tkr_input *input,
+tkr_status tkr_tools_prompt(tkr_buf *text, const tkr_tokenizer *tokenizer, const tkr_input *input,
                             const tkr_embed_options *options, tkr_error *error) {
-    return tkr_prompt_find(prompt, &tokenizer->checkpoint, input, options, error);
+    tkr_prompt prompt;
+    tkr_status status = tkr_prompt_find(&prompt, &tokenizer->checkpoint, input, options, error);
+    return status == TKR_OK ? put_prompt(text, &prompt, error) : status;
 }

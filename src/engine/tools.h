@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "core/mem.h"
 #include "tkr/embed.h"
 
 /* ---- models on disk and in the alias table ---- */
@@ -31,9 +32,8 @@ tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_
 void tkr_tools_free(char **text);
 
 /* ---- tokenizing ---- */
-/* The text that tkr_tokenize puts in front of this input, "" when none: offsets count it. Borrowed from the tokenizer,
- * the input or the options. */
-tkr_status tkr_tools_prompt(const char **prompt, const tkr_tokenizer *tokenizer, const tkr_input *input,
+/* Sets `prompt` to the text that tkr_tokenize puts in front of this input, "" when none: offsets count it. */
+tkr_status tkr_tools_prompt(tkr_buf *prompt, const tkr_tokenizer *tokenizer, const tkr_input *input,
                             const tkr_embed_options *options, tkr_error *error);
 
 /* ---- doctor ---- */
@@ -44,9 +44,47 @@ typedef struct tkr_finding {
     const char *text;   /* what was found */
     const char *advice; /* what to do, NULL when nothing */
 } tkr_finding;
-/* Calls fn for each finding; `reference` NULL checks the machine only. TKR_OK unless the check itself could not run. */
+/* Calls fn for each finding; `reference` NULL checks the machine only. `accuracy`: also compares the model with its f32
+ * self. TKR_OK unless the check itself could not run. */
 tkr_status tkr_tools_doctor(void (*fn)(void *user, const tkr_finding *finding), void *user, const char *reference,
-                            const tkr_model_options *options, tkr_error *error);
+                            bool accuracy, const tkr_model_options *options, tkr_error *error);
+
+/* ---- accuracy ---- */
+/* Cosines of built-in texts in one number format to those in another, and of their ten nearest neighbours the part that
+ * is the same. */
+typedef struct tkr_accuracy {
+    size_t n_texts;
+    double min, first_percentile, mean, top10;
+    double bits_per_weight;                /* of the model as it runs, embedding tables included */
+    char format[16], reference_format[16]; /* "f32", "bf16", "q8", "q4" */
+} tkr_accuracy;
+/* The model as `options` would run it against f32 (bf16 where f32 doesn't fit), one after the other. */
+tkr_status tkr_tools_accuracy(tkr_accuracy *accuracy, const char *reference, const tkr_model_options *options,
+                              tkr_error *error);
+
+/* ---- quantise ---- */
+typedef struct tkr_quantize_options {
+    unsigned bits;      /* 4 or 8 */
+    size_t group;       /* 32, 64 or 128; 0: 64 */
+    const char *output; /* folder that must not exist, or be empty, or with `force` hold a checkpoint to replace */
+    bool force;
+    int (*progress)(void *user, uint64_t done, uint64_t total); /* bytes written; non-zero cancels. NULL: none */
+    void *progress_user;
+} tkr_quantize_options;
+typedef struct tkr_quantize_report {
+    size_t n_quantized, n_plain; /* matrices, other tensors */
+    uint64_t bytes;              /* of the weights written */
+    double bits_per_weight;
+    const char *dtype; /* of scales, biases and plain tensors: "f16" or "bf16" */
+} tkr_quantize_report;
+/* Writes the checkpoint in MLX's layout. Streams: no more than a piece of a tensor is in memory. The folder appears
+ * whole or not at all. */
+tkr_status tkr_tools_quantize(tkr_quantize_report *report, const char *reference, const tkr_quantize_options *quantize,
+                              const tkr_model_options *options, tkr_error *error);
+/* Accuracy of the model at `b`, as `options` would run it, against the model at `a` in f32 (bf16 where f32 doesn't
+ * fit). */
+tkr_status tkr_tools_compare(tkr_accuracy *accuracy, const char *a, const char *b, const tkr_model_options *options,
+                             tkr_error *error);
 
 /* ---- bench ---- */
 /* What the machine gives, measured now: operations per second by number format, bytes per second of a plain read. */

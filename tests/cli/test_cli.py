@@ -6,7 +6,7 @@ import unittest
 
 from harness import CASE, MODEL, PROMPTED, CliTest, cases, environment, expected, run
 
-COMMANDS = ["embed", "similarity", "tokenize", "info", "models", "pull", "doctor", "bench"]
+COMMANDS = ["embed", "similarity", "tokenize", "info", "models", "pull", "quantize", "doctor", "bench"]
 
 
 class Help(CliTest):

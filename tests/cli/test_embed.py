@@ -75,6 +75,23 @@ class Formats(CliTest):
         self.assertEqual([row["index"] for row in rows], [0, 1, 2, 3, 4])
         self.assertEqual([row.get("id") for row in rows], [None, 7, 'xé"', None, 1000.0])
 
+    def test_instruct(self):
+        model = os.path.join(os.path.dirname(GOLDEN), "qwen3", "qwen3-last", "model")
+        embed = ("embed", "-m", model)
+        row = self.rows(*embed, "--instruct", "Find it", "text")
+        self.assertEqual(row, self.rows(*embed, "--prompt", "Instruct: Find it\nQuery:", "text"))
+        self.assertEqual(row, self.rows(*embed, "--jsonl", stdin='{"text": "text", "instruct": "Find it"}'))
+        self.fails(1, *EMBED, "--instruct", "Find it", "text", says="no form for one")
+        self.fails(2, *embed, "--instruct", "x", "--prompt", "y", "text", says="exclude each other")
+        self.fails(2, *embed, "--instruct", "x", "--prompt-name", "query", "text", says="exclude each other")
+        ids = json.loads(self.ok("tokenize", "-m", model, "--instruct", "Find it", "text"))
+        prompt = ("--prompt", "Instruct: Find it\nQuery:")
+        self.assertEqual(ids, json.loads(self.ok("tokenize", "-m", model, *prompt, "text")))
+        ranked = json.loads(self.ok("similarity", "-m", model, "--query", "text", "--instruct", "Find it", "--format",
+                                    "json", "other"))
+        plain = self.rows(*embed, "other")[0]["embedding"]
+        self.assertAlmostEqual(ranked["results"][0]["score"], 1 - distance(row[0]["embedding"], plain), 5)
+
     def test_prompts(self):
         with_prompt = self.rows(*EMBED, "--prompt", "query: ", "text", "other")
         self.assertEqual(with_prompt, self.rows(*EMBED, "query: text", "query: other"))

@@ -4,6 +4,7 @@
 #ifndef TESTS_ENGINE_GOLDEN_H
 #define TESTS_ENGINE_GOLDEN_H
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,11 +19,6 @@
 #include "core/json.h"
 #include "formats/safetensors.h"
 #include "tkr/embed.h"
-
-static const char *const bert_cases[] = {"bert-bf16",   "bert-cased-lower",   "bert-cls",  "bert-dense",
-                                         "bert-f16",    "bert-gelu-eps",      "bert-mean", "bert-pooling",
-                                         "bert-prefix", "bert-xlmr-tokenizer"};
-enum { N_BERT_CASES = sizeof bert_cases / sizeof *bert_cases };
 
 typedef struct golden {
     char folder[512], model[600];
@@ -74,6 +70,22 @@ static inline const float *golden_vector(const golden *g, size_t i, size_t *n) {
     }
     *n = view->n_elements;
     return view->data;
+}
+
+/* Calls fn for each case folder of an architecture, as "arch/case"; returns how many there are. */
+static inline size_t golden_each(const char *arch, void (*fn)(const char *folder)) {
+    char path[600], folder[600];
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s/golden/%s", TKR_TEST_DIR, arch);
+    DIR *dir = opendir(path);
+    for (const struct dirent *entry = dir ? readdir(dir) : NULL; entry; entry = readdir(dir)) {
+        if (entry->d_name[0] == '.') continue;
+        snprintf(folder, sizeof folder, "%s/%s", arch, entry->d_name);
+        fn(folder);
+        n++;
+    }
+    if (dir) closedir(dir);
+    return n;
 }
 
 /* The folder of the real all-MiniLM-L6-v2; fails when scripts/get-model has not run. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fails the N-th allocation and the N-th file operation of load + embed, for every N: a clean error and no leak each
- * time. */
+/* Fails the N-th allocation and the N-th file operation of load + embed, for every N, of folders and GGUF files: a
+ * clean error and no leak each time. */
 #include <stdatomic.h>
 
 #include "golden.h"
@@ -43,6 +43,8 @@ void free(void *block) {
 #endif
 
 static char model_folder[600];
+static tkr_quantization quantization;
+static char last_message[TKR_ERROR_MESSAGE_SIZE];
 
 typedef struct fault {
     char kind;
@@ -70,11 +72,13 @@ static tkr_status load_and_embed(void) {
     tkr_model_options_init(&options);
     options.threads = 1;
     options.offline = 1;
+    options.quantization = quantization;
     tkr_status status = tkr_model_load(&model, model_folder, &options, &error);
     if (status == TKR_OK) status = tkr_session_create(&session, model, &error);
     if (status == TKR_OK) status = tkr_embed(&result, session, inputs, 2, NULL, &error);
     if (status != TKR_OK) {
         assert_true(strlen(error.message) > 3);
+        memcpy(last_message, error.message, sizeof last_message);
         assert_int_equal(error.status, status);
         assert_null(result);
     }
@@ -112,28 +116,41 @@ static size_t sweep(char kind) {
         runs++;
         /* A few failures are survivable by design (an optional file, a message that could not be copied). */
         if (status != TKR_OK && kind == 'a' && status != TKR_NO_MEMORY)
-            fail_msg("failing allocation %zu gives status \"%s\"", n, tkr_status_text(status));
+            fail_msg("failing allocation %zu gives status \"%s\": %s", n, tkr_status_text(status), last_message);
     }
     json_set_alloc_funcs(malloc, free);
     return runs;
 }
 
+static const struct {
+    const char *path;
+    tkr_quantization quantization;
+} models[] = {{"bert/bert-dense/model", TKR_QUANTIZATION_AUTO},
+              {"quant/gguf-bert-q4_0/model.gguf", TKR_QUANTIZATION_Q4},
+              {"quant/gguf-qwen3-k/model.gguf", TKR_QUANTIZATION_NONE},
+              {"quant/mlx-qwen3-mixed/model", TKR_QUANTIZATION_Q4}};
+
+static void sweep_all(char kind, size_t least) {
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        snprintf(model_folder, sizeof model_folder, "%s/golden/%s", TKR_TEST_DIR, models[i].path);
+        quantization = models[i].quantization;
+        size_t runs = sweep(kind);
+        print_message("%s: %zu operations of kind '%c' failed in turn\n", models[i].path, runs, kind);
+        assert_true(runs > least);
+    }
+}
+
 static void every_allocation(void **state) {
     (void)state;
-    size_t runs = sweep('a');
-    print_message("%zu allocations failed in turn\n", runs);
-    assert_true(runs > 50);
+    sweep_all('a', 50);
 }
 
 static void every_file_operation(void **state) {
     (void)state;
-    size_t runs = sweep('r');
-    print_message("%zu file operations failed in turn\n", runs);
-    assert_true(runs > 5);
+    sweep_all('r', 0);
 }
 
 int main(void) {
-    snprintf(model_folder, sizeof model_folder, "%s/golden/bert/bert-dense/model", TKR_TEST_DIR);
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation), cmocka_unit_test(every_file_operation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

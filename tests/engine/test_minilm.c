@@ -18,6 +18,7 @@ static const format formats[] = {
     {"f32", TKR_PRECISION_F32, TKR_QUANTIZATION_NONE, 1e-8, 1e-8},
     {"bf16", TKR_PRECISION_BF16, TKR_QUANTIZATION_NONE, 1e-4, 1e-4},
     {"q8", TKR_PRECISION_F32, TKR_QUANTIZATION_Q8, 5e-3, 1.5e-3},
+    {"q4", TKR_PRECISION_F32, TKR_QUANTIZATION_Q4, 5e-2, 2.5e-2},
 };
 
 static void run_format(const format *f, const char *cpu, unsigned threads) {

@@ -126,7 +126,7 @@ tkr_status tkr_fs_id(tkr_file_id *id, const char *path, tkr_error *error) {
 }
 
 tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error) {
-    tkr_file_id id;
+    tkr_file_id id = {0};
     tkr_status status = tkr_fs_id(&id, path, error);
     if (status == TKR_OK) *size = id.size;
     return status;

@@ -33,8 +33,8 @@ static double gemm_error(const float *c, const float *a, const float *w) {
 
 /* Any codes and scales: rows of `columns` become what they stand for. */
 static void pack_grouped(const tkr_gemm *gemm, void *panel, float *columns, size_t n, size_t k) {
-    uint8_t codes[64 * DEPTH];
-    float scale[64 * N_GROUPS], bias[64 * N_GROUPS];
+    uint8_t codes[64 * DEPTH] = {0};
+    float scale[64 * N_GROUPS] = {0}, bias[64 * N_GROUPS] = {0};
     uint32_t state = 3;
     for (size_t i = 0; i < n * N_GROUPS; i++) {
         scale[i] = (i % 2 ? 0.125f : -0.125f);

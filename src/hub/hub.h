@@ -27,8 +27,8 @@ typedef struct tkr_hub_options {
     tkr_log log;
 } tkr_hub_options;
 
-/* Finds the folder of a reference: an existing folder or GGUF file as it is; else alias or "org/name[@revision]" in the cache
- * (refs/<revision> -> snapshots/<commit>, complete as far as files are needed); else, unless offline, pulled.
+/* Finds the folder of a reference: an existing folder or GGUF file as it is; else alias or "org/name[@revision]" in the
+ * cache (refs/<revision> -> snapshots/<commit>, complete as far as files are needed); else, unless offline, pulled.
  * Returns a new path (tkr_free). Errors say what was looked for, where, and what to do. */
 tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error);
 

@@ -96,8 +96,10 @@ size_t tkr_arch_widest(const tkr_arch_config *config);
 static inline unsigned tkr_arch_up_sensitivity(const tkr_arch_config *c) {
     return c->gated ? TKR_SENSITIVE_SMALL : TKR_SENSITIVE_WEIGHT;
 }
+/* What a gate multiplies holds the outlier channels of trained models: 8 bits a row lose the others (docs/numerics.md).
+ */
 static inline unsigned tkr_arch_down_sensitivity(const tkr_arch_config *c) {
-    return c->gated ? TKR_SENSITIVE_WEIGHT : TKR_SENSITIVE_SMALL;
+    return c->gated ? TKR_SENSITIVE_WEIGHT | TKR_SENSITIVE_INPUT : TKR_SENSITIVE_SMALL;
 }
 
 /* Helpers of `configure`. Reads positive integers to size_t fields; a row with `fallback` >= 0 may be missing. */

@@ -196,7 +196,7 @@ tkr_status tkr_tok_post_process(tkr_tok_result *result, const tkr_tok *tok, tkr_
     }
     if (tok->post.trim_offsets && request->want_offsets) {
         trim_offsets(tok, &scratch->first, request->text, request->n_text);
-        trim_offsets(tok, &scratch->second, request->pair, request->n_pair);
+        if (is_pair) trim_offsets(tok, &scratch->second, request->pair, request->n_pair);
     }
     writer w = {.scratch = scratch, .want_offsets = request->want_offsets};
     for (size_t i = 0; i < n_items; i++) {

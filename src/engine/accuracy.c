@@ -22,7 +22,7 @@ tkr_status tkr_accuracy_embed(float **out, size_t *dimensions, tkr_model *model,
     tkr_input *inputs = tkr_calloc(n, sizeof *inputs);
     float *rows = NULL;
     tkr_status status = inputs ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to compare vectors");
-    for (size_t i = 0; status == TKR_OK && i < n; i++)
+    for (size_t i = 0; inputs && status == TKR_OK && i < n; i++)
         inputs[i] = (tkr_input){.text = tkr_accuracy_texts[i], .n_text = strlen(tkr_accuracy_texts[i])};
     if (status == TKR_OK) status = tkr_session_create(&session, model, error);
     if (status == TKR_OK) status = tkr_embed(&result, session, inputs, n, &options, error);
@@ -31,7 +31,7 @@ tkr_status tkr_accuracy_embed(float **out, size_t *dimensions, tkr_model *model,
         rows = tkr_calloc(n * *dimensions, sizeof *rows);
         if (!rows) status = TKR_FAIL(error, NO_MEMORY, "no memory to compare vectors");
     }
-    for (size_t i = 0; status == TKR_OK && i < n; i++) {
+    for (size_t i = 0; rows && status == TKR_OK && i < n; i++) {
         const tkr_result_item item = tkr_result_get(result, i);
         if (item.status != TKR_OK)
             status = tkr_error_set(error, TKR_HERE, item.status, "%s", item.message);

@@ -188,7 +188,7 @@ static void iq4_xs(float *out, const uint8_t *in) {
     const float d = tkr_load_f16(in);
     const unsigned high = tkr_load_u16(in + 2);
     for (unsigned j = 0; j < 8; j++) {
-        const unsigned scale = (in[4 + j / 2] >> (4 * (j % 2)) & 15u) | (high >> (2 * j) & 3u) << 4;
+        const unsigned low = (unsigned)in[4 + j / 2] >> (4 * (j % 2)) & 15u, scale = low | (high >> (2 * j) & 3u) << 4;
         look_up(out + 32 * j, in + 8 + 16 * j, nonlinear4, d * (float)((int)scale - 32));
     }
 }

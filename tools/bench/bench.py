@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """make bench: tkr-embed beside its fastest peers, the same ids, the same threads, turn by turn on this machine.
 
-usage: bench.py --build DIR [--quick] [--only-peers A,B] [--only-shapes] [--threads N]   (scripts/bench calls it)
+usage: bench.py --build DIR [--quick] [--only-peers A,B] [--only-shapes | --no-shapes] [--threads N]
+(scripts/bench calls it)
 
 Each engine is a process of its own, stopped (SIGSTOP) while another's turn runs. A round of a cell goes ours, peer,
 ours, peer ...: each peer is compared with the turn of ours just before it. Results: DIR/bench/results.md and .json.
@@ -215,12 +216,13 @@ def main():
     parser.add_argument("--only-peers", default="", help="comma-separated: onnxruntime,openvino-bf16,...")
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--only-shapes", action="store_true", help="the rows of made checkpoints alone")
+    parser.add_argument("--no-shapes", action="store_true", help="without the rows of made checkpoints")
     args = parser.parse_args()
     build = Path(args.build).resolve()
     folder = build / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     if args.only_shapes:
-        rows = shapes.measure(build, args.threads, args.quick)
+        rows = shapes.measure(build, args.threads, args.quick, [n for n in args.only_peers.split(",") if n])
         (folder / "shapes.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         print(*shapes.table(rows), sep="\n")
     else:
@@ -305,7 +307,7 @@ def extra(results, build, checkpoint, model, texts, args):
             ("memory", lambda: extras.memory(build / "tkr-embed", texts)),
             ("roofline", lambda: extras.roofline(build / "tkr-embed", args.threads)),
             ("fraction", lambda: extras.fractions(build / "tkr-embed", model, args.threads, args.quick)),
-            ("shapes", lambda: shapes.measure(build, args.threads, args.quick))):
+            ("shapes", lambda: [] if args.no_shapes else shapes.measure(build, args.threads, args.quick))):
         say(f"bench: {name}")
         try:
             results[name] = function()

@@ -22,6 +22,7 @@ ROWS = [
 MEMORY_BOUND, MEMORY_BAR = 64, 1.8
 PEERS = {"torch-bf16": "torch bf16", "openvino-int8": "OpenVINO, int8 weights",
          "openvino-int4": "OpenVINO, int4 weights"}
+PEER_SECONDS = 240 # to load, convert and measure
 FORMATS = {"f32": ["--precision", "f32", "--quantization", "none"],
            "bf16": ["--precision", "bf16", "--quantization", "none"],
            "q8": ["--quantization", "q8"], "q4": ["--quantization", "q4"]}
@@ -65,15 +66,24 @@ def llama(build, file, tokens, threads, calls):
 
 
 def peer(name, model, batch, tokens, threads, seconds):
-    done = subprocess.run([sys.executable, HERE / "shape_peer.py", name, model, str(batch), str(tokens), str(threads),
-                           str(seconds)], check=False, capture_output=True, text=True,
-                          env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+    try:
+        done = subprocess.run([sys.executable, HERE / "shape_peer.py", name, model, str(batch), str(tokens),
+                               str(threads), str(seconds)], check=False, capture_output=True, text=True,
+                              timeout=PEER_SECONDS, env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"not done after {PEER_SECONDS} s") from error
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or ["failed"])[-1][:300])
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_row(build, folder, row, threads, quick):
+def cpu_has_bf16():
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        text = file.read()
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def measure_row(build, folder, row, threads, quick, only):
     title, shape, options, batch, tokens, bars, gguf = row
     program, seconds = build / "tkr-embed", 1.0 if quick else 3.0
     model = made(build, folder, shape, options)
@@ -87,8 +97,12 @@ def measure_row(build, folder, row, threads, quick):
                                          capture_output=True).stdout)
         result["ours"][kind] = dict(best, weights_bytes=info["weights_bytes"],
                                     bandwidth=roof["bandwidth_bytes_per_s"])
-    runs = {name: lambda name=name: peer(name, model, batch, tokens, threads, seconds) for name in PEERS}
-    if gguf:
+    runs = {name: lambda name=name: peer(name, model, batch, tokens, threads, seconds) for name in PEERS
+            if not only or name in only}
+    if "torch-bf16" in runs and not cpu_has_bf16():
+        del runs["torch-bf16"]
+        result["notes"].append("torch bf16: left out: without bf16 instructions torch is many times slower")
+    if gguf and (not only or "llama.cpp" in only):
         file = llama_file(build, folder, model, gguf[0])
         if file:
             runs[f"llama.cpp {gguf[0]}"] = lambda: llama(build, file, tokens, threads, 2 if quick else 5)
@@ -107,10 +121,15 @@ def measure_row(build, folder, row, threads, quick):
     return result
 
 
-def measure(build, threads, quick):
+def measure(build, threads, quick, only=()):
+    """Rows of ROWS; `only`: names of the peers wanted, none: all."""
     folder = build / "bench" / "shapes"
     folder.mkdir(parents=True, exist_ok=True)
-    return [measure_row(build, folder, row, threads, quick) for row in ROWS]
+    rows = []
+    for row in ROWS:
+        print(f"bench: {row[0]}, {row[3]}x{row[4]}", file=sys.stderr)
+        rows.append(measure_row(build, folder, row, threads, quick, only))
+    return rows
 
 
 def line(row, kind, one, bar):

@@ -13,16 +13,7 @@ enum { MR = TKR_NEON_MR, NR = TKR_NEON_NR, BLOCK = TKR_Q4_BLOCK, STEP_BYTES = 4 
 
 /* ---- tile ---- */
 
-typedef struct q4_tile {
-    const char *q, *scale, *sum; /* of row 0: codes, block scales, group sums */
-    size_t stride;               /* bytes between rows */
-    const uint8_t *codes;        /* panel */
-    const float *b_scale, *bias; /* [groups][NR] */
-    size_t n_groups, n_blocks;
-    unsigned shift; /* log2 of blocks in a group */
-    float *out;     /* [rows][NR] */
-} q4_tile;
-typedef void q4_tile_fn(const q4_tile *t);
+typedef void q4_tile_fn(const tkr_q4_tile *t);
 
 TKR_INLINE float load_float(const char *p) {
     float x;
@@ -50,7 +41,7 @@ TKR_INLINE float load_float(const char *p) {
     }
 
 /* out = the sum over groups of bias times the row's sum. */
-TKR_INLINE void bias_body(const q4_tile *t, const size_t rows) {
+TKR_INLINE void bias_body(const tkr_q4_tile *t, const size_t rows) {
     EACH_ROW(BIAS_VARS)
     const char *sum = t->sum;
     const float *w = t->bias;
@@ -108,7 +99,7 @@ TKR_INLINE void bias_body(const q4_tile *t, const size_t rows) {
     }
 
 /* out += every block's sums, scaled. */
-TKR_INLINE void block_body(const q4_tile *t, const size_t rows) {
+TKR_INLINE void block_body(const tkr_q4_tile *t, const size_t rows) {
     const char *q = t->q, *scale = t->scale;
     const uint8_t *codes = t->codes;
     const size_t stride = t->stride;
@@ -126,10 +117,10 @@ TKR_INLINE void block_body(const q4_tile *t, const size_t rows) {
     }
 }
 
-#define TILE(r)                                                        \
-    static __attribute__((noinline)) void tile_##r(const q4_tile *t) { \
-        bias_body(t, r);                                               \
-        block_body(t, r);                                              \
+#define TILE(r)                                                            \
+    static __attribute__((noinline)) void tile_##r(const tkr_q4_tile *t) { \
+        bias_body(t, r);                                                   \
+        block_body(t, r);                                                  \
     }
 TILE(1)
 TILE(2)
@@ -211,26 +202,11 @@ static size_t scratch_bytes(size_t k_padded) { return 2 * (k_padded / BLOCK) * N
 
 static void panel(const tkr_gemm_args *args) {
     _Alignas(64) float out[MR * NR];
-    const size_t k = args->k_padded, n_groups = (k + args->group - 1) / args->group;
-    const size_t table = n_groups * NR * tkr_q4_scale_bytes(args->scale_kind);
-    const char *b = args->b;
-    float *scale = args->scratch, *bias = scale + n_groups * NR;
-    widen(scale, b, n_groups * NR, args->scale_kind);
-    widen(bias, b + table, n_groups * NR, args->scale_kind);
+    tkr_q4_tile tile = tkr_q4_tile_of(args, NR, out);
+    widen(args->scratch, args->b, 2 * tile.n_groups * NR, args->scale_kind);
     for (size_t m = 0; m < args->n_rows; m += MR) {
         const size_t rows = args->n_rows - m < MR ? args->n_rows - m : MR;
-        const char *row = (const char *)args->a + m * args->a_stride;
-        const q4_tile tile = {.q = row,
-                              .scale = row + k,
-                              .sum = row + tkr_q4_sum_offset(k, args->group),
-                              .stride = args->a_stride,
-                              .codes = (const uint8_t *)b + 2 * table,
-                              .b_scale = scale,
-                              .bias = bias,
-                              .n_groups = n_groups,
-                              .n_blocks = k / BLOCK,
-                              .shift = args->group == 128 ? 2 : args->group == 64,
-                              .out = out};
+        tkr_q4_tile_at(&tile, args, m);
         tiles[rows](&tile);
         tkr_epilogue(args, m, rows, out, false);
     }

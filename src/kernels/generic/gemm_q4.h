@@ -67,4 +67,37 @@ static inline size_t tkr_q4_panel_bytes(size_t nr, size_t k_padded, size_t group
 }
 void tkr_q4_pack_panel(void *panel, size_t nr, const tkr_codes *codes);
 
+/* Some rows against one panel, for rungs whose tiles add biases and blocks in one pass. */
+typedef struct tkr_q4_tile {
+    const char *q, *scale, *sum; /* of the first row: codes, block scales, group sums */
+    size_t stride;               /* bytes between rows */
+    const uint8_t *codes;        /* panel */
+    const float *b_scale, *bias; /* [n_groups][nr], one after the other */
+    size_t n_groups, n_blocks;
+    unsigned shift; /* log2 of blocks in a group */
+    float *out;     /* [rows][nr] */
+} tkr_q4_tile;
+
+/* The panel's side of a tile. b_scale and bias lie in the kernel's scratch: 2 * n_groups * nr floats, which the caller
+ * fills from the same number of scales and biases at args->b. */
+static inline tkr_q4_tile tkr_q4_tile_of(const tkr_gemm_args *args, size_t nr, float *out) {
+    const size_t k = args->k_padded, n_groups = (k + args->group - 1) / args->group;
+    const float *scale = args->scratch;
+    return (tkr_q4_tile){.stride = args->a_stride,
+                         .codes = (const uint8_t *)args->b + 2 * n_groups * nr * tkr_q4_scale_bytes(args->scale_kind),
+                         .b_scale = scale,
+                         .bias = scale + n_groups * nr,
+                         .n_groups = n_groups,
+                         .n_blocks = k / TKR_Q4_BLOCK,
+                         .shift = args->group == 128 ? 2 : args->group == 64,
+                         .out = out};
+}
+
+/* Points the tile at row m. */
+static inline void tkr_q4_tile_at(tkr_q4_tile *tile, const tkr_gemm_args *args, size_t m) {
+    tile->q = (const char *)args->a + m * args->a_stride;
+    tile->scale = tile->q + args->k_padded;
+    tile->sum = tile->q + tkr_q4_sum_offset(args->k_padded, args->group);
+}
+
 #endif

@@ -15,16 +15,7 @@ enum { MR = 8, NR = 32, BLOCK = TKR_Q4_BLOCK, STEP_BYTES = 4 * NR /* 8 values of
 
 /* ---- tile ---- */
 
-typedef struct q4_tile {
-    const char *q, *scale, *sum; /* of row 0: codes, block scales, group sums */
-    size_t stride;               /* bytes between rows */
-    const char *codes;           /* panel */
-    const float *b_scale, *bias; /* [groups][NR] */
-    size_t n_groups, n_blocks;
-    unsigned shift; /* log2 of blocks in a group */
-    float *out;     /* [rows][NR] */
-} q4_tile;
-typedef void q4_tile_fn(const q4_tile *t);
+typedef void q4_tile_fn(const tkr_q4_tile *t);
 
 TKR_INLINE int32_t load_quad(const char *p) {
     int32_t x;
@@ -54,7 +45,7 @@ TKR_INLINE float load_float(const char *p) {
     }
 
 /* out = the sum over groups of bias times the row's sum. */
-TKR_INLINE void bias_body(const q4_tile *t, const size_t rows) {
+TKR_INLINE void bias_body(const tkr_q4_tile *t, const size_t rows) {
     EACH_ROW(BIAS_VARS)
     const char *sum = t->sum;
     float *out = t->out;
@@ -83,9 +74,10 @@ TKR_INLINE void bias_body(const q4_tile *t, const size_t rows) {
     }
 
 /* out += every block's sums, scaled. */
-TKR_INLINE void block_body(const q4_tile *t, const size_t rows) {
+TKR_INLINE void block_body(const tkr_q4_tile *t, const size_t rows) {
     const __m512i low = _mm512_set1_epi32(0x0f0f0f0f);
-    const char *q = t->q, *scale = t->scale, *codes = t->codes;
+    const char *q = t->q, *scale = t->scale;
+    const uint8_t *codes = t->codes;
     const size_t stride = t->stride;
     float *out = t->out;
     for (size_t b = 0; b < t->n_blocks; b++, scale += sizeof(float)) {
@@ -111,10 +103,10 @@ TKR_INLINE void block_body(const q4_tile *t, const size_t rows) {
     }
 }
 
-#define TILE(r)                                                        \
-    static __attribute__((noinline)) void tile_##r(const q4_tile *t) { \
-        bias_body(t, r);                                               \
-        block_body(t, r);                                              \
+#define TILE(r)                                                            \
+    static __attribute__((noinline)) void tile_##r(const tkr_q4_tile *t) { \
+        bias_body(t, r);                                                   \
+        block_body(t, r);                                                  \
     }
 TILE(1)
 TILE(2)
@@ -153,26 +145,11 @@ static size_t scratch_bytes(size_t k_padded) { return 2 * (k_padded / BLOCK) * N
 
 static void panel(const tkr_gemm_args *args) {
     _Alignas(64) float out[MR * NR];
-    const size_t k = args->k_padded, n_groups = (k + args->group - 1) / args->group;
-    const size_t table = n_groups * NR * tkr_q4_scale_bytes(args->scale_kind);
-    const char *b = args->b;
-    float *scale = args->scratch, *bias = scale + n_groups * NR;
-    widen(scale, b, n_groups * NR, args->scale_kind);
-    widen(bias, b + table, n_groups * NR, args->scale_kind);
+    tkr_q4_tile tile = tkr_q4_tile_of(args, NR, out);
+    widen(args->scratch, args->b, 2 * tile.n_groups * NR, args->scale_kind);
     for (size_t m = 0; m < args->n_rows; m += MR) {
         const size_t rows = args->n_rows - m < MR ? args->n_rows - m : MR;
-        const char *row = (const char *)args->a + m * args->a_stride;
-        const q4_tile tile = {.q = row,
-                              .scale = row + k,
-                              .sum = row + tkr_q4_sum_offset(k, args->group),
-                              .stride = args->a_stride,
-                              .codes = b + 2 * table,
-                              .b_scale = scale,
-                              .bias = bias,
-                              .n_groups = n_groups,
-                              .n_blocks = k / BLOCK,
-                              .shift = args->group == 128 ? 2 : args->group == 64,
-                              .out = out};
+        tkr_q4_tile_at(&tile, args, m);
         tiles[rows](&tile);
         tkr_epilogue(args, m, rows, out, NR, false);
     }

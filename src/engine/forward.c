@@ -180,7 +180,7 @@ static tkr_status compute_chunk(const forward_job *job, const chunk *c, tkr_work
     fill_batch(&batch, &arrays, job, c);
     ops->run_begin(worker->run, options);
     tkr_tensor *hidden = tkr_arch_forward(model->weights, worker->run, &batch);
-    tkr_tensor *pooled = tkr_post_apply(model->post, worker->run, hidden, &batch, call->normalize);
+    tkr_tensor *pooled = tkr_post_apply(model->post, model->weights, worker->run, hidden, &batch, call->normalize);
     ops->release(worker->run, &hidden);
     size_t width = tkr_post_get_info(model->post)->dimensions;
     worker->text.size = 0;

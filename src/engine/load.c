@@ -78,9 +78,8 @@ static tkr_status bind_weights(tkr_model *model, const tkr_packed_store *store, 
                                         .store = store,
                                         .release_source = tkr_tensors_mapped_bytes(model->tensors) > LARGE_CHECKPOINT};
     tkr_status status = tkr_binder_create(&binder, &options, error);
-    if (status == TKR_OK)
-        status =
-            tkr_arch_bind(&model->weights, binder, &model->checkpoint.config, model->checkpoint.arch->layout, error);
+    const tkr_arch_spec spec = {.arch = model->checkpoint.arch, .config = &model->checkpoint.config};
+    if (status == TKR_OK) status = tkr_arch_bind(&model->weights, binder, &spec, error);
     if (status == TKR_OK)
         *n_parameters = tkr_binder_parameters(binder);
     else if (error && error->status != TKR_NO_MEMORY)

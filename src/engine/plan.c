@@ -65,8 +65,8 @@ static tkr_status measure_weights(tkr_plan *plan, const tkr_plan_request *r, tkr
                                             .group = plan->group,
                                             .spared = plan->spared,
                                             .quantization = r->checkpoint->quantization};
-        tkr_status status = tkr_arch_measure(&plan->mode_bytes[mode], &options, &r->checkpoint->config,
-                                             r->checkpoint->arch->layout, error);
+        const tkr_arch_spec spec = {.arch = r->checkpoint->arch, .config = &r->checkpoint->config};
+        tkr_status status = tkr_arch_measure(&plan->mode_bytes[mode], &options, &spec, error);
         if (status == TKR_NO_MEMORY) return status;
         if (status != TKR_OK) return tkr_error_prefix(error, status, "%s", r->checkpoint->folder);
     }

@@ -23,7 +23,8 @@ typedef enum tkr_activation {
     TKR_ACT_GELU_TANH,
     TKR_ACT_RELU,
     TKR_ACT_TANH,
-    TKR_ACT_SILU
+    TKR_ACT_SILU,
+    TKR_ACT_QUICK_GELU /* x * sigmoid(1.702 x) */
 } tkr_activation;
 
 /* How the scales and biases of a grouped panel are stored. */

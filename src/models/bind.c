@@ -103,6 +103,14 @@ tkr_status tkr_source_of(tkr_source *source, const tkr_tensor_view *view, size_t
     return TKR_OK;
 }
 
+/* Whether the first dimensions of the shape make up `rows` and the rest `cols`. */
+static bool flattens(const tkr_tensor_view *view, size_t rows, size_t cols) {
+    uint64_t n = 1;
+    size_t i = 0;
+    while (i < view->n_dims && n < rows) n *= (uint64_t)view->shape[i++];
+    return n == rows && view->n_elements == (uint64_t)rows * cols;
+}
+
 static tkr_status missing(const tkr_binder *binder, const char *name, size_t rows, size_t cols, tkr_error *error) {
     const int64_t expected[2] = {(int64_t)(rows ? rows : cols), (int64_t)cols};
     char want[64];
@@ -124,6 +132,20 @@ static tkr_status take(tkr_binder *binder, tkr_source *source, const char *name,
     tkr_status status = tkr_source_of(source, view, rows, cols, error);
     if (status == TKR_OK) mark(binder, view, view->n_elements);
     return status;
+}
+
+tkr_status tkr_bind_values(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
+                           tkr_error *error) {
+    const tkr_tensor_view *view = find(binder, name);
+    if (!view) return missing(binder, name, rows, cols, error);
+    if (!flattens(view, rows, cols)) return wrong_shape(view, rows, cols, error);
+    if (tkr_dtype_class(view->dtype) != 1)
+        return TKR_FAIL(error, UNSUPPORTED, "%s: tensor \"%s\" is %s; supported: F32, F16, BF16", view->file,
+                        view->name, tkr_dtype_name(view->dtype));
+    mark(binder, view, view->n_elements);
+    source->name = view->name;
+    source->matrix = (tkr_matrix){.data = view->data, .dtype = view->dtype, .rows = rows, .cols = cols};
+    return TKR_OK;
 }
 
 /* ---- matrices, MLX-quantised ones included ---- */
@@ -320,6 +342,14 @@ static tkr_status make_linear(tkr_binder *binder, tkr_weight **out, const tkr_li
     return TKR_OK;
 }
 
+static tkr_status take_part(tkr_binder *binder, tkr_source *source, const tkr_bind_part *part, size_t cols,
+                            tkr_error *error) {
+    char name[NAME_SIZE];
+    if (!part->conv && !part->underscore) return take_matrix(binder, source, part->name, part->total, cols, error);
+    snprintf(name, sizeof name, "%s%cweight", part->name, part->underscore ? '_' : '.');
+    return tkr_bind_values(binder, source, name, part->total, cols, error);
+}
+
 tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_spec *spec, tkr_error *error) {
     tkr_source parts[MAX_PARTS] = {{0}}, biases[MAX_PARTS] = {{0}};
     const tkr_source *bias_list[MAX_PARTS] = {NULL};
@@ -329,12 +359,12 @@ tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_
         return TKR_FAIL(error, INTERNAL, "a linear layer of %zu parts; at most %d", spec->n_parts, MAX_PARTS);
     for (size_t i = 0; i < spec->n_parts; i++) {
         const tkr_bind_part *part = &spec->parts[i];
-        tkr_status status = take_matrix(binder, &parts[i], part->name, part->total, spec->cols, error);
+        tkr_status status = take_part(binder, &parts[i], part, spec->cols, error);
         if (status != TKR_OK) return status;
         cut_rows(&parts[i].matrix, part->first, part->rows);
         rows += part->rows;
         if (!spec->bias) continue;
-        snprintf(name, sizeof name, "%s.bias", part->name);
+        snprintf(name, sizeof name, "%s%cbias", part->name, part->underscore ? '_' : '.');
         if ((status = take(binder, &biases[i], name, 0, part->total, error)) != TKR_OK) return status;
         biases[i].matrix.data =
             (const char *)biases[i].matrix.data + part->first * tkr_dtype_size(biases[i].matrix.dtype);
@@ -392,14 +422,14 @@ tkr_status tkr_bind_finish(tkr_binder *binder, const char *const *ignore, tkr_er
     return TKR_OK;
 }
 
-tkr_status tkr_arch_measure(uint64_t *n_bytes, const tkr_binder_options *options, const tkr_arch_config *config,
-                            const tkr_layout *layout, tkr_error *error) {
+tkr_status tkr_arch_measure(uint64_t *n_bytes, const tkr_binder_options *options, const tkr_arch_spec *spec,
+                            tkr_error *error) {
     tkr_binder *binder = NULL;
     tkr_arch_model *model = NULL;
     tkr_status status = tkr_binder_create(&binder, options, error);
     if (!binder) return status;
     binder->measures = true;
-    status = tkr_arch_bind(&model, binder, config, layout, error);
+    status = tkr_arch_bind(&model, binder, spec, error);
     *n_bytes = binder->n_bytes;
     tkr_arch_free(&model);
     tkr_binder_free(&binder);

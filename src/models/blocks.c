@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* models/blocks: the transformer that an architecture's configuration and layout describe: attention, MLP and norms
- * once for all architectures. Long inputs go through each layer in chunks of rows, so that only the residual stream and
- * one layer's keys and values exist for all tokens. */
+/* models/blocks: the layers that an architecture's configuration and layout describe: attention, MLP and norms once for
+ * all architectures, of texts and pictures. Long inputs go through each layer in chunks of rows, so that only the
+ * residual stream and one layer's keys and values exist for all tokens. */
 #include <math.h>
 #include <string.h>
 
@@ -27,17 +27,26 @@ static block_name name_in(const block_binder *b, const char *name) {
     return out;
 }
 
-static tkr_status bind_norm(const block_binder *b, tkr_norm *norm, const char *name, size_t n) {
+tkr_status tkr_norm_bind(tkr_norm *norm, tkr_binder *binder, const tkr_arch_config *config, const char *name, size_t n,
+                         tkr_error *error) {
     char weight[224], bias[224], gamma[224], beta[224];
-    const block_name full = name_in(b, name);
-    snprintf(weight, sizeof weight, "%s.weight", full.text);
-    snprintf(gamma, sizeof gamma, "%s.gamma", full.text); /* spelling of checkpoints converted from TensorFlow */
-    snprintf(bias, sizeof bias, "%s.bias", full.text);
-    snprintf(beta, sizeof beta, "%s.beta", full.text);
-    tkr_status status = tkr_bind_vector(b->binder, &norm->gain, weight, gamma, n, b->c->norm_offset, b->error);
-    if (status == TKR_OK && b->c->norm == TKR_NORM_LAYER && b->c->norm_bias)
-        status = tkr_bind_vector(b->binder, &norm->shift, bias, beta, n, 0, b->error);
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(gamma, sizeof gamma, "%s.gamma", name); /* spelling of checkpoints converted from TensorFlow */
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    snprintf(beta, sizeof beta, "%s.beta", name);
+    tkr_status status = tkr_bind_vector(binder, &norm->gain, weight, gamma, n, config->norm_offset, error);
+    if (status == TKR_OK && config->norm == TKR_NORM_LAYER && config->norm_bias)
+        status = tkr_bind_vector(binder, &norm->shift, bias, beta, n, 0, error);
     return status;
+}
+
+void tkr_norm_free(tkr_norm *norm, const tkr_ops *ops) {
+    ops->weight_free(&norm->gain);
+    ops->weight_free(&norm->shift);
+}
+
+static tkr_status bind_norm(const block_binder *b, tkr_norm *norm, const char *name, size_t n) {
+    return tkr_norm_bind(norm, b->binder, b->c, name_in(b, name).text, n, b->error);
 }
 
 static tkr_status bind_head_gain(const block_binder *b, tkr_weight **gain, const char *name) {
@@ -53,7 +62,9 @@ static tkr_status bind_attention(const block_binder *b, tkr_block *block) {
     const size_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim, h = c->hidden_size, all = q + 2 * kv;
     block_name names[3] = {name_in(b, l->qkv ? l->qkv : l->q), name_in(b, l->qkv ? l->qkv : l->k),
                            name_in(b, l->qkv ? l->qkv : l->v)};
-    tkr_bind_part parts[3] = {{names[0].text, q, 0, q}, {names[1].text, kv, 0, kv}, {names[2].text, kv, 0, kv}};
+    tkr_bind_part parts[3] = {{.name = names[0].text, .total = q, .rows = q},
+                              {.name = names[1].text, .total = kv, .rows = kv},
+                              {.name = names[2].text, .total = kv, .rows = kv}};
     if (l->qkv) {
         parts[0].total = parts[1].total = parts[2].total = all;
         parts[1].first = q;
@@ -69,7 +80,7 @@ static tkr_status bind_attention(const block_binder *b, tkr_block *block) {
         status = tkr_bind_linear(b->binder, &block->kv, &spec, b->error);
     }
     const block_name output = name_in(b, l->output);
-    const tkr_bind_part output_part = {output.text, h, 0, h};
+    const tkr_bind_part output_part = {.name = output.text, .total = h, .rows = h};
     const tkr_bind_spec output_spec = {.parts = &output_part, .n_parts = 1, .cols = q, .bias = c->output_bias};
     if (status == TKR_OK) status = tkr_bind_linear(b->binder, &block->output, &output_spec, b->error);
     if (status == TKR_OK && l->q_norm) status = bind_head_gain(b, &block->q_gain, l->q_norm);
@@ -85,8 +96,9 @@ static tkr_status bind_mlp(const block_binder *b, tkr_block *block) {
                                        : l->gate  ? l->gate
                                                   : l->up),
                      up = name_in(b, l->up ? l->up : l->gate_up), down = name_in(b, l->down);
-    const tkr_bind_part whole = {gate.text, 2 * f, 0, 2 * f}, two[2] = {{gate.text, f, 0, f}, {up.text, f, 0, f}},
-                        down_part = {down.text, h, 0, h};
+    const tkr_bind_part whole = {.name = gate.text, .total = 2 * f, .rows = 2 * f},
+                        two[2] = {{.name = gate.text, .total = f, .rows = f}, {.name = up.text, .total = f, .rows = f}},
+                        down_part = {.name = down.text, .total = h, .rows = h};
     const tkr_bind_spec up_spec = {.parts = l->gate_up ? &whole
                                             : c->gated ? two
                                                        : two + 1,
@@ -124,110 +136,79 @@ static tkr_status bind_block(block_binder *b, tkr_block *block, size_t index) {
     return status;
 }
 
-static tkr_status bind_embeddings(block_binder *b, tkr_arch_model *model) {
-    const tkr_arch_config *c = b->c;
-    const tkr_layout *l = b->layout;
-    const size_t h = c->hidden_size, rows = c->max_positions + (c->positions_from_pad ? (size_t)c->pad_id + 1 : 0);
-    tkr_status status = tkr_bind_table(b->binder, &model->words, l->words, c->vocab_size, h, b->error);
-    if (status == TKR_OK && l->positions)
-        status = tkr_bind_table(b->binder, &model->positions, l->positions, rows, h, b->error);
-    if (status == TKR_OK && l->types && c->type_vocab_size)
-        status = tkr_bind_table(b->binder, &model->types, l->types, c->type_vocab_size, h, b->error);
-    if (status == TKR_OK && l->embedding_norm) status = bind_norm(b, &model->embedding_norm, l->embedding_norm, h);
-    if (status == TKR_OK && l->final_norm) status = bind_norm(b, &model->final_norm, l->final_norm, h);
-    if (status == TKR_OK && l->relative)
-        status = tkr_bind_flat(b->binder, &model->relative, l->relative, c->n_buckets, c->n_heads, b->error);
-    return status;
-}
-
 /* Inverse frequencies as the reference computes them: 1 / theta^(2 i / d), in f32. */
-static void fill_frequencies(tkr_arch_model *model) {
-    const tkr_arch_config *c = &model->config;
+static void fill_frequencies(tkr_stack *stack) {
+    const tkr_arch_config *c = &stack->config;
+    const size_t half = c->rotary_dim / 2, axes = c->rope_own_frequencies ? c->n_position_axes : 1;
     for (size_t kind = 0; kind < 2; kind++)
-        for (size_t i = 0; c->rope_theta[kind] > 0 && i < c->rotary_dim / 2; i++) {
-            const float exponent = (float)(2 * i) / (float)c->rotary_dim;
-            model->inv_freq[kind][i] = 1.0f / powf(c->rope_theta[kind], exponent) / c->rope_factor[kind];
+        for (size_t i = 0; c->rope_theta[kind] > 0 && i < half; i++) {
+            const float exponent = (float)(2 * (i % (half / axes))) / (float)(c->rotary_dim / axes);
+            stack->inv_freq[kind][i] = 1.0f / powf(c->rope_theta[kind], exponent) / c->rope_factor[kind];
         }
 }
 
-tkr_status tkr_arch_bind(tkr_arch_model **out, tkr_binder *binder, const tkr_arch_config *config,
-                         const tkr_layout *layout, tkr_error *error) {
-    char probe[192];
-    tkr_status status;
-    tkr_arch_model *model = tkr_calloc(1, sizeof *model);
-    if (!model) return TKR_FAIL(error, NO_MEMORY, "no memory for the model");
+tkr_status tkr_stack_bind(tkr_stack *stack, tkr_binder *binder, const tkr_arch_config *config, const tkr_layout *layout,
+                          tkr_error *error) {
     block_binder b = {.binder = binder, .c = config, .layout = layout, .error = error};
-    model->ops = tkr_binder_ops(binder);
-    model->mode = tkr_binder_mode(binder);
-    model->config = *config;
-    model->blocks = tkr_calloc(config->n_layers, sizeof *model->blocks);
-    if (!model->blocks) {
-        status = TKR_FAIL(error, NO_MEMORY, "no memory for the model");
-        goto fail;
-    }
-    fill_frequencies(model);
-    snprintf(probe, sizeof probe, "%s.weight", layout->words);
-    status = tkr_bind_prefix(binder, layout->prefixes, probe, error);
-    if (status == TKR_OK) status = bind_embeddings(&b, model);
-    for (size_t i = 0; status == TKR_OK && i < config->n_layers; i++) status = bind_block(&b, &model->blocks[i], i);
-    if (status == TKR_OK) status = tkr_bind_finish(binder, layout->ignored, error);
-    if (status != TKR_OK) goto fail;
-    *out = model;
-    return TKR_OK;
-fail:
-    tkr_arch_free(&model);
+    stack->ops = tkr_binder_ops(binder);
+    stack->mode = tkr_binder_mode(binder);
+    stack->config = *config;
+    stack->blocks = tkr_calloc(config->n_layers, sizeof *stack->blocks);
+    if (!stack->blocks) return TKR_FAIL(error, NO_MEMORY, "no memory for the model");
+    fill_frequencies(stack);
+    tkr_status status = TKR_OK;
+    if (layout->final_norm) status = bind_norm(&b, &stack->final_norm, layout->final_norm, config->hidden_size);
+    if (status == TKR_OK && layout->relative)
+        status = tkr_bind_flat(binder, &stack->relative, layout->relative, config->n_buckets, config->n_heads, error);
+    for (size_t i = 0; status == TKR_OK && i < config->n_layers; i++) status = bind_block(&b, &stack->blocks[i], i);
     return status;
 }
 
-static void free_norm(const tkr_ops *ops, tkr_norm *norm) {
-    ops->weight_free(&norm->gain);
-    ops->weight_free(&norm->shift);
-}
-
-void tkr_arch_free(tkr_arch_model **out) {
-    if (!out || !*out) return;
-    tkr_arch_model *model = *out;
-    const tkr_ops *ops = model->ops;
-    tkr_weight **own[] = {&model->words, &model->positions, &model->types, &model->relative};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) ops->weight_free(own[i]);
-    free_norm(ops, &model->embedding_norm);
-    free_norm(ops, &model->final_norm);
-    for (size_t i = 0; model->blocks && i < model->config.n_layers; i++) {
-        tkr_block *b = &model->blocks[i];
+void tkr_stack_free(tkr_stack *stack) {
+    const tkr_ops *ops = stack->ops;
+    if (!ops) return;
+    ops->weight_free(&stack->relative);
+    tkr_norm_free(&stack->final_norm, ops);
+    for (size_t i = 0; stack->blocks && i < stack->config.n_layers; i++) {
+        tkr_block *b = &stack->blocks[i];
         tkr_weight **weights[] = {&b->q, &b->kv, &b->output, &b->up, &b->down, &b->q_gain, &b->k_gain};
         for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) ops->weight_free(weights[w]);
-        free_norm(ops, &b->before_attention);
-        free_norm(ops, &b->after_attention);
-        free_norm(ops, &b->before_mlp);
-        free_norm(ops, &b->after_mlp);
+        tkr_norm_free(&b->before_attention, ops);
+        tkr_norm_free(&b->after_attention, ops);
+        tkr_norm_free(&b->before_mlp, ops);
+        tkr_norm_free(&b->after_mlp, ops);
     }
-    tkr_free(model->blocks);
-    tkr_free(model);
-    *out = NULL;
+    tkr_free(stack->blocks);
+    stack->blocks = NULL;
 }
 
 /* ---- forward ---- */
 
 /* What the layers of one pass share. */
 typedef struct block_pass {
-    const tkr_arch_model *model;
+    const tkr_stack *stack;
     const tkr_ops *ops;
     tkr_run *run;
-    const tkr_batch *batch;
-    tkr_tensor *angles[2];  /* of full and of local layers */
-    const int32_t *buckets; /* by distance, mpnet */
+    const tkr_batch *batch, *local; /* local: of local layers */
+    tkr_tensor *angles[2];          /* of full and of local layers */
+    const int32_t *buckets;         /* by distance, mpnet */
     size_t n_distances;
 } block_pass;
 
+tkr_tensor *tkr_stack_norm(const tkr_stack *stack, tkr_run *run, const tkr_tensor *x, const tkr_norm *norm,
+                           tkr_tensor *into) {
+    const tkr_arch_config *c = &stack->config;
+    if (c->norm == TKR_NORM_RMS) return stack->ops->rms_norm(run, x, norm->gain, c->norm_eps, into);
+    return stack->ops->layer_norm(run, x, norm->gain, norm->shift, c->norm_eps, into);
+}
+
 static tkr_tensor *normed(const block_pass *p, const tkr_tensor *x, const tkr_norm *norm, tkr_tensor *into) {
-    const tkr_arch_config *c = &p->model->config;
-    if (c->norm == TKR_NORM_RMS) return p->ops->rms_norm(p->run, x, norm->gain, c->norm_eps, into);
-    return p->ops->layer_norm(p->run, x, norm->gain, norm->shift, c->norm_eps, into);
+    return tkr_stack_norm(p->stack, p->run, x, norm, into);
 }
 
 static void rotate_heads(const block_pass *p, tkr_tensor *x, size_t column, size_t n_heads, const tkr_weight *gain,
                          size_t layer, size_t first_row) {
-    const tkr_arch_config *c = &p->model->config;
+    const tkr_arch_config *c = &p->stack->config;
     const tkr_rotate_options options = {.column = column,
                                         .n_heads = n_heads,
                                         .head_dim = c->head_dim,
@@ -247,8 +228,8 @@ static const tkr_tensor *part_input(const block_pass *p, const tkr_norm *before,
 
 /* Keys and values (and, unless the model splits them off, queries) of rows [first, first + n), into rows of `to`. */
 static void project(const block_pass *p, size_t layer, tkr_tensor *x, tkr_tensor *to, size_t first, size_t n) {
-    const tkr_arch_config *c = &p->model->config;
-    const tkr_block *block = &p->model->blocks[layer];
+    const tkr_arch_config *c = &p->stack->config;
+    const tkr_block *block = &p->stack->blocks[layer];
     const size_t q = c->split_qkv ? 0 : c->n_heads * c->head_dim;
     tkr_tensor *rows = p->ops->view(p->run, x, first, n), *own = NULL, *part = p->ops->view(p->run, to, first, n);
     const tkr_tensor *input = part_input(p, &block->before_attention, rows, &own);
@@ -264,7 +245,7 @@ static void project(const block_pass *p, size_t layer, tkr_tensor *x, tkr_tensor
 /* x += weight(input), with the norm that the blocks have behind a part: of the sum, or of what is added. */
 static void add_part(const block_pass *p, tkr_tensor *x, const tkr_tensor *input, const tkr_weight *weight,
                      const tkr_norm *after) {
-    const tkr_norm_place place = p->model->config.norm_place;
+    const tkr_norm_place place = p->stack->config.norm_place;
     if (place == TKR_NORM_SANDWICH) {
         tkr_tensor *out = p->ops->apply(p->run, input, weight, NULL);
         normed(p, out, after, out);
@@ -279,8 +260,8 @@ static void add_part(const block_pass *p, tkr_tensor *x, const tkr_tensor *input
 
 /* Attention and what it adds, for the rows of `x`, a view from row `first` on. */
 static void attend(const block_pass *p, size_t layer, tkr_tensor *x, tkr_tensor *kv, size_t first) {
-    const tkr_arch_config *c = &p->model->config;
-    const tkr_block *block = &p->model->blocks[layer];
+    const tkr_arch_config *c = &p->stack->config;
+    const tkr_block *block = &p->stack->blocks[layer];
     const tkr_ops *ops = p->ops;
     const size_t q_width = c->split_qkv ? 0 : c->n_heads * c->head_dim;
     tkr_tensor *q, *own = NULL;
@@ -301,11 +282,12 @@ static void attend(const block_pass *p, size_t layer, tkr_tensor *x, tkr_tensor 
                                              .scale = c->attention_scale,
                                              .window = tkr_arch_is_local(c, layer) ? c->window : 0,
                                              .causal = c->causal,
-                                             .mode = p->model->mode,
-                                             .relative = p->model->relative,
+                                             .mode = p->stack->mode,
+                                             .relative = p->stack->relative,
                                              .buckets = p->buckets,
                                              .n_distances = p->n_distances};
-    tkr_tensor *heads = ops->attention(p->run, q, kv, p->batch, &attention);
+    const bool segments = p->local && tkr_arch_is_local(c, layer);
+    tkr_tensor *heads = ops->attention(p->run, q, kv, segments ? p->local : p->batch, &attention);
     ops->release(p->run, &q);
     add_part(p, x, heads, block->output, &block->after_attention);
     ops->release(p->run, &heads);
@@ -314,7 +296,7 @@ static void attend(const block_pass *p, size_t layer, tkr_tensor *x, tkr_tensor 
 static void feed_forward(const block_pass *p, const tkr_block *block, tkr_tensor *x) {
     tkr_tensor *own = NULL;
     const tkr_tensor *input = part_input(p, &block->before_mlp, x, &own);
-    const tkr_linear_options activate = {p->model->config.activation, NULL, NULL};
+    const tkr_linear_options activate = {p->stack->config.activation, NULL, NULL};
     tkr_tensor *inner = p->ops->apply(p->run, input, block->up, &activate);
     p->ops->release(p->run, &own);
     add_part(p, x, inner, block->down, &block->after_mlp);
@@ -322,7 +304,7 @@ static void feed_forward(const block_pass *p, const tkr_block *block, tkr_tensor
 }
 
 static void forward_block(const block_pass *p, size_t layer, tkr_tensor *x) {
-    const tkr_arch_config *c = &p->model->config;
+    const tkr_arch_config *c = &p->stack->config;
     const tkr_ops *ops = p->ops;
     const size_t n = p->batch->n_tokens, step = ops->chunk_rows(p->run);
     const size_t kv_width = 2 * c->n_kv_heads * c->head_dim, q_width = c->n_heads * c->head_dim;
@@ -332,39 +314,22 @@ static void forward_block(const block_pass *p, size_t layer, tkr_tensor *x) {
         tkr_tensor *rows = ops->view(p->run, x, at, n - at < step ? n - at : step);
         if (!rows) break;
         attend(p, layer, rows, kv, at);
-        feed_forward(p, &p->model->blocks[layer], rows);
+        feed_forward(p, &p->stack->blocks[layer], rows);
         ops->release(p->run, &rows);
     }
     ops->release(p->run, &kv);
 }
 
-static tkr_tensor *embeddings(const block_pass *p) {
-    const tkr_arch_model *model = p->model;
-    const tkr_weight *tables[3] = {model->words};
-    const int32_t *indices[3] = {p->batch->ids};
-    size_t n = 1;
-    if (model->types) {
-        tables[n] = model->types;
-        indices[n++] = p->batch->type_ids;
-    }
-    if (model->positions) {
-        tables[n] = model->positions;
-        indices[n++] = p->batch->positions;
-    }
-    tkr_tensor *x = p->ops->embed(p->run, tables, indices, n, p->batch->n_tokens, model->config.embedding_scale);
-    if (model->embedding_norm.gain) normed(p, x, &model->embedding_norm, x);
-    return x;
-}
-
 /* Angles of full and of local layers; one tensor where they agree. */
 static void make_angles(block_pass *p) {
-    const tkr_arch_config *c = &p->model->config;
+    const tkr_arch_config *c = &p->stack->config;
     bool wanted[2] = {false, false};
     for (size_t i = 0; c->rotary_dim > 0 && i < c->n_layers; i++) wanted[tkr_arch_is_local(c, i)] = true;
     const bool same = c->rope_theta[0] == c->rope_theta[1] && c->rope_factor[0] == c->rope_factor[1];
     for (size_t kind = 0; kind < 2; kind++) {
         const tkr_angle_options options = {.positions = p->batch->positions,
-                                           .inv_freq = p->model->inv_freq[kind],
+                                           .inv_freq = p->stack->inv_freq[kind],
+                                           .axis = c->n_position_axes > 1 ? c->rope_axis : NULL,
                                            .n_tokens = p->batch->n_tokens,
                                            .half = c->rotary_dim / 2};
         if (!wanted[kind]) continue;
@@ -391,7 +356,7 @@ int32_t tkr_relative_bucket(long distance, size_t n_buckets, size_t max_distance
 }
 
 static bool make_buckets(block_pass *p, int32_t **out) {
-    const tkr_arch_config *c = &p->model->config;
+    const tkr_arch_config *c = &p->stack->config;
     size_t longest = 1;
     for (size_t i = 0; i < p->batch->n_seqs; i++) {
         const size_t n = p->batch->cu_seqlens[i + 1] - p->batch->cu_seqlens[i];
@@ -406,21 +371,20 @@ static bool make_buckets(block_pass *p, int32_t **out) {
     return true;
 }
 
-tkr_tensor *tkr_arch_forward(const tkr_arch_model *model, tkr_run *run, const tkr_batch *batch) {
-    const tkr_ops *ops = model->ops;
-    block_pass p = {.model = model, .ops = ops, .run = run, .batch = batch};
+void tkr_stack_forward(const tkr_stack *stack, tkr_run *run, tkr_tensor *x, const tkr_stack_input *input) {
+    const tkr_ops *ops = stack->ops;
+    block_pass p = {.stack = stack, .ops = ops, .run = run, .batch = input->batch, .local = input->local};
     int32_t *buckets = NULL;
-    if (model->relative && !make_buckets(&p, &buckets)) {
+    if (stack->relative && !make_buckets(&p, &buckets)) {
         ops->fail(run, TKR_NO_MEMORY, "no memory for the attention bias");
-        return NULL;
+        return;
     }
-    tkr_tensor *x = embeddings(&p);
     make_angles(&p);
-    for (size_t i = 0; x && i < model->config.n_layers && ops->run_status(run, NULL) == TKR_OK; i++)
+    for (size_t i = 0; x && i < stack->config.n_layers && ops->run_status(run, NULL) == TKR_OK; i++) {
         forward_block(&p, i, x);
-    if (model->final_norm.gain) normed(&p, x, &model->final_norm, x);
+        if (input->after_layer) input->after_layer(input->user, i, x);
+    }
+    if (stack->final_norm.gain) normed(&p, x, &stack->final_norm, x);
     release_angles(&p);
     tkr_free(buckets);
-    if (ops->run_status(run, NULL) != TKR_OK) ops->release(run, &x);
-    return x;
 }

@@ -42,6 +42,12 @@ typedef struct tkr_arch_config {
     size_t window;         /* of local layers: |i - j| <= window; 0: no layer is local */
     uint8_t local[TKR_MAX_LAYERS / 8]; /* bit i: layer i is local */
     size_t n_buckets, max_distance;    /* T5-style attention bias (mpnet) */
+    /* Positions of several axes. Each frequency turns by the axis that rope_axis names. 0 and 1: one axis. */
+    unsigned n_position_axes;
+    uint8_t rope_axis[TKR_MAX_HEAD_DIM / 2];
+    /* Axis a has frequencies of its own: theta^(-2 i n_position_axes / rotary_dim), i from 0 in each axis (2-D
+     * positions of pictures); false: all axes share out one list (M-RoPE). */
+    bool rope_own_frequencies;
 } tkr_arch_config;
 static inline bool tkr_arch_is_local(const tkr_arch_config *c, size_t layer) {
     return c->local[layer / 8] >> layer % 8 & 1;
@@ -65,6 +71,9 @@ typedef struct tkr_layout {
     bool first_layer_has_no_attention_norm;                                  /* ModernBERT: the embedding norm is it */
 } tkr_layout;
 
+typedef struct tkr_vision_arch tkr_vision_arch;     /* models/vision.h */
+typedef struct tkr_vision_config tkr_vision_config; /* models/vision.h */
+
 typedef struct tkr_arch {
     const char *name;
     const char *const *model_types; /* config.json model_type values, NULL-terminated */
@@ -76,13 +85,26 @@ typedef struct tkr_arch {
     const char *instruct_before, *instruct_after;
     tkr_status (*configure)(tkr_arch_config *config, const json_t *json, const char *what, tkr_error *error);
     const tkr_layout *layout;
+    const tkr_vision_arch *vision; /* what reads pictures, or NULL: texts only */
 } tkr_arch;
 
-/* The transformer that `config` and `layout` describe (blocks.c). Returns a model. */
-tkr_status tkr_arch_bind(tkr_arch_model **model, tkr_binder *binder, const tkr_arch_config *config,
-                         const tkr_layout *layout, tkr_error *error);
-/* Last hidden state [n_tokens, hidden_size], NULL after a failure. */
+/* What config.json made of an architecture. Borrows everything. */
+typedef struct tkr_arch_spec {
+    const tkr_arch *arch;
+    const tkr_arch_config *config;
+    const tkr_vision_config *vision; /* of architectures with a vision part, else NULL */
+} tkr_arch_spec;
+
+/* Binds the text transformer, then the vision part where there is one (arch.c). Returns a model. */
+tkr_status tkr_arch_bind(tkr_arch_model **model, tkr_binder *binder, const tkr_arch_spec *spec, tkr_error *error);
+/* Last hidden state [n_tokens, hidden_size] of the batch's texts, with the features of its pictures in the place of
+ * their placeholders; NULL after a failure. */
 tkr_tensor *tkr_arch_forward(const tkr_arch_model *model, tkr_run *run, const tkr_batch *batch);
+/* Models with a tower for pictures alone: their vectors [n_visuals, vectors' size], not normalised. */
+tkr_tensor *tkr_arch_encode(const tkr_arch_model *model, tkr_run *run, const tkr_batch *batch);
+/* What the architecture itself has between pooled states and vectors (SigLIP's text head, CLIP's projection, ColQwen's
+ * custom_text_proj): consumes x; x itself where there is no such thing. */
+tkr_tensor *tkr_arch_head(const tkr_arch_model *model, tkr_run *run, tkr_tensor *x);
 void tkr_arch_free(tkr_arch_model **model);
 /* Bytes that the tensors of a forward pass of n_tokens take at most, whatever passes its run has seen before; worker
  * scratch (tkr_ops.scratch_bytes) comes on top. */
@@ -185,8 +207,8 @@ typedef struct tkr_binder_options {
 } tkr_binder_options;
 /* Bytes that the model's weights will take beside the mapped checkpoint, to the last one: binds without packing. Fails
  * like tkr_arch_bind does, but for non-finite values. */
-tkr_status tkr_arch_measure(uint64_t *n_bytes, const tkr_binder_options *options, const tkr_arch_config *config,
-                            const tkr_layout *layout, tkr_error *error);
+tkr_status tkr_arch_measure(uint64_t *n_bytes, const tkr_binder_options *options, const tkr_arch_spec *spec,
+                            tkr_error *error);
 tkr_status tkr_binder_create(tkr_binder **binder, const tkr_binder_options *options, tkr_error *error);
 void tkr_binder_free(tkr_binder **binder);
 /* Sets the prefix to the first of `prefixes` (NULL-terminated, "" allowed) under which tensor `probe` exists. */
@@ -200,11 +222,17 @@ tkr_status tkr_bind_vector(tkr_binder *binder, tkr_weight **out, const char *nam
 /* "name.weight" [rows, cols] as one vector of rows * cols values. */
 tkr_status tkr_bind_flat(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
                          tkr_error *error);
+/* Tensor `name` of rows * cols plain numbers whose first dimensions make up `rows`, for use on the host; borrowed from
+ * the checkpoint. */
+tkr_status tkr_bind_values(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
+                           tkr_error *error);
 /* Rows [first, first + rows) of the matrix "name.weight" [total, cols], with the same of "name.bias" where the layer
  * has biases. */
 typedef struct tkr_bind_part {
     const char *name;
     size_t total, first, rows;
+    bool conv;       /* stored as a convolution's kernel, [total, ...] with cols values a row */
+    bool underscore; /* named "name_weight" and "name_bias", as PyTorch's MultiheadAttention has them */
 } tkr_bind_part;
 typedef struct tkr_bind_spec {
     const tkr_bind_part *parts; /* [n_parts], stacked to one linear layer */
@@ -240,6 +268,7 @@ typedef struct tkr_post_options {
     const char *pooling;      /* the caller's choice, or NULL */
     const tkr_arch *arch;
     size_t hidden_size;
+    size_t head_size; /* width after tkr_arch_head, 0: the architecture has no head */
     const tkr_ops *ops;
     tkr_backend *backend;
     const tkr_log *log;
@@ -248,9 +277,11 @@ typedef struct tkr_post_options {
 tkr_status tkr_post_load(tkr_post **post, const tkr_post_options *options, tkr_error *error);
 void tkr_post_free(tkr_post **post);
 const tkr_post_info *tkr_post_get_info(const tkr_post *post);
-/* hidden [n_tokens, hidden] -> [n_spans, dimensions]; normalize false leaves Normalize modules out. */
-tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor *hidden, const tkr_batch *batch,
-                           bool normalize);
+/* hidden [n_tokens, hidden] of `model` -> [n_spans, dimensions]; normalize false leaves Normalize modules out. */
+tkr_tensor *tkr_post_apply(const tkr_post *post, const tkr_arch_model *model, tkr_run *run, const tkr_tensor *hidden,
+                           const tkr_batch *batch, bool normalize);
+/* The same for what tkr_arch_encode gave: the modules without the pooling. Consumes x. */
+tkr_tensor *tkr_post_finish(const tkr_post *post, tkr_run *run, tkr_tensor *x, bool normalize);
 /* Parses "cls+max"; the message lists the modes. */
 tkr_status tkr_pooling_parse(tkr_pool_mode *modes, size_t *n_modes, const char *text, tkr_error *error);
 

@@ -278,6 +278,7 @@ tkr_status tkr_post_load(tkr_post **out, const tkr_post_options *options, tkr_er
         goto fail;
     }
     if (post->info.dimensions == 0) post->info.dimensions = post->info.n_modes * options->hidden_size;
+    if (options->head_size) post->info.dimensions = options->head_size;
     tkr_pooling_text(post->info.pooling, sizeof post->info.pooling, post->info.modes, post->info.n_modes);
     tkr_free(path);
     *out = post;
@@ -288,10 +289,8 @@ fail:
     return status;
 }
 
-tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor *hidden, const tkr_batch *batch,
-                           bool normalize) {
+tkr_tensor *tkr_post_finish(const tkr_post *post, tkr_run *run, tkr_tensor *x, bool normalize) {
     const tkr_ops *ops = post->ops;
-    tkr_tensor *x = ops->pool(run, hidden, batch->spans, batch->n_spans, post->info.modes, post->info.n_modes);
     for (size_t i = 0; i < post->n_modules; i++) {
         const module *m = &post->modules[i];
         if (m->kind == MODULE_NORMALIZE && !normalize) continue;
@@ -302,4 +301,10 @@ tkr_tensor *tkr_post_apply(const tkr_post *post, tkr_run *run, const tkr_tensor 
         x = next;
     }
     return x;
+}
+
+tkr_tensor *tkr_post_apply(const tkr_post *post, const tkr_arch_model *model, tkr_run *run, const tkr_tensor *hidden,
+                           const tkr_batch *batch, bool normalize) {
+    tkr_tensor *x = post->ops->pool(run, hidden, batch->spans, batch->n_spans, post->info.modes, post->info.n_modes);
+    return tkr_post_finish(post, run, tkr_arch_head(model, run, x), normalize);
 }

@@ -39,6 +39,7 @@ tkr_status tkr_activation_parse(tkr_activation *out, const char *name, const cha
         {"tanh", TKR_ACT_TANH},
         {"silu", TKR_ACT_SILU},
         {"swish", TKR_ACT_SILU},
+        {"quick_gelu", TKR_ACT_QUICK_GELU},
         {"linear", TKR_ACT_NONE},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -47,8 +48,8 @@ tkr_status tkr_activation_parse(tkr_activation *out, const char *name, const cha
             return TKR_OK;
         }
     }
-    return TKR_FAIL(
-        error, UNSUPPORTED,
-        "%s: activation \"%s\" is not supported; supported: gelu, gelu_new, gelu_pytorch_tanh, relu, tanh, silu", what,
-        name);
+    return TKR_FAIL(error, UNSUPPORTED,
+                    "%s: activation \"%s\" is not supported; supported: gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, "
+                    "relu, tanh, silu",
+                    what, name);
 }

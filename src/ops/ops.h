@@ -68,7 +68,12 @@ typedef enum tkr_pool_mode {
     TKR_POOL_MODES
 } tkr_pool_mode;
 
-/* Ragged: sequences one after another, no padding. */
+/* One picture of a batch: its grid in patches (t frames of h x w). */
+typedef struct tkr_visual {
+    size_t t, h, w;
+} tkr_visual;
+
+/* Ragged: sequences one after another, no padding. Pictures lie beside them, patches of one after the other's. */
 typedef struct tkr_batch {
     size_t n_tokens, n_seqs;
     const int32_t *ids;       /* [n_tokens] */
@@ -78,6 +83,13 @@ typedef struct tkr_batch {
     const size_t *cu_seqlens; /* [n_seqs + 1], from 0 to n_tokens */
     const tkr_span *spans;    /* [n_spans] */
     size_t n_spans;
+    const tkr_visual *visuals; /* [n_visuals] */
+    size_t n_visuals;
+    const float *patches; /* [n_patches, patch_cols], n_patches the sum of t * h * w */
+    size_t n_patches, patch_cols;
+    /* [n_visual_tokens] rows of the placeholder tokens that the pictures' features replace, in the pictures' order */
+    const size_t *visual_rows;
+    size_t n_visual_tokens;
 } tkr_batch;
 
 typedef struct tkr_linear_options {
@@ -113,6 +125,9 @@ typedef struct tkr_attention_options {
     const tkr_weight *relative; /* vector [n_buckets * n_heads] */
     const int32_t *buckets;     /* [2 * n_distances + 1] */
     size_t n_distances;
+    /* Queries of their own (a pooling head's): [n_seqs + 1] rows of q that belong to each sequence, which see all of
+     * its keys. NULL: q's rows are the batch's. Not with first_row, window, causal or relative. */
+    const size_t *cu_queries;
 } tkr_attention_options;
 
 /* Rotary angles (Su et al. 2021): angle = position * inverse frequency, both f32, product rounded to f32 as the
@@ -175,6 +190,14 @@ typedef struct tkr_ops {
     tkr_tensor *(*layer_norm)(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
                               float eps, tkr_tensor *into);
     tkr_tensor *(*rms_norm)(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, float eps, tkr_tensor *into);
+    /* Copies values [rows, cols] of the caller to a new tensor: pixels, interpolated positions. */
+    tkr_tensor *(*input)(tkr_run *run, const float *values, size_t rows, size_t cols);
+    /* A new tensor whose row i is row rows[i] of x. */
+    tkr_tensor *(*gather)(tkr_run *run, const tkr_tensor *x, const size_t *rows, size_t n);
+    /* Row i of x becomes row rows[i] of `into`, or is added to it. The rows are distinct. */
+    void (*scatter)(tkr_run *run, tkr_tensor *into, const tkr_tensor *x, const size_t *rows, bool add);
+    /* x's values in rows of another width, which divides rows * cols: a view, released before x. */
+    tkr_tensor *(*reshape)(tkr_run *run, tkr_tensor *x, size_t cols);
     /* x + y, into x. */
     void (*add)(tkr_run *run, tkr_tensor *x, const tkr_tensor *y);
     /* [n_tokens, 2 * half]: cosines, then sines. */

@@ -332,7 +332,7 @@ static void run_copy(void *user) {
 }
 
 static void bench_rows(const bench *b) {
-    static const char *const names[] = {"none", "gelu-erf", "gelu-tanh", "relu", "tanh", "silu"};
+    static const char *const names[] = {"none", "gelu-erf", "gelu-tanh", "relu", "tanh", "silu", "quick-gelu"};
     rows_job j = {.kernels = &b->kernels, .rows = 8, .dim = 384};
     size_t n = j.rows * j.dim;
     j.x = get(n * sizeof(float));
@@ -345,14 +345,14 @@ static void bench_rows(const bench *b) {
     if (wanted(b, "rows")) {
         double copy = measure(b, run_copy, &j, TKR_GEMM_F32, NULL);
         printf("rows, ns/value: layer-norm %.3f", measure(b, run_layer_norm, &j, TKR_GEMM_F32, NULL) * 1e9 / (double)n);
-        for (int a = TKR_ACT_GELU_ERF; a <= TKR_ACT_SILU; a++) {
+        for (int a = TKR_ACT_GELU_ERF; a <= TKR_ACT_QUICK_GELU; a++) {
             j.activation = (tkr_activation)a;
             printf(", %s %.3f", names[a], (measure(b, run_activate, &j, TKR_GEMM_F32, NULL) - copy) * 1e9 / (double)n);
         }
         printf("\n      ns/result: rms-norm %.3f, norm and rotation %.3f",
                measure(b, run_rms_norm, &j, TKR_GEMM_F32, NULL) * 1e9 / (double)n,
                measure(b, run_rotate, &j, TKR_GEMM_F32, NULL) * 1e9 / (double)n);
-        for (int a = TKR_ACT_GELU_ERF; a <= TKR_ACT_SILU; a++) {
+        for (int a = TKR_ACT_GELU_ERF; a <= TKR_ACT_QUICK_GELU; a++) {
             j.activation = (tkr_activation)a;
             printf(", gate %s %.3f", names[a], measure(b, run_gate, &j, TKR_GEMM_F32, NULL) * 2e9 / (double)n);
         }

@@ -203,7 +203,7 @@ static void check_epilogue(const gemm_case *c, const float *whole) {
     float *residual = check_alloc_exact(n * sizeof(float)), *out = check_alloc_exact(n * sizeof(float));
     float *in_place = check_alloc_exact(n * sizeof(float));
     check_fill(residual, n, 2, 77);
-    for (int act = TKR_ACT_NONE; act <= TKR_ACT_SILU; act++) {
+    for (int act = TKR_ACT_NONE; act <= TKR_ACT_QUICK_GELU; act++) {
         for (int with = 0; with < 4; with++) {
             tkr_gemm_args args = gemm_case_args(c, 0, c->n_rows, out, c->n_cols);
             args.activation = (tkr_activation)act;

@@ -177,7 +177,7 @@ static void q4_epilogue(const q4_case *c, const float *whole) {
     const size_t n = c->n_rows * c->n_cols;
     float *residual = check_alloc_exact(n * sizeof(float)), *out = check_alloc_exact(n * sizeof(float));
     check_fill(residual, n, 2, 77);
-    for (int act = TKR_ACT_NONE; act <= TKR_ACT_SILU; act++) {
+    for (int act = TKR_ACT_NONE; act <= TKR_ACT_QUICK_GELU; act++) {
         memcpy(out, residual, n * sizeof(float));
         tkr_gemm_args args = q4_args(c, 0, c->n_rows, out, c->n_cols);
         args.activation = (tkr_activation)act;

@@ -68,6 +68,7 @@ static double check_activation_exact(double x, tkr_activation activation) {
     case TKR_ACT_RELU: return x > 0 ? x : 0;
     case TKR_ACT_TANH: return tanh(x);
     case TKR_ACT_SILU: return x / (1.0 + exp(-x));
+    case TKR_ACT_QUICK_GELU: return x / (1.0 + exp(-1.702 * x));
     }
     return NAN;
 }
@@ -254,8 +255,13 @@ static void check_axpy(tkr_axpy_fn *axpy) {
 static void check_rows_kernels(const tkr_kernels *kernels) {
     static const size_t dims[] = {1, 4, 7, 8, 9, 32, 36, 63, 100, 384, 768, 1024};
     static const activation_bound bounds[] = {
-        {TKR_ACT_NONE, 0, 0}, {TKR_ACT_GELU_ERF, 2e-8, 1.2e-6}, {TKR_ACT_GELU_TANH, 2e-8, 3e-6},
-        {TKR_ACT_RELU, 0, 0}, {TKR_ACT_TANH, 0, 4e-7},          {TKR_ACT_SILU, 1e-9, 4e-7},
+        {TKR_ACT_NONE, 0, 0},
+        {TKR_ACT_GELU_ERF, 2e-8, 1.2e-6},
+        {TKR_ACT_GELU_TANH, 2e-8, 3e-6},
+        {TKR_ACT_RELU, 0, 0},
+        {TKR_ACT_TANH, 0, 4e-7},
+        {TKR_ACT_SILU, 1e-9, 4e-7},
+        {TKR_ACT_QUICK_GELU, 2e-8, 1.2e-6},
     };
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
         check_layer_norm_case(kernels->layer_norm, dims[i], 0, true);

@@ -50,8 +50,9 @@ static inline tkr_status network_bind(network *n, const network_options *o, cons
                                         .mode = o->mode,
                                         .group = o->group ? o->group : 64,
                                         .quantization = quantization};
+    const tkr_arch_spec spec = {.arch = n->arch, .config = &n->config};
     tkr_status status = tkr_binder_create(&binder, &options, error);
-    if (status == TKR_OK) status = tkr_arch_bind(&n->model, binder, &n->config, n->arch->layout, error);
+    if (status == TKR_OK) status = tkr_arch_bind(&n->model, binder, &spec, error);
     tkr_binder_free(&binder);
     return status;
 }

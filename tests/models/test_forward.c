@@ -143,6 +143,7 @@ static void check_measure(const char *folder) {
         uint64_t packed = 0, measured = 0, vectors = 0;
         tkr_error error = {TKR_OK, NULL, ""};
         tkr_binder *binder = NULL;
+        const tkr_arch_spec spec = {.arch = n.arch, .config = &n.config};
         const tkr_packed_store store = {&packed, nothing_kept, count_packed};
         const tkr_binder_options options = {.set = n.tensors,
                                             .ops = &tkr_ops_cpu,
@@ -152,10 +153,10 @@ static void check_measure(const char *folder) {
                                             .spared = spare ? TKR_SENSITIVE_WEIGHT : 0u,
                                             .quantization = json_object_get(n.json, "quantization"),
                                             .store = &store};
-        assert_int_equal(tkr_arch_measure(&measured, &options, &n.config, n.arch->layout, &error), TKR_OK);
+        assert_int_equal(tkr_arch_measure(&measured, &options, &spec, &error), TKR_OK);
         assert_int_equal(packed, 0);
         assert_int_equal(tkr_binder_create(&binder, &options, NULL), TKR_OK);
-        assert_int_equal(tkr_arch_bind(&n.model, binder, &n.config, n.arch->layout, &error), TKR_OK);
+        assert_int_equal(tkr_arch_bind(&n.model, binder, &spec, &error), TKR_OK);
         tkr_binder_free(&binder);
         tkr_arch_free(&n.model);
         for (size_t i = 0; i < tkr_tensors_count(n.tensors); i++) {

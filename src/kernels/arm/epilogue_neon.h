@@ -45,6 +45,7 @@ TKR_INLINE void tkr_epilogue(const tkr_gemm_args *g, size_t row, size_t rows, co
     case TKR_ACT_RELU: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_RELU); break;
     case TKR_ACT_TANH: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_TANH); break;
     case TKR_ACT_SILU: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_SILU); break;
+    case TKR_ACT_QUICK_GELU: tkr_epilogue_as(g, row, rows, tile, integer, TKR_ACT_QUICK_GELU); break;
     }
 }
 

@@ -125,6 +125,7 @@ TKR_INLINE float32x4_t tkr_activate_vector(float32x4_t x, const tkr_activation a
     case TKR_ACT_RELU: return vmaxq_f32(tkr_set(0.0f), x);
     case TKR_ACT_TANH: return tkr_tanh(x);
     case TKR_ACT_SILU: return tkr_gate(x, vnegq_f32(x));
+    case TKR_ACT_QUICK_GELU: return tkr_gate(x, vmulq_n_f32(x, -1.702f));
     case TKR_ACT_NONE: break;
     }
     return x;

@@ -13,6 +13,7 @@ float tkr_activate_one(float x, tkr_activation activation) {
     case TKR_ACT_RELU: return x < 0 ? 0 : x;
     case TKR_ACT_TANH: return tanhf(x);
     case TKR_ACT_SILU: return (float)(v / (1.0 + exp(-v)));
+    case TKR_ACT_QUICK_GELU: return (float)(v / (1.0 + exp(-1.702 * v)));
     }
     return x;
 }

@@ -78,6 +78,8 @@ TKR_V_INLINE __m256 tkr_v_gate(__m256 x, __m256 y) {
 
 TKR_V_INLINE __m256 tkr_v_silu(__m256 x) { return tkr_v_gate(x, x); }
 
+TKR_V_INLINE __m256 tkr_v_quick_gelu(__m256 x) { return tkr_v_gate(x, _mm256_mul_ps(x, TKR_V_SET(1.702f))); }
+
 /* 0.5 x (1 + tanh(z)) = x / (1 + e^(-2z)), z = sqrt(2/pi) (x + 0.044715 x^3) */
 TKR_V_INLINE __m256 tkr_v_gelu_tanh(__m256 x) {
     __m256 inner = _mm256_fmadd_ps(_mm256_mul_ps(x, x), TKR_V_SET(0.044715f * 1.59576912f), TKR_V_SET(1.59576912f));

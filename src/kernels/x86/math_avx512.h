@@ -123,6 +123,7 @@ TKR_INLINE __m512 tkr_activate_vector(__m512 x, const tkr_activation activation)
     case TKR_ACT_RELU: return _mm512_max_ps(_mm512_setzero_ps(), x);
     case TKR_ACT_TANH: return tkr_tanh(x);
     case TKR_ACT_SILU: return tkr_silu(x);
+    case TKR_ACT_QUICK_GELU: return tkr_gate(x, _mm512_mul_ps(x, tkr_set(-1.702f)));
     case TKR_ACT_NONE: break;
     }
     return x;

@@ -25,6 +25,7 @@ DEFINE_ACTIVATE(gelu_tanh)
 DEFINE_ACTIVATE(relu)
 DEFINE_ACTIVATE(tanh)
 DEFINE_ACTIVATE(silu)
+DEFINE_ACTIVATE(quick_gelu)
 
 void tkr_activate_avx2(float *x, size_t n, tkr_activation activation) {
     switch (activation) {
@@ -34,6 +35,7 @@ void tkr_activate_avx2(float *x, size_t n, tkr_activation activation) {
     case TKR_ACT_RELU: activate_relu(x, n); break;
     case TKR_ACT_TANH: activate_tanh(x, n); break;
     case TKR_ACT_SILU: activate_silu(x, n); break;
+    case TKR_ACT_QUICK_GELU: activate_quick_gelu(x, n); break;
     }
 }
 
@@ -63,6 +65,7 @@ DEFINE_GATE(gelu_tanh)
 DEFINE_GATE(relu)
 DEFINE_GATE(tanh)
 DEFINE_GATE(silu)
+DEFINE_GATE(quick_gelu)
 
 void tkr_gate_avx2(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t up, size_t n_rows, size_t n,
                    tkr_activation activation) {
@@ -73,6 +76,7 @@ void tkr_gate_avx2(float *dst, size_t ld_dst, const float *src, size_t ld_src, s
     case TKR_ACT_RELU: gate_relu(dst, ld_dst, src, ld_src, up, n_rows, n); break;
     case TKR_ACT_TANH: gate_tanh(dst, ld_dst, src, ld_src, up, n_rows, n); break;
     case TKR_ACT_SILU: gate_silu(dst, ld_dst, src, ld_src, up, n_rows, n); break;
+    case TKR_ACT_QUICK_GELU: gate_quick_gelu(dst, ld_dst, src, ld_src, up, n_rows, n); break;
     }
 }
 

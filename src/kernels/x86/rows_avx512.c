@@ -98,6 +98,7 @@ void tkr_activate_avx512(float *x, size_t n, tkr_activation activation) {
     case TKR_ACT_RELU: activate_as(x, n, TKR_ACT_RELU); break;
     case TKR_ACT_TANH: activate_as(x, n, TKR_ACT_TANH); break;
     case TKR_ACT_SILU: activate_as(x, n, TKR_ACT_SILU); break;
+    case TKR_ACT_QUICK_GELU: activate_as(x, n, TKR_ACT_QUICK_GELU); break;
     }
 }
 
@@ -121,6 +122,7 @@ void tkr_gate_avx512(float *dst, size_t ld_dst, const float *src, size_t ld_src,
     case TKR_ACT_RELU: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_RELU); break;
     case TKR_ACT_TANH: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_TANH); break;
     case TKR_ACT_SILU: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_SILU); break;
+    case TKR_ACT_QUICK_GELU: gate_as(dst, ld_dst, src, ld_src, up, n_rows, n, TKR_ACT_QUICK_GELU); break;
     }
 }
 

@@ -61,7 +61,14 @@ static void one_head(const attention_job *job, unsigned worker, size_t seq, size
     const size_t *cu = job->batch->cu_seqlens;
     size_t n = cu[seq + 1] - cu[seq], end = o->first_row + job->q->rows;
     size_t first = cu[seq] > o->first_row ? cu[seq] : o->first_row, last = cu[seq + 1] < end ? cu[seq + 1] : end;
-    size_t kv_head = head * o->n_kv_heads / o->n_heads, q_row = first - o->first_row;
+    size_t kv_head = head * o->n_kv_heads / o->n_heads, q_row = first - o->first_row, first_query = first - cu[seq];
+    size_t n_queries = last - first;
+    if (o->cu_queries) {
+        q_row = o->cu_queries[seq];
+        n_queries = o->cu_queries[seq + 1] - q_row;
+        first_query = 0;
+    }
+    if (n_queries == 0) return; /* to the kernel 0 means all */
     const float *kv = job->kv->data + cu[seq] * job->kv->cols + kv_head * o->head_dim;
     float *copies = job->run->packed[worker].data;
     float *relative = copies + copies_bytes(job->longest, o->head_dim, job->padded_dim) / sizeof(float);
@@ -75,8 +82,8 @@ static void one_head(const attention_job *job, unsigned worker, size_t seq, size
         .out_stride = job->out->cols,
         .n_tokens = n,
         .head_dim = o->head_dim,
-        .first_query = first - cu[seq],
-        .n_queries = last - first,
+        .first_query = first_query,
+        .n_queries = n_queries,
         .scale = o->scale,
         .window = o->window,
         .causal = o->causal,
@@ -110,6 +117,16 @@ static size_t heads_at_once(const attention_job *job) {
     return items % workers == 0 || items >= 4 * workers ? o->n_heads / o->n_kv_heads : 1;
 }
 
+/* Queries of their own: not masked, rows of q in ascending order, no more than keys (scratch is made for those). */
+static bool own_queries_fit(const attention_job *job) {
+    const tkr_attention_options *o = job->options;
+    const size_t *cu = job->batch->cu_seqlens, *own = o->cu_queries;
+    if (o->causal || o->window || o->relative || o->first_row) return false;
+    for (size_t i = 0; i < job->batch->n_seqs; i++)
+        if (own[i + 1] < own[i] || own[i + 1] - own[i] > cu[i + 1] - cu[i]) return false;
+    return own[job->batch->n_seqs] <= job->q->rows;
+}
+
 static bool options_fit(tkr_run *run, const attention_job *job) {
     const tkr_attention_options *o = job->options;
     const char *message = NULL;
@@ -118,8 +135,10 @@ static bool options_fit(tkr_run *run, const attention_job *job) {
         message = "attention heads that don't divide";
     else if (o->q_column + o->n_heads * o->head_dim > job->q->cols || o->k_column + kv_width > job->kv->cols ||
              o->v_column + kv_width > job->kv->cols || job->kv->rows < job->batch->n_tokens ||
-             o->first_row + job->q->rows > job->batch->n_tokens)
+             (!o->cu_queries && o->first_row + job->q->rows > job->batch->n_tokens))
         message = "attention beyond the rows or columns of its tensors";
+    else if (o->cu_queries && !own_queries_fit(job))
+        message = "queries of their own that are masked, more than keys or beyond the rows of their tensor";
     else if (o->relative && (o->relative->kind != TKR_WEIGHT_VECTOR || o->n_distances + 1 < job->longest))
         message = "an attention bias that does not reach over the longest sequence";
     if (message) tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, message);
@@ -134,7 +153,7 @@ tkr_tensor *tkr_cpu_attention(tkr_run *run, const tkr_tensor *q, const tkr_tenso
     job.first_seq = batch->n_seqs;
     for (size_t i = 0; i < batch->n_seqs; i++) {
         size_t begin = batch->cu_seqlens[i], stop = batch->cu_seqlens[i + 1];
-        if (stop <= options->first_row || begin >= end) continue;
+        if (!options->cu_queries && (stop <= options->first_row || begin >= end)) continue;
         job.first_seq = i < job.first_seq ? i : job.first_seq;
         job.end_seq = i + 1;
         job.longest = stop - begin > job.longest ? stop - begin : job.longest;

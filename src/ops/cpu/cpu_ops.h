@@ -107,6 +107,9 @@ tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *w
 tkr_tensor *tkr_cpu_layer_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, const tkr_weight *shift,
                                float eps, tkr_tensor *into);
 tkr_tensor *tkr_cpu_rms_norm(tkr_run *run, const tkr_tensor *x, const tkr_weight *gain, float eps, tkr_tensor *into);
+tkr_tensor *tkr_cpu_input(tkr_run *run, const float *values, size_t rows, size_t cols);
+tkr_tensor *tkr_cpu_gather(tkr_run *run, const tkr_tensor *x, const size_t *rows, size_t n);
+void tkr_cpu_scatter(tkr_run *run, tkr_tensor *into, const tkr_tensor *x, const size_t *rows, bool add);
 void tkr_cpu_add(tkr_run *run, tkr_tensor *x, const tkr_tensor *y);
 tkr_tensor *tkr_cpu_angles(tkr_run *run, const tkr_angle_options *options);
 void tkr_cpu_rotate(tkr_run *run, tkr_tensor *x, const tkr_rotate_options *options);

@@ -232,19 +232,28 @@ static tkr_tensor *run_empty(tkr_run *run, size_t rows, size_t cols) {
     return run->status == TKR_OK ? tkr_run_tensor(run, rows, cols) : NULL;
 }
 
-static tkr_tensor *run_view(tkr_run *run, tkr_tensor *x, size_t first, size_t n) {
-    if (run->status != TKR_OK) return NULL;
-    if (first > x->rows || n > x->rows - first) {
-        tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a view beyond the rows of its tensor");
-        return NULL;
-    }
+static tkr_tensor *make_view(tkr_run *run, float *data, size_t rows, size_t cols) {
     for (size_t i = 0; i < TKR_RUN_MAX_VIEWS; i++) {
         tkr_tensor *t = &run->views[i];
         if (t->in_use) continue;
-        *t = (tkr_tensor){.rows = n, .cols = x->cols, .data = x->data + first * x->cols, .in_use = true};
+        *t = (tkr_tensor){.rows = rows, .cols = cols, .data = data, .in_use = true};
         return t;
     }
     tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a model holds too many views at once");
+    return NULL;
+}
+
+static tkr_tensor *run_view(tkr_run *run, tkr_tensor *x, size_t first, size_t n) {
+    if (run->status != TKR_OK) return NULL;
+    if (first <= x->rows && n <= x->rows - first) return make_view(run, x->data + first * x->cols, n, x->cols);
+    tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a view beyond the rows of its tensor");
+    return NULL;
+}
+
+static tkr_tensor *run_reshape(tkr_run *run, tkr_tensor *x, size_t cols) {
+    if (run->status != TKR_OK) return NULL;
+    if (cols != 0 && x->rows * x->cols % cols == 0) return make_view(run, x->data, x->rows * x->cols / cols, cols);
+    tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "a tensor can't be reshaped to rows of that width");
     return NULL;
 }
 
@@ -306,6 +315,10 @@ const tkr_ops tkr_ops_cpu = {
     .apply = tkr_cpu_apply,
     .layer_norm = tkr_cpu_layer_norm,
     .rms_norm = tkr_cpu_rms_norm,
+    .input = tkr_cpu_input,
+    .gather = tkr_cpu_gather,
+    .scatter = tkr_cpu_scatter,
+    .reshape = run_reshape,
     .add = tkr_cpu_add,
     .angles = tkr_cpu_angles,
     .rotate = tkr_cpu_rotate,

@@ -22,6 +22,15 @@ else()
     set(TKR_ARCH generic)
 endif()
 
+# Libraries that nothing needs aren't loaded; names that nothing defines are errors (on macOS as it is).
+if(APPLE)
+    set(TKR_LINK_LEAN LINKER:-dead_strip_dylibs)
+    set(TKR_LINK_COMPLETE "")
+else()
+    set(TKR_LINK_LEAN LINKER:--as-needed LINKER:-O1)
+    set(TKR_LINK_COMPLETE LINKER:--no-undefined)
+endif()
+
 add_library(tkr_flags INTERFACE)
 target_compile_options(tkr_flags INTERFACE
     -Wall -Wextra -Wconversion -Wshadow -Wundef -Wvla -Wmissing-prototypes -Wstrict-prototypes
@@ -31,6 +40,7 @@ target_compile_options(tkr_flags INTERFACE
 target_include_directories(tkr_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 
 if(TKR_SANITIZE)
+    target_compile_definitions(tkr_flags INTERFACE TKR_SANITIZED=1)
     target_compile_options(tkr_flags INTERFACE -fsanitize=${TKR_SANITIZE} -fno-omit-frame-pointer -g)
     target_link_options(tkr_flags INTERFACE -fsanitize=${TKR_SANITIZE})
     if(TKR_SANITIZE MATCHES "undefined")

@@ -9,10 +9,11 @@ set(TKR_ROOM_kernels_KNOWS core quant)
 set(TKR_ROOM_formats_KNOWS core quant)
 set(TKR_ROOM_tokenizer_KNOWS core)
 set(TKR_ROOM_hub_KNOWS core)
+set(TKR_ROOM_media_KNOWS core kernels)
 set(TKR_ROOM_ops_KNOWS core quant kernels)
 set(TKR_ROOM_models_KNOWS core quant ops formats)
-set(TKR_ROOM_engine_KNOWS core quant kernels formats tokenizer hub ops models)
-set(TKR_ROOMS core quant kernels formats tokenizer hub ops models engine)
+set(TKR_ROOM_engine_KNOWS core quant kernels formats tokenizer hub media ops models)
+set(TKR_ROOMS core quant kernels formats tokenizer hub media ops models engine)
 
 # Instruction sets of kernel files by their suffix, <family>_<isa>.c. The CPU is asked at run time which may be called.
 set(avx512 -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mbmi2)
@@ -73,8 +74,9 @@ endforeach()
 # Named TKR_*: the installed package finds them under the same names.
 set(TKR_SYSTEM_LIBRARIES
     PkgConfig::TKR_JANSSON PkgConfig::TKR_PCRE2 PkgConfig::TKR_CURL PkgConfig::TKR_NETTLE PkgConfig::TKR_ZLIB
-    Threads::Threads m)
-target_link_libraries(tkr_room_core PUBLIC PkgConfig::TKR_JANSSON PkgConfig::TKR_NETTLE PkgConfig::TKR_ZLIB)
+    Threads::Threads m ${CMAKE_DL_LIBS})
+target_link_libraries(tkr_room_core PUBLIC
+    PkgConfig::TKR_JANSSON PkgConfig::TKR_NETTLE PkgConfig::TKR_ZLIB ${CMAKE_DL_LIBS})
 target_link_libraries(tkr_room_tokenizer PUBLIC PkgConfig::TKR_PCRE2)
 target_link_libraries(tkr_room_hub PUBLIC PkgConfig::TKR_CURL)
 
@@ -89,9 +91,9 @@ set_target_properties(tkr_shared PROPERTIES
     EXPORT_NAME tkr VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
 target_link_libraries(tkr_shared PRIVATE $<BUILD_INTERFACE:${TKR_SYSTEM_LIBRARIES}>)
 target_link_libraries(tkr_static PRIVATE ${TKR_SYSTEM_LIBRARIES})
-target_link_options(tkr_shared PRIVATE LINKER:--as-needed)
+target_link_options(tkr_shared PRIVATE ${TKR_LINK_LEAN})
 if(NOT (TKR_SANITIZE AND CMAKE_C_COMPILER_ID MATCHES "Clang")) # clang leaves the sanitizer's runtime to the program
-    target_link_options(tkr_shared PRIVATE LINKER:--no-undefined)
+    target_link_options(tkr_shared PRIVATE ${TKR_LINK_COMPLETE})
 endif()
 add_library(tkr::tkr ALIAS tkr_shared)
 add_library(tkr::tkr_static ALIAS tkr_static)

@@ -180,7 +180,7 @@ static void sync_folder(const char *path) {
     char *folder = folder_length(path) > 0 ? tkr_strndup(path, folder_length(path)) : tkr_strdup(".");
     int fd = folder != NULL ? open(folder, O_RDONLY | O_CLOEXEC) : -1;
     if (fd >= 0) {
-        (void)fsync(fd);
+        (void)tkr_sys_sync(fd);
         (void)close(fd);
     }
     tkr_free(folder);
@@ -206,7 +206,7 @@ tkr_status tkr_file_write_atomic(const char *path, const void *data, size_t size
     bool done = tkr_sys_write(fd, data, size);
     if (done) {
         doing = "cannot sync";
-        done = fsync(fd) == 0;
+        done = tkr_sys_sync(fd);
     }
     int code = errno;
     if (close(fd) != 0 && done) {

@@ -70,6 +70,9 @@ tkr_status tkr_dir_each(const char *path, tkr_status (*fn)(void *user, const cha
 uint64_t tkr_path_free_bytes(const char *path);
 /* NULL when unset or empty. The only way to read the environment. */
 const char *tkr_env(const char *name);
+/* Sets a variable that is not there: for a program's start, before it has threads, and for libraries that read nothing
+ * else. */
+void tkr_env_default(const char *name, const char *value);
 /* Seconds of a monotonic clock. */
 double tkr_now(void);
 

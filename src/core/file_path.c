@@ -168,6 +168,8 @@ const char *tkr_env(const char *name) {
     return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
+void tkr_env_default(const char *name, const char *value) { (void)setenv(name, value, 0); }
+
 double tkr_now(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);

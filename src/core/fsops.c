@@ -282,7 +282,7 @@ tkr_status tkr_append_sync(tkr_append *out, tkr_error *error) {
     if (!tkr_seam_allows('w')) {
         return TKR_SYS_FAIL(error, out->path, "cannot sync", EIO);
     }
-    return fsync(out->fd) == 0 ? TKR_OK : TKR_SYS_FAIL(error, out->path, "cannot sync", errno);
+    return tkr_sys_sync(out->fd) ? TKR_OK : TKR_SYS_FAIL(error, out->path, "cannot sync", errno);
 }
 
 void tkr_append_close(tkr_append **out) {

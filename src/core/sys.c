@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* core/sys: open, read and write for core's files, through the test seam. Refuses to raise SIGPIPE. */
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE /* macOS hides st_mtimespec otherwise */
 #include "core/sys.h"
 
 #include <errno.h>
@@ -29,6 +30,14 @@ void tkr_sys_file_id(tkr_file_id *id, const struct stat *info) {
                         .inode = (uint64_t)info->st_ino,
                         .size = (uint64_t)info->st_size,
                         .modified_ns = (int64_t)modified->tv_sec * 1000000000 + modified->tv_nsec};
+}
+
+int tkr_sys_lift(int fd) {
+    const int high = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+    const int code = errno;
+    (void)close(fd);
+    errno = code;
+    return high;
 }
 
 int tkr_sys_open_read(const char *path) {
@@ -126,4 +135,11 @@ bool tkr_sys_pwrite(int fd, const void *data, size_t size, off_t offset) {
         }
     }
     return true;
+}
+
+bool tkr_sys_sync(int fd) {
+#if defined(__APPLE__)
+    if (fcntl(fd, F_FULLFSYNC) == 0) return true; /* fsync alone leaves them in the disk's own memory there */
+#endif
+    return fsync(fd) == 0;
 }

@@ -21,6 +21,10 @@ tkr_status tkr_sys_fail(tkr_error *error, const char *origin, const char *path, 
 
 void tkr_sys_file_id(tkr_file_id *id, const struct stat *info);
 
+/* The same file at a descriptor of at least 10, so that a child can be given low ones; fd is closed. -1 and errno on
+ * failure. */
+int tkr_sys_lift(int fd);
+
 /* open(2), read(2) and write(2) through the test seam. They wait out EAGAIN. -1 and errno on failure. */
 int tkr_sys_open_read(const char *path);
 int tkr_sys_open_write(const char *path, int flags);
@@ -28,5 +32,7 @@ ssize_t tkr_sys_read(int fd, void *data, size_t size);
 /* Writes everything; a broken pipe is EPIPE and raises no signal. */
 bool tkr_sys_write(int fd, const void *data, size_t size);
 bool tkr_sys_pwrite(int fd, const void *data, size_t size, off_t offset);
+/* Waits until the file's bytes are on the disk; false and errno on failure. */
+bool tkr_sys_sync(int fd);
 
 #endif

@@ -94,7 +94,8 @@ typedef struct tkr_gemm {
     /* Encodes n_rows f32 rows of k values (row stride ld floats) to dst; pads with the code of 0. Per row only. */
     tkr_pack_rows_fn *pack_rows;
     /* Packs n_cols (1..nr) rows of W (f32, row stride ld floats) to one panel of nr * k_padded * weight_bits / 8 bytes,
-     * missing columns and k as zeros; integer kernels write scale and sum (nr each), others leave them alone. */
+     * or what panel_bytes says, missing columns and k as zeros; integer kernels write scale and sum (nr each), others
+     * leave them alone. */
     tkr_pack_panel_fn *pack_panel;
     tkr_gemm_panel_fn *panel;
     size_t (*scratch_bytes)(size_t k_padded); /* NULL: none */
@@ -103,6 +104,8 @@ typedef struct tkr_gemm {
      * values: the kernel's own layout of row_bytes(k_padded), a_quant unused. Any group of 32, 64, 128 and any scale
      * kind. */
     tkr_pack_codes_fn *pack_codes;
+    /* NULL: by act_bytes and weight_bits. AVX2's q8 has both, too, since its rows and panels hold scales of their own
+     * (generic/gemm_q8_blocks.h); it ignores group and scale_kind. */
     size_t (*row_bytes)(size_t k_padded);                                            /* of one packed row of A */
     size_t (*panel_bytes)(size_t k_padded, size_t group, tkr_scale_kind scale_kind); /* multiple of 64 */
 } tkr_gemm;
@@ -170,6 +173,29 @@ typedef TKR_DECL_ACTIVATE(tkr_activate_fn);
 #define TKR_DECL_AXPY(name) void name(float *acc, const float *x, float weight, size_t n)
 typedef TKR_DECL_AXPY(tkr_axpy_fn);
 
+/* ---- resampling of 8-bit pixels --------------------------------------------------------------------------------- */
+
+/* The windows of one axis: output i is the sum of the n_taps[i] inputs from first[i] on, each times its weight, which
+ * is high * 2^15 + low in units of 2^-22, 0 <= low < 2^15. Weights beyond n_taps, up to ld, are zeros. */
+typedef struct tkr_windows {
+    const int32_t *first, *n_taps; /* [n] */
+    const int16_t *low, *high;     /* [n, ld] */
+    size_t n, ld;                  /* ld: multiple of 8 */
+    bool padded;                   /* first[i] + n_taps[i], rounded up to 8 taps, lies inside of the axis */
+} tkr_windows;
+/* One pass: out = clamp((sum + 2^21) >> 22, 0, 255), sums modulo 2^32: the same bytes in every rung.
+ * resample_x: n_rows rows of RGB pixels to as many of windows->n pixels. resample_y: windows->n rows of row_bytes. */
+typedef struct tkr_resample_args {
+    uint8_t *out;
+    const uint8_t *in;
+    size_t out_stride, in_stride; /* bytes between rows */
+    const tkr_windows *windows;
+    size_t n_rows;    /* resample_x */
+    size_t row_bytes; /* resample_y */
+} tkr_resample_args;
+#define TKR_DECL_RESAMPLE(name) void name(const tkr_resample_args *args)
+typedef TKR_DECL_RESAMPLE(tkr_resample_fn);
+
 /* ---- roofline probes -------------------------------------------------------------------------------------------- */
 /* Runs `iterations` of independent multiply-accumulates from registers; returns the operations done (2 per MAC). */
 typedef double tkr_peak_fn(size_t iterations);
@@ -189,6 +215,7 @@ typedef struct tkr_kernels {
     tkr_rotate_fn *rotate;
     tkr_activate_fn *activate;
     tkr_axpy_fn *axpy;
+    tkr_resample_fn *resample_x, *resample_y;
     tkr_peak_fn *peak[TKR_GEMM_MODES];
     void (*thread_enter)(void); /* NULL, or what tkr_kernels_thread_enter runs */
     void (*thread_leave)(void); /* NULL, or what tkr_kernels_thread_leave runs */

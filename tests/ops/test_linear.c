@@ -4,6 +4,9 @@
 #include "fixture.h"
 
 static const double bounds[TKR_GEMM_MODES] = {2e-6, 6e-3, 1.2e-2, 1.2e-2}; /* per root of the inputs' number */
+/* AVX2's q8: both sides have 7.3 bits or so. Of evenly distributed numbers a product of two is then off by 1 % of their
+ * root mean square of 1/3, GELU's slope is up to 1.13, and this is 5.3 deviations. */
+#define Q8_BLOCKS_BOUND 2e-2
 
 static double activated(double x, tkr_activation activation) {
     if (activation == TKR_ACT_GELU_ERF) return 0.5 * x * (1 + erf(x / sqrt(2.0)));
@@ -79,6 +82,8 @@ static double product(const fixture *f, const layer *l, const double *w, size_t 
 
 static void check_values(const fixture *f, const layer *l, const float *got) {
     const size_t width = l->gated ? l->out / 2 : l->out;
+    const bool in_blocks = l->mode == TKR_GEMM_Q8 && !f->kernels.gemm[TKR_GEMM_Q8]->integer;
+    const double per_root = in_blocks ? Q8_BLOCKS_BOUND : bounds[l->mode];
     double *w = reference_matrix(f, l);
     for (size_t i = 0; i < l->rows; i++)
         for (size_t j = 0; j < width; j++) {
@@ -86,8 +91,7 @@ static void check_values(const fixture *f, const layer *l, const float *got) {
             const double partner = l->gated ? product(f, l, w, i, width + j) : 1;
             const double want = value * partner + (l->residual ? (double)f->residual[i * width + j] : 0);
             /* A gated value moves with both of its factors. */
-            const double bound =
-                bounds[l->mode] * sqrt((double)l->cols) * (l->gated ? 1 + fabs(value) + fabs(partner) : 1);
+            const double bound = per_root * sqrt((double)l->cols) * (l->gated ? 1 + fabs(value) + fabs(partner) : 1);
             if (!(fabs(want - (double)got[i * width + j]) <= bound))
                 fail_msg("%zu x %zu x %zu%s mode %d at %zu, %zu: %g, expected %g +- %g", l->rows, l->cols, l->out,
                          l->gated ? " gated" : "", (int)l->mode, i, j, (double)got[i * width + j], want, bound);
@@ -203,7 +207,8 @@ static void what_does_not_go_together(void **state) {
                           .activation = TKR_ACT_RELU},
                 narrow = {.rows = 3, .cols = 64, .out = 32};
     const layer *const layers[] = {&gated, &sliced};
-    for (size_t i = 0; i < 2; i++) {
+    const size_t n = f->kernels.gemm[TKR_GEMM_Q8]->integer ? 2 : 1; /* only those cut rows into slices */
+    for (size_t i = 0; i < n; i++) {
         tkr_weight *weight = make_weight(f, layers[i]);
         begin(f, false, 0);
         tkr_tensor *x = tensor_of(f, f->a, 3, layers[i]->cols), *residual = tensor_of(f, f->a, 3, i ? 32 : 16);

@@ -24,6 +24,8 @@ TKR_DECL_GATE(tkr_gate_neon);
 TKR_DECL_ROTATE(tkr_rotate_neon);
 TKR_DECL_ACTIVATE(tkr_activate_neon);
 TKR_DECL_AXPY(tkr_axpy_neon);
+TKR_DECL_RESAMPLE(tkr_resample_x_neon);
+TKR_DECL_RESAMPLE(tkr_resample_y_neon);
 /* u8 rows as generic/gemm_int has them, bit for bit. */
 TKR_DECL_PACK_ROWS(tkr_pack_rows_u8_neon);
 

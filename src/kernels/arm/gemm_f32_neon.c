@@ -91,6 +91,8 @@ void tkr_kernels_overlay_neon(tkr_kernels *k, tkr_cpu_flags flags) {
     k->rotate = tkr_rotate_neon;
     k->activate = tkr_activate_neon;
     k->axpy = tkr_axpy_neon;
+    k->resample_x = tkr_resample_x_neon;
+    k->resample_y = tkr_resample_y_neon;
     k->peak[TKR_GEMM_F32] = peak_f32;
     k->peak[TKR_GEMM_BF16] = peak_f32;
 }

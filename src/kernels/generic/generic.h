@@ -12,8 +12,11 @@ extern const tkr_gemm tkr_gemm_f32_generic;
 extern const tkr_gemm tkr_gemm_bf16_generic;
 /* s8 weights x u8 rows, asymmetric: what dot-product instructions (VNNI, AMX, NEON) compute. */
 extern const tkr_gemm tkr_gemm_q8_generic;
-/* s8 weights x s16 rows, symmetric: the fine kernel of q8, and the reference of what AVX2 computes. */
+/* s8 weights x s16 rows, symmetric: the fine kernel of q8. */
 extern const tkr_gemm tkr_gemm_s16_generic;
+/* 8-bit weights x s8 rows in blocks, the reference of what AVX2 computes in q8: gemm_q8_blocks.h. */
+extern const tkr_gemm tkr_gemm_q8_blocks_generic;
+extern const tkr_gemm tkr_gemm_q8_fine_blocks_generic;
 /* Grouped 4-bit weights x s8 rows of blocks: gemm_q4.h. */
 extern const tkr_gemm tkr_gemm_q4_generic;
 extern const tkr_attention tkr_attention_generic;
@@ -24,6 +27,8 @@ TKR_DECL_GATE(tkr_gate_generic);
 TKR_DECL_ROTATE(tkr_rotate_generic);
 TKR_DECL_ACTIVATE(tkr_activate_generic);
 TKR_DECL_AXPY(tkr_axpy_generic);
+TKR_DECL_RESAMPLE(tkr_resample_x_generic);
+TKR_DECL_RESAMPLE(tkr_resample_y_generic);
 
 /* One value through the activation, computed in double where f32 would lose the tail. */
 float tkr_activate_one(float x, tkr_activation activation);

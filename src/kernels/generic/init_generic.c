@@ -59,6 +59,8 @@ void tkr_kernels_init_generic(tkr_kernels *kernels) {
     kernels->rotate = tkr_rotate_generic;
     kernels->activate = tkr_activate_generic;
     kernels->axpy = tkr_axpy_generic;
+    kernels->resample_x = tkr_resample_x_generic;
+    kernels->resample_y = tkr_resample_y_generic;
     kernels->peak[TKR_GEMM_F32] = peak_float;
     kernels->peak[TKR_GEMM_BF16] = peak_float;
     kernels->peak[TKR_GEMM_Q8] = peak_int;

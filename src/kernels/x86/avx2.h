@@ -40,6 +40,8 @@ void tkr_avx2_store_int_tile(const tkr_gemm_args *args, size_t row, size_t n_row
 extern const tkr_gemm tkr_gemm_f32_avx2;
 extern const tkr_gemm tkr_gemm_bf16_avx2;
 extern const tkr_gemm tkr_gemm_q8_avx2;
+extern const tkr_gemm tkr_gemm_q8_fine_avx2; /* the same in blocks of half the size */
+extern const tkr_gemm tkr_gemm_s16_avx2;
 extern const tkr_gemm tkr_gemm_q4_avx2;
 /* The encoder of generic/gemm_q4.h, bit for bit; for the rungs above too. */
 TKR_DECL_PACK_ROWS(tkr_pack_rows_q4_avx2);
@@ -50,6 +52,8 @@ TKR_DECL_GATE(tkr_gate_avx2);
 TKR_DECL_ROTATE(tkr_rotate_avx2);
 TKR_DECL_ACTIVATE(tkr_activate_avx2);
 TKR_DECL_AXPY(tkr_axpy_avx2);
+TKR_DECL_RESAMPLE(tkr_resample_x_avx2);
+TKR_DECL_RESAMPLE(tkr_resample_y_avx2);
 tkr_peak_fn tkr_peak_f32_avx2;
 tkr_peak_fn tkr_peak_q8_avx2;
 

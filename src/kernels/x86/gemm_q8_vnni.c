@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* x86/gemm_q8_vnni: int8 GEMM by vpdpbusd, u8 rows (asymmetric) x s8 weights, panels [k / 4][64][4], exact s32 sums;
  * and the overlay of that rung. */
+#include "kernels/x86/avx2.h"
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/epilogue_avx512.h"
 #include "kernels/x86/pack_s8.h"
@@ -137,6 +138,7 @@ void tkr_kernels_overlay_vnni(tkr_kernels *k, tkr_cpu_flags flags) {
     k->rung = "vnni";
     k->gemm[TKR_GEMM_Q8] = &tkr_gemm_q8_vnni;
     k->gemm[TKR_GEMM_Q4] = &tkr_gemm_q4_vnni;
+    k->q8_fine = &tkr_gemm_s16_avx2; /* 16-bit activations */
     k->peak[TKR_GEMM_Q8] = peak_q8;
     k->peak[TKR_GEMM_Q4] = peak_q8;
 }

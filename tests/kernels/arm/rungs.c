@@ -4,6 +4,7 @@
 #include "../check_attention.h"
 #include "../check_gemm.h"
 #include "../check_gemm_q4.h"
+#include "../check_resample.h"
 #include "../check_rows.h"
 
 typedef struct rung {
@@ -34,9 +35,10 @@ static void check_rung(const tkr_kernels *below, const tkr_kernels *k, const run
     assert_int_equal(gemms, r->gemms);
     assert_true(k->bf16_is_fast == r->fast_bf16);
     if (k->attention[TKR_GEMM_F32] != below->attention[TKR_GEMM_F32]) {
-        print_message("  %s attention, rows\n", k->attention[TKR_GEMM_F32]->name);
+        print_message("  %s attention, rows, resampling\n", k->attention[TKR_GEMM_F32]->name);
         check_attention(k->attention[TKR_GEMM_F32], 1e-6);
         check_rows_kernels(k);
+        check_resample_kernels(k);
     }
 }
 

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core/decoder_protocol: what tkr-decode and its host (media/jail) say to each other over the socket. The shared memory
+ * holds the encoded bytes from 0 and, from tkr_decoder_result_offset, the result. Neither side trusts the other's
+ * numbers; both are of one build.
+ */
+#ifndef TKR_CORE_DECODER_PROTOCOL_H
+#define TKR_CORE_DECODER_PROTOCOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/mem.h"
+
+enum { TKR_DECODER_MAGIC = 0x746b7244, TKR_DECODER_VERSION = 1 };
+
+typedef enum tkr_decoder_kind { TKR_DECODER_IMAGE = 1 } tkr_decoder_kind;
+
+typedef struct tkr_decoder_request {
+    uint32_t magic, kind;
+    uint32_t on_white, reserved; /* on_white 1: RGBA pictures are composited on white */
+    uint64_t n_bytes;
+} tkr_decoder_request;
+
+typedef enum tkr_decoder_answer {
+    TKR_DECODER_READY = 1, /* the first message after the start: it is confined, or `status` and `message` say why not;
+                              width is the version */
+    TKR_DECODER_PROGRESS = 2, /* the first n_rows rows are final: they can be copied while the others are decoded */
+    TKR_DECODER_DONE = 3      /* the last message of a request */
+} tkr_decoder_answer;
+
+typedef struct tkr_decoder_reply {
+    uint32_t magic, kind;
+    uint32_t status, reserved; /* status: a tkr_status */
+    uint64_t width, height;    /* with TKR_OK: [height, width, 3] bytes lie in the shared memory */
+    uint64_t n_rows;
+    char message[400]; /* of another status */
+} tkr_decoder_reply;
+
+/* Arguments: --max-bytes N --max-pixels N --cpu-seconds N [--unconfined] */
+
+static inline size_t tkr_decoder_result_offset(size_t max_bytes) { return tkr_align_up(max_bytes, 4096); }
+/* false: too large for this machine's addresses. */
+static inline bool tkr_decoder_shared_size(size_t *size, size_t max_bytes, size_t max_pixels) {
+    size_t pixels;
+    return max_bytes <= SIZE_MAX / 4 && tkr_mul_size(&pixels, max_pixels, 3) && pixels <= SIZE_MAX / 4 &&
+           tkr_add_size(size, tkr_decoder_result_offset(max_bytes), tkr_align_up(pixels, 4096));
+}
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* media/jail: a pool of tkr-decode processes: starts, feeds and replaces them. Believes nothing that they say. */
+#include "media/jail.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/cpu.h"
+#include "core/decoder_protocol.h"
+#include "core/file.h"
+#include "core/mem.h"
+#include "core/module.h"
+#include "core/process.h"
+#include "core/slots.h"
+
+enum {
+    MAX_PROCESSES = 32,
+    DEFAULT_PROCESSES = 4,
+    DEFAULT_SECONDS = 30,
+    START_SECONDS = 60, /* of a machine under load: loading the codecs takes 5 ms on a quiet one */
+    LIFE_SECONDS = 300, /* of work; then a fresh one takes over, and its CPU limit never strikes */
+    /* Touched pages in each half of the shared memory between inputs: what the last one used, from, to. */
+    KEPT_BYTES = 16 << 20,
+    MOST_KEPT_BYTES = 64 << 20
+};
+static const size_t default_pixels = 178956970; /* where Pillow sees a decompression bomb */
+static const size_t default_bytes = (size_t)256 << 20;
+
+typedef struct worker {
+    tkr_process *process; /* NULL: none runs */
+    tkr_shared shared;    /* as data NULL: none yet */
+    double busy;          /* seconds of work of this process */
+    size_t touched[2];    /* bytes in use at most at the beginning of each half of `shared` */
+} worker;
+
+struct tkr_jail {
+    char *program;
+    bool unconfined;
+    unsigned n_workers;
+    size_t max_pixels, max_bytes, shared_size;
+    double timeout;
+    tkr_slots *slots; /* of the workers */
+    worker workers[MAX_PROCESSES];
+};
+
+/* ---- the jail ---- */
+
+static unsigned default_processes(void) {
+    tkr_machine machine;
+    tkr_machine_read(&machine);
+    return machine.n_threads < DEFAULT_PROCESSES ? machine.n_threads : DEFAULT_PROCESSES;
+}
+
+static tkr_status find_program(char **program, const char *given, tkr_error *error) {
+    if (!given) {
+        const tkr_status status = tkr_module_find(program, "tkr-decode", "TKR_DECODE", error);
+        if (status != TKR_OK) return status;
+    } else {
+        *program = tkr_strdup(given);
+        if (!*program) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
+    }
+    if (tkr_path_exists(*program) && !tkr_path_is_dir(*program)) return TKR_OK;
+    return TKR_FAIL(error, NOT_FOUND, "%s: the program that decodes pictures is not there", *program);
+}
+
+static tkr_status check_options(const tkr_jail_options *options, tkr_error *error) {
+    const char *lacking = NULL;
+    if (options->n_processes > MAX_PROCESSES) {
+        return TKR_FAIL(error, INVALID_ARGUMENT, "%u decoder processes: at most %d", options->n_processes,
+                        MAX_PROCESSES);
+    }
+    if (!options->unconfined && !tkr_process_can_confine(&lacking)) {
+        return TKR_FAIL(error, UNSUPPORTED,
+                        "pictures are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
+                        "them unconfined, for pictures that you trust",
+                        lacking);
+    }
+    return TKR_OK;
+}
+
+tkr_status tkr_jail_create(tkr_jail **out, const tkr_jail_options *options, tkr_error *error) {
+    tkr_status status = check_options(options, error);
+    if (status != TKR_OK) return status;
+    tkr_jail *jail = tkr_calloc(1, sizeof *jail);
+    if (!jail) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
+    jail->unconfined = options->unconfined;
+    jail->n_workers = options->n_processes ? options->n_processes : default_processes();
+    jail->max_pixels = options->max_pixels ? options->max_pixels : default_pixels;
+    jail->max_bytes = options->max_bytes ? options->max_bytes : default_bytes;
+    jail->timeout = options->timeout_seconds ? options->timeout_seconds : DEFAULT_SECONDS;
+    if (!tkr_decoder_shared_size(&jail->shared_size, jail->max_bytes, jail->max_pixels)) {
+        status = TKR_FAIL(error, INVALID_ARGUMENT, "limits of %zu bytes and %zu pixels: more than this machine has",
+                          jail->max_bytes, jail->max_pixels);
+    }
+    if (status == TKR_OK) status = find_program(&jail->program, options->program, error);
+    if (status == TKR_OK) status = tkr_slots_create(&jail->slots, jail->n_workers, error);
+    if (status != TKR_OK) tkr_jail_free(&jail);
+    *out = jail;
+    return status;
+}
+
+void tkr_jail_free(tkr_jail **out) {
+    if (!out || !*out) return;
+    tkr_jail *jail = *out;
+    for (unsigned i = 0; i < jail->n_workers; i++) {
+        tkr_process_end(NULL, 0, &jail->workers[i].process);
+        tkr_shared_free(&jail->workers[i].shared);
+    }
+    tkr_slots_free(&jail->slots);
+    tkr_free(jail->program);
+    tkr_free(jail);
+    *out = NULL;
+}
+
+/* ---- one process ---- */
+
+static bool is_reply(tkr_decoder_reply *reply, tkr_decoder_answer kind) {
+    reply->message[sizeof reply->message - 1] = '\0';
+    return reply->magic == TKR_DECODER_MAGIC && reply->kind == kind;
+}
+
+/* The first message says whether it is confined and ready. */
+static tkr_status greet(worker *w, const tkr_jail *jail, tkr_error *error) {
+    tkr_decoder_reply hello;
+    char how[96];
+    tkr_status status = tkr_process_receive(&hello, sizeof hello, w->process, START_SECONDS, error);
+    if (status == TKR_OK && is_reply(&hello, TKR_DECODER_READY) && hello.status == TKR_OK &&
+        hello.width == TKR_DECODER_VERSION) {
+        return TKR_OK;
+    }
+    const bool answered = status == TKR_OK;
+    tkr_process_end(how, sizeof how, &w->process);
+    if (!answered) return TKR_FAIL(error, IO, "%s: doesn't start: it %s", jail->program, how);
+    if (!is_reply(&hello, TKR_DECODER_READY) || hello.status == TKR_OK) {
+        return TKR_FAIL(error, UNSUPPORTED, "%s: belongs to another version of tkr-embed", jail->program);
+    }
+    return TKR_FAIL(error, UNSUPPORTED,
+                    "%s: cannot confine itself: %s; --no-jail decodes pictures unconfined, for pictures that you trust",
+                    jail->program, hello.message);
+}
+
+static tkr_status start(worker *w, const tkr_jail *jail, tkr_error *error) {
+    char max_bytes[24], max_pixels[24], cpu_seconds[24];
+    if (w->process) return TKR_OK;
+    if (!w->shared.data) {
+        const tkr_status status = tkr_shared_create(&w->shared, jail->shared_size, error);
+        if (status != TKR_OK) return status;
+    }
+    (void)snprintf(max_bytes, sizeof max_bytes, "%zu", jail->max_bytes);
+    (void)snprintf(max_pixels, sizeof max_pixels, "%zu", jail->max_pixels);
+    (void)snprintf(cpu_seconds, sizeof cpu_seconds, "%.0f", LIFE_SECONDS + 2 * jail->timeout);
+    const char *const arguments[] = {
+        "--max-bytes",
+        max_bytes,
+        "--max-pixels",
+        max_pixels,
+        "--cpu-seconds",
+        cpu_seconds,
+        jail->unconfined ? "--unconfined" : NULL,
+        NULL,
+    };
+    w->busy = 0;
+    const tkr_status status = tkr_process_start(&w->process, jail->program, arguments, &w->shared, error);
+    return status == TKR_OK ? greet(w, jail, error) : status;
+}
+
+/* An idle process that something ended (a system short of memory, an administrator) is no reason to fail an input. */
+static tkr_status send_request(worker *w, const tkr_jail *jail, const tkr_decoder_request *request, tkr_error *error) {
+    const bool warm = w->process != NULL;
+    tkr_status status = start(w, jail, error);
+    if (status != TKR_OK) return status;
+    status = tkr_process_send(w->process, request, sizeof *request, error);
+    if (status == TKR_OK) return TKR_OK;
+    tkr_process_end(NULL, 0, &w->process);
+    if (warm) status = start(w, jail, error);
+    if (warm && status == TKR_OK) status = tkr_process_send(w->process, request, sizeof *request, error);
+    return status;
+}
+
+/* What became of an input whose process gave no answer; the process is gone afterwards. */
+static tkr_status mourn(worker *w, const tkr_jail *jail, const char *name, tkr_status status, tkr_error *error) {
+    char how[96];
+    tkr_process_end(how, sizeof how, &w->process);
+    if (status == TKR_DEADLINE) {
+        return TKR_FAIL(error, DEADLINE, "%s: decoding took longer than %g s", name, jail->timeout);
+    }
+    return TKR_FAIL(error, FORMAT, "%s: the decoder %s; the file is damaged or hostile", name, how);
+}
+
+static tkr_status senseless(worker *w, const char *name, tkr_error *error) {
+    tkr_process_end(NULL, 0, &w->process);
+    return TKR_FAIL(error, FORMAT, "%s: the decoder gave a senseless answer; the file is damaged or hostile", name);
+}
+
+/* Whether the numbers are possible, and the same as those that rows were copied by. */
+static bool size_is_possible(const tkr_decoder_reply *reply, const tkr_jail *jail, const tkr_image *image) {
+    return reply->width > 0 && reply->height > 0 && reply->width <= jail->max_pixels / reply->height &&
+           reply->n_rows <= reply->height &&
+           (!image->rgb || (reply->width == image->width && reply->height == image->height));
+}
+
+/* Copies the rows from *n_rows on that are final now. They are copied because what the decoder can still write is no
+ * place for pixels that count. */
+static tkr_status take_rows(tkr_image *image, size_t *n_rows, const worker *w, const tkr_jail *jail,
+                            const tkr_decoder_reply *reply, tkr_error *error) {
+    const size_t width = (size_t)reply->width, height = (size_t)reply->height, upto = (size_t)reply->n_rows;
+    if (!image->rgb) {
+        image->rgb = tkr_malloc(width * height * 3); /* fits: it is less than the shared memory */
+        if (!image->rgb) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu x %zu pixels", width, height);
+        image->width = width;
+        image->height = height;
+    }
+    if (upto <= *n_rows) return TKR_OK;
+    const size_t from = *n_rows * width * 3;
+    memcpy(image->rgb + from, w->shared.data + tkr_decoder_result_offset(jail->max_bytes) + from,
+           (upto - *n_rows) * width * 3);
+    *n_rows = upto;
+    return TKR_OK;
+}
+
+static tkr_status refused(const tkr_decoder_reply *reply, const char *name, tkr_error *error) {
+    switch (reply->status) {
+    case TKR_UNSUPPORTED: return TKR_FAIL(error, UNSUPPORTED, "%s: %s", name, reply->message);
+    case TKR_LIMIT: return TKR_FAIL(error, LIMIT, "%s: %s", name, reply->message);
+    case TKR_NO_MEMORY: return TKR_FAIL(error, NO_MEMORY, "%s: %s", name, reply->message);
+    default: return TKR_FAIL(error, FORMAT, "%s: %s", name, reply->message);
+    }
+}
+
+/* Waits for the end of a request, copying what is ready meanwhile. */
+static tkr_status receive(tkr_image *image, worker *w, const tkr_jail *jail, const char *name, tkr_error *error) {
+    const double until = tkr_now() + jail->timeout;
+    size_t n_rows = 0;
+    tkr_status kept = TKR_OK; /* a failure of ours, told when the process is done */
+    for (;;) {
+        tkr_decoder_reply reply;
+        const tkr_status status = tkr_process_receive(&reply, sizeof reply, w->process, until - tkr_now(), error);
+        if (status != TKR_OK) return mourn(w, jail, name, status, error);
+        const bool progress = is_reply(&reply, TKR_DECODER_PROGRESS);
+        if (!progress && !is_reply(&reply, TKR_DECODER_DONE)) return senseless(w, name, error);
+        if (!progress && reply.status != TKR_OK) return refused(&reply, name, error);
+        if (!size_is_possible(&reply, jail, image) || (!progress && reply.n_rows != reply.height)) {
+            return senseless(w, name, error);
+        }
+        if (kept == TKR_OK) kept = take_rows(image, &n_rows, w, jail, &reply, error);
+        if (!progress) return kept;
+    }
+}
+
+static tkr_status run(tkr_image *image, worker *w, const tkr_jail *jail, const char *name, const void *bytes,
+                      size_t n_bytes, tkr_alpha alpha, tkr_error *error) {
+    const tkr_decoder_request request = {.magic = TKR_DECODER_MAGIC,
+                                         .kind = TKR_DECODER_IMAGE,
+                                         .on_white = alpha == TKR_ALPHA_WHITE,
+                                         .n_bytes = n_bytes};
+    tkr_status status = start(w, jail, error);
+    if (status != TKR_OK) return status;
+    memcpy(w->shared.data, bytes, n_bytes);
+    const double began = tkr_now();
+    status = send_request(w, jail, &request, error);
+    if (status == TKR_OK) status = receive(image, w, jail, name, error);
+    w->busy += tkr_now() - began;
+    if (status != TKR_OK) tkr_image_free(image);
+    return status;
+}
+
+/* Gives back pages that this picture had no use for, and ends a process that has worked its time. */
+static void tidy(worker *w, const tkr_jail *jail, size_t n_bytes, const tkr_image *image) {
+    const size_t half = tkr_decoder_result_offset(jail->max_bytes);
+    const size_t used[2] = {n_bytes, image->rgb ? image->width * image->height * 3 : 0};
+    for (size_t i = 0; w->shared.data && i < 2; i++) {
+        const size_t kept = used[i] < KEPT_BYTES ? KEPT_BYTES : used[i] > MOST_KEPT_BYTES ? MOST_KEPT_BYTES : used[i];
+        const size_t size = i == 0 ? half : w->shared.size - half;
+        if (w->touched[i] < used[i] || !image->rgb) w->touched[i] = image->rgb ? used[i] : size;
+        if (w->touched[i] <= kept || kept >= size) continue;
+        tkr_shared_release(&w->shared, i * half + kept, size - kept);
+        w->touched[i] = kept;
+    }
+    if (w->busy > LIFE_SECONDS) tkr_process_end(NULL, 0, &w->process);
+}
+
+tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
+                          tkr_alpha alpha, tkr_error *error) {
+    *image = (tkr_image){0};
+    if (n_bytes == 0) return TKR_FAIL(error, FORMAT, "%s: is empty", name);
+    if (n_bytes > jail->max_bytes) {
+        return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a picture may have %zu", name, n_bytes, jail->max_bytes);
+    }
+    const unsigned slot = tkr_slots_take(jail->slots);
+    worker *w = &jail->workers[slot];
+    const tkr_status status = run(image, w, jail, name, bytes, n_bytes, alpha, error);
+    tidy(w, jail, n_bytes, image);
+    tkr_slots_give(jail->slots, slot);
+    return status;
+}

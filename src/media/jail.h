@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * media/jail: starts, feeds and limits tkr-decode, the program that decodes untrusted bytes: exec'd, kept warm in a
+ * small pool, confined by seccomp, Landlock and rlimits; results come through shared memory. Its death is one input's
+ * error.
+ */
+#ifndef TKR_MEDIA_JAIL_H
+#define TKR_MEDIA_JAIL_H
+
+#include "media/image.h"
+
+typedef struct tkr_jail tkr_jail; /* may be shared by threads */
+
+typedef struct tkr_jail_options {
+    const char *program;      /* path of tkr-decode; NULL: found beside the library or program (core), TKR_DECODE */
+    bool unconfined;          /* --no-jail: the same program without seccomp and Landlock */
+    unsigned n_processes;     /* 0: one a thread that this process may use, at most 4 */
+    size_t max_pixels;        /* of one picture; 0: 178,956,970 as Pillow refuses more */
+    size_t max_bytes;         /* of one encoded input; 0: 256 MiB */
+    unsigned timeout_seconds; /* of one input; 0: 30 */
+} tkr_jail_options;
+
+/* Cheap: processes start with the first input. Where seccomp or Landlock isn't available and `unconfined` isn't set:
+ * TKR_UNSUPPORTED, naming --no-jail. Returns a jail. */
+tkr_status tkr_jail_create(tkr_jail **jail, const tkr_jail_options *options, tkr_error *error);
+void tkr_jail_free(tkr_jail **jail);
+
+/* Decodes the first frame of a picture of any known format, told by its content, to RGB; EXIF orientation isn't applied
+ * (the reference doesn't). `name` stands in messages. Fills *image, freed with tkr_image_free. Thread-safe; blocks
+ * until a process is free. */
+tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
+                          tkr_alpha alpha, tkr_error *error);
+
+#endif

@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Codecs are linked into tkr-decode and into nothing else: not into the program, not into the library."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CODECS = ("libjpeg", "libpng", "libwebp", "libtiff", "libgif", "libav", "libsw", "libheif", "libpoppler", "libseccomp")
+
+
+def loaded(path):
+    """Names of all shared objects that come with this file."""
+    text = subprocess.run(["ldd", str(path)], check=True, capture_output=True, text=True).stdout
+    return [line.split()[0].rpartition("/")[2] for line in text.splitlines() if line.strip()]
+
+
+def main():
+    build = Path(os.environ["TKR_BUILD_DIR"])
+    for name in ("tkr-embed", "libtkr.so"):
+        path = build / name
+        libraries = loaded(path)
+        assert libraries, f"{path}: nothing is linked"
+        found = [library for library in libraries if library.startswith(CODECS)]
+        assert not found, f"{path} links {', '.join(found)}"
+    libraries = loaded(build / "tkr-decode")
+    for codec in ("libjpeg", "libpng", "libwebp", "libtiff"):
+        assert any(library.startswith(codec) for library in libraries), f"tkr-decode doesn't link {codec}"
+    for other in ("libcurl", "libpcre2", "libtkr"):
+        assert not any(library.startswith(other) for library in libraries), f"tkr-decode links {other}"
+    symbols = subprocess.run(["nm", "-D", str(build / "libtkr.so")], check=True, capture_output=True, text=True).stdout
+    assert "jpeg_" not in symbols and "png_" not in symbols
+
+
+if __name__ == "__main__":
+    sys.exit(main())

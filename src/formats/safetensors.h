@@ -8,6 +8,8 @@
 
 #define TKR_MAX_DIMS 8
 
+typedef struct tkr_low_rank tkr_low_rank; /* formats/adapter.h */
+
 typedef struct tkr_tensor_view {
     const char *name;
     const char *file; /* base name of the file that holds it */
@@ -17,6 +19,7 @@ typedef struct tkr_tensor_view {
     size_t n_elements;
     const void *data; /* in the map; aligned to the element size or refused, but blocks lie where they lie */
     size_t size;      /* bytes */
+    const tkr_low_rank *low_rank; /* what an adapter adds to the values (formats/adapter.h), or NULL */
 } tkr_tensor_view;
 
 typedef struct tkr_tensors tkr_tensors;

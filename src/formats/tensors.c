@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/adapter.h"
+
 void tkr_shape_text(char *out, size_t size, const int64_t *shape, unsigned n_dims) {
     size_t used = 0;
     if (size == 0) return;
@@ -70,6 +72,7 @@ void tkr_tensors_free(tkr_tensors **slot) {
     if (!set) return;
     *slot = NULL;
     for (size_t i = 0; i < set->n_maps; i++) tkr_map_close(&set->maps[i]);
+    tkr_adapter_free(&set->adapter);
     tkr_free(set->maps);
     tkr_free(set->views);
     tkr_arena_free(&set->text);

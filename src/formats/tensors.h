@@ -16,8 +16,9 @@ struct tkr_tensors {
     size_t n_maps;
     tkr_tensor_view *views; /* [n_views], sorted by name once the set is complete */
     size_t n_views, room;
-    uint64_t borrowed; /* bytes of maps that belong to somebody else */
-    tkr_arena text;    /* names of tensors and files */
+    uint64_t borrowed;           /* bytes of maps that belong to somebody else */
+    struct tkr_adapter *adapter; /* what the views' low_rank belong to, or NULL */
+    tkr_arena text;              /* names of tensors and files */
 };
 
 /* The bytes of one file; all borrowed, `data` and `file` for the life of the set. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "formats/adapter.h"
 #include "models/model.h"
 
 #define MAX_PARTS 4
@@ -45,6 +46,13 @@ uint64_t tkr_binder_parameters(const tkr_binder *binder) { return binder->n_para
 const tkr_ops *tkr_binder_ops(const tkr_binder *binder) { return binder->options.ops; }
 tkr_backend *tkr_binder_backend(const tkr_binder *binder) { return binder->options.backend; }
 tkr_gemm_mode tkr_binder_mode(const tkr_binder *binder) { return binder->options.mode; }
+
+/* Only linear layers take what an adapter adds. */
+static tkr_status refuse_adapted(const tkr_binder *binder, const char *name, tkr_error *error) {
+    const tkr_tensor_view *view = tkr_tensors_find(binder->options.set, name);
+    if (!view || !view->low_rank) return TKR_OK;
+    return TKR_FAIL(error, UNSUPPORTED, "the adapter changes \"%s\", which is a table; supported: linear layers", name);
+}
 
 /* The set is sorted by name, so a view's index is found by search from its pointer's name. */
 static size_t view_index(const tkr_binder *binder, const tkr_tensor_view *view) {
@@ -266,8 +274,26 @@ tkr_status tkr_bind_table(tkr_binder *binder, tkr_weight **out, const char *name
                           tkr_error *error) {
     tkr_source source = {0};
     tkr_status status = take_matrix(binder, &source, name, rows, cols, error);
+    if (status == TKR_OK) status = refuse_adapted(binder, source.name, error);
     if (status != TKR_OK || binder->measures) return status; /* tables stay where they are */
     return binder->options.ops->table(out, binder->options.backend, &source, error);
+}
+
+tkr_status tkr_bind_rows(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
+                         tkr_error *error) {
+    tkr_source source = {0};
+    tkr_status status = tkr_bind_values(binder, &source, name, rows, cols, error);
+    if (status != TKR_OK || binder->measures) return status;
+    return binder->options.ops->table(out, binder->options.backend, &source, error);
+}
+
+tkr_status tkr_bind_matrix(tkr_binder *binder, tkr_matrix *matrix, const char *name, size_t rows, size_t cols,
+                           tkr_error *error) {
+    tkr_source source = {0};
+    tkr_status status = take_matrix(binder, &source, name, rows, cols, error);
+    if (status == TKR_OK) status = refuse_adapted(binder, source.name, error);
+    if (status == TKR_OK) *matrix = source.matrix;
+    return status;
 }
 
 static tkr_status make_vector(tkr_binder *binder, tkr_weight **out, const tkr_source *source, float offset,
@@ -322,8 +348,41 @@ static void release_parts(const tkr_binder *binder, const tkr_source *parts, siz
         tkr_map_release(parts[i].matrix.data, parts[i].matrix.rows * tkr_matrix_row_bytes(&parts[i].matrix));
 }
 
-static tkr_status make_linear(tkr_binder *binder, tkr_weight **out, const tkr_linear_spec *linear, size_t first_row,
-                              tkr_error *error) {
+/* The parts with what an adapter adds to them, as plain numbers; copies[i] is freed by the caller. */
+static tkr_status merge_adapter(const tkr_binder *binder, tkr_source *parts, float *copies[MAX_PARTS],
+                                const tkr_bind_spec *spec, tkr_error *error) {
+    for (size_t i = 0; i < spec->n_parts; i++) {
+        const tkr_tensor_view *view = tkr_tensors_find(binder->options.set, parts[i].name);
+        const tkr_matrix *m = &parts[i].matrix;
+        size_t n = 0;
+        if (!view || !view->low_rank) continue;
+        if (tkr_mul_size(&n, m->rows, m->cols) && tkr_mul_size(&n, n, sizeof(float))) copies[i] = tkr_malloc(n);
+        if (!copies[i]) return TKR_FAIL(error, NO_MEMORY, "no memory to add the adapter to \"%s\"", parts[i].name);
+        tkr_status status =
+            tkr_adapter_rows(copies[i], view, spec->parts[i].first, m->rows, binder->options.pool, error);
+        if (status != TKR_OK) return status;
+        parts[i].matrix = (tkr_matrix){.data = copies[i], .dtype = TKR_DTYPE_F32, .rows = m->rows, .cols = m->cols};
+    }
+    return TKR_OK;
+}
+
+static tkr_status pack_linear(tkr_binder *binder, tkr_weight **out, const tkr_linear_spec *linear,
+                              const tkr_bind_spec *spec, tkr_error *error) {
+    const tkr_binder_options *o = &binder->options;
+    tkr_source parts[MAX_PARTS] = {{0}};
+    float *copies[MAX_PARTS] = {NULL};
+    tkr_linear_spec merged = *linear;
+    memcpy(parts, linear->parts, linear->n_parts * sizeof *parts);
+    merged.parts = parts;
+    tkr_status status = merge_adapter(binder, parts, copies, spec, error);
+    if (status == TKR_OK) status = o->ops->linear(out, o->backend, &merged, error);
+    for (size_t i = 0; i < MAX_PARTS; i++) tkr_free(copies[i]);
+    if (status == TKR_OK) release_parts(binder, linear->parts, linear->n_parts);
+    return status;
+}
+
+static tkr_status make_linear(tkr_binder *binder, tkr_weight **out, const tkr_linear_spec *linear,
+                              const tkr_bind_spec *spec, tkr_error *error) {
     const tkr_binder_options *o = &binder->options;
     size_t bytes = 0;
     if (binder->measures) {
@@ -331,12 +390,11 @@ static tkr_status make_linear(tkr_binder *binder, tkr_weight **out, const tkr_li
         return TKR_OK;
     }
     char key[NAME_SIZE + 32]; /* one matrix may be cut into several layers */
-    snprintf(key, sizeof key, "%s@%zu", linear->parts[0].name, first_row);
+    snprintf(key, sizeof key, "%s@%zu", linear->parts[0].name, spec->parts[0].first);
     const void *packed = o->store ? o->store->get(o->store->user, key, &bytes) : NULL;
     if (packed) return o->ops->linear_from_packed(out, o->backend, &linear->shape, packed, bytes, error);
-    tkr_status status = o->ops->linear(out, o->backend, linear, error);
+    tkr_status status = pack_linear(binder, out, linear, spec, error);
     if (status != TKR_OK) return status;
-    release_parts(binder, linear->parts, linear->n_parts);
     packed = o->store ? o->ops->linear_packed(&bytes, *out) : NULL;
     if (packed) o->store->put(o->store->user, key, packed, bytes);
     return TKR_OK;
@@ -347,7 +405,14 @@ static tkr_status take_part(tkr_binder *binder, tkr_source *source, const tkr_bi
     char name[NAME_SIZE];
     if (!part->conv && !part->underscore) return take_matrix(binder, source, part->name, part->total, cols, error);
     snprintf(name, sizeof name, "%s%cweight", part->name, part->underscore ? '_' : '.');
-    return tkr_bind_values(binder, source, name, part->total, cols, error);
+    tkr_status status = tkr_bind_values(binder, source, name, part->total, cols, error);
+    const tkr_tensor_view *view = status == TKR_OK && part->conv ? find(binder, name) : NULL;
+    if (view && view->n_dims > 3 && view->shape[view->n_dims - 1] != view->shape[view->n_dims - 2])
+        return TKR_FAIL(error, UNSUPPORTED,
+                        "%s: tensor \"%s\" is a convolution with its channels last, as MLX stores it; supported: "
+                        "[outputs, channels, height, width]",
+                        view->file, view->name);
+    return status;
 }
 
 tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_spec *spec, tkr_error *error) {
@@ -381,7 +446,7 @@ tkr_status tkr_bind_linear(tkr_binder *binder, tkr_weight **out, const tkr_bind_
                                               .gated = spec->gated,
                                               .bias = spec->bias,
                                               .group = binder->options.group}};
-    return make_linear(binder, out, &linear, spec->parts[0].first, error);
+    return make_linear(binder, out, &linear, spec, error);
 }
 
 /* '*' matches any run of characters. */

@@ -204,6 +204,7 @@ typedef struct tkr_binder_options {
     const json_t *quantization;    /* config.json's "quantization" of an MLX checkpoint, or NULL */
     const tkr_packed_store *store; /* or NULL */
     bool release_source;           /* drop the checkpoint's pages once a layer is packed */
+    tkr_pool *pool;                /* workers that add an adapter to a layer, or NULL: the calling thread alone */
 } tkr_binder_options;
 /* Bytes that the model's weights will take beside the mapped checkpoint, to the last one: binds without packing. Fails
  * like tkr_arch_bind does, but for non-finite values. */
@@ -225,6 +226,11 @@ tkr_status tkr_bind_flat(tkr_binder *binder, tkr_weight **out, const char *name,
 /* Tensor `name` of rows * cols plain numbers whose first dimensions make up `rows`, for use on the host; borrowed from
  * the checkpoint. */
 tkr_status tkr_bind_values(tkr_binder *binder, tkr_source *source, const char *name, size_t rows, size_t cols,
+                           tkr_error *error);
+/* The same of tensor `name` as a table of the backend; and of "name.weight", plain or MLX-quantised, on the host. */
+tkr_status tkr_bind_rows(tkr_binder *binder, tkr_weight **out, const char *name, size_t rows, size_t cols,
+                         tkr_error *error);
+tkr_status tkr_bind_matrix(tkr_binder *binder, tkr_matrix *matrix, const char *name, size_t rows, size_t cols,
                            tkr_error *error);
 /* Rows [first, first + rows) of the matrix "name.weight" [total, cols], with the same of "name.bias" where the layer
  * has biases. */

@@ -18,6 +18,7 @@ struct tkr_vision_config {
         merge_size;     /* temporal and merge: 1 if there is none */
     size_t patch_cols;  /* n_channels * temporal_patch_size * patch_size^2 */
     size_t n_positions; /* rows of the learned position table; 0: none */
+    size_t n_class;     /* tokens of the tower before a picture's patches (CLIP's class token) */
     size_t out_size;    /* width of a feature (fusion: the text model's hidden_size) */
     size_t head_size;   /* of vectors, after tkr_arch_head, where that is not the text model's hidden_size; else 0 */
     size_t window_size; /* pixels of a window's side (Qwen2.5-VL): local layers attend inside; 0: none */
@@ -25,6 +26,7 @@ struct tkr_vision_config {
         n_deepstack;     /* tower layers whose features are added behind text layers 0, 1, ... */
     int32_t image_token; /* placeholder; fusion only */
     int32_t video_token;
+    int32_t end_token; /* CLIP: its first one in a text is pooled; -1: the highest id is (see text_end) */
 };
 
 /* How an input becomes the text that the tokenizer sees. {instruction}, {visuals} and {text} are filled in. NULL
@@ -42,6 +44,7 @@ typedef struct tkr_recipe {
                                      * padding is computed as part of the model */
     bool lowercase;                 /* text is lower-cased before the tokenizer (SigLIP 2) */
     bool multi_vector;              /* one vector per token (ColQwen) */
+    size_t max_tokens;              /* that the reference takes, where the model could take more; 0: no such limit */
 } tkr_recipe;
 
 /* Features that go in behind text layers: [n_visual_tokens, out_size] each, released by the caller. */
@@ -54,6 +57,7 @@ struct tkr_vision_arch {
     bool two_towers;
     const char *processor; /* media's family: "fixed", "qwen2", "ops", "qwen3_vl" */
     size_t max_visuals;    /* pictures of one input; 0: as many as fit */
+    bool frames_apart;     /* of tkr_mrope_options */
     const tkr_recipe *recipe;
     tkr_status (*configure)(tkr_vision_config *vision, const tkr_arch_config *text, const json_t *json,
                             const char *what, tkr_error *error);
@@ -66,11 +70,15 @@ struct tkr_vision_arch {
     tkr_tensor *(*encode)(const void *weights, tkr_run *run, const tkr_batch *batch, tkr_deep_features *deep);
     /* See tkr_arch_head; NULL: none. */
     tkr_tensor *(*head)(const void *weights, tkr_run *run, tkr_tensor *x);
+    /* Where the span ends whose last token is the text's vector (CLIP's first end token): 1 to n. NULL: n. */
+    size_t (*text_end)(const tkr_vision_config *vision, const int32_t *ids, size_t n);
 };
 
 /* Bytes of the tensors that encoding n_patches takes at most, and matrix operations of one picture (shape.c). */
 size_t tkr_vision_workspace(const tkr_vision_config *vision, size_t n_patches, size_t chunk_rows);
 double tkr_vision_operations(const tkr_vision_config *vision, const tkr_visual *visual);
+/* The widest input of a linear layer of the tower: see tkr_arch_widest. */
+size_t tkr_vision_widest(const tkr_vision_config *vision);
 /* Feature tokens of a picture of this grid: t * h * w / merge_size^2. */
 static inline size_t tkr_visual_tokens(const tkr_vision_config *vision, const tkr_visual *visual) {
     return visual->t * visual->h * visual->w / (vision->merge_size * vision->merge_size);

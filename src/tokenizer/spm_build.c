@@ -176,9 +176,22 @@ static json_t *base64(const uint8_t *data, size_t n) {
 /* Words are cut at spaces when none can be beside another; else the model gets the text as one word. */
 static bool cuts_words(const tkr_spm *spm) { return !spm->bpe && spm->remove_extra_whitespaces; }
 
+/* transformers' SiglipTokenizer.canonicalize_text. */
+static bool append_canonical(json_t *list) {
+    static const char punctuation[] = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]";
+    const char *const patterns[2][2] = {{punctuation, ""}, {"\\s+", " "}};
+    for (size_t i = 0; i < 2; i++) {
+        if (!append(list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", patterns[i][0],
+                                    "content", patterns[i][1]))) {
+            return false;
+        }
+    }
+    return append(list, json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", 1, "strip_right", 1));
+}
+
 static json_t *normalizer_of(const tkr_spm *spm) {
     json_t *list = json_array();
-    bool ok = list != NULL;
+    bool ok = list != NULL && (spm->options == NULL || !spm->options->spm_canonical || append_canonical(list));
     if (ok && spm->n_charsmap > 0) {
         ok = append(list, json_pack("{s:s, s:o}", "type", "Precompiled", "precompiled_charsmap",
                                     base64(spm->charsmap, spm->n_charsmap)));

@@ -20,6 +20,7 @@ typedef enum tkr_tok_spm_layout {
 typedef struct tkr_tok_options {
     bool lowercase; /* sentence_bert_config's do_lower_case: a Lowercase normalizer in front of the file's own */
     tkr_tok_spm_layout spm_layout;
+    bool spm_canonical; /* SigLIP: ASCII punctuation is removed and white space made one space, before all else */
     const char *spm_prefix, *spm_suffix; /* PLAIN: pieces put around each text ("<bos>", "</s>"), NULL: none */
 } tkr_tok_options;
 

@@ -18,8 +18,8 @@
 
 #include "core/file.h"
 #include "core/json.h"
-#include "models/model.h"
 #include "models/pooling.h"
+#include "models/vision.h"
 
 enum { MAX_TOKENS = 4096 };
 
@@ -32,6 +32,8 @@ typedef struct network {
     tkr_run *run;
     const tkr_arch *arch;
     tkr_arch_config config;
+    tkr_vision_config vision;
+    tkr_arch_spec spec; /* of these */
     tkr_arch_model *model;
 } network;
 
@@ -50,9 +52,8 @@ static inline tkr_status network_bind(network *n, const network_options *o, cons
                                         .mode = o->mode,
                                         .group = o->group ? o->group : 64,
                                         .quantization = quantization};
-    const tkr_arch_spec spec = {.arch = n->arch, .config = &n->config};
     tkr_status status = tkr_binder_create(&binder, &options, error);
-    if (status == TKR_OK) status = tkr_arch_bind(&n->model, binder, &spec, error);
+    if (status == TKR_OK) status = tkr_arch_bind(&n->model, binder, &n->spec, error);
     tkr_binder_free(&binder);
     return status;
 }
@@ -68,6 +69,12 @@ static inline void network_prepare(network *n, const char *folder, const char *c
     n->arch = tkr_arch_find(json_string_value(json_object_get(n->json, "model_type")));
     assert_non_null(n->arch);
     if (n->arch->configure(&n->config, n->json, path, &error) != TKR_OK) fail_msg("%s", error.message);
+    n->spec = (tkr_arch_spec){.arch = n->arch, .config = &n->config};
+    if (n->arch->vision) {
+        n->spec.vision = &n->vision;
+        if (n->arch->vision->configure(&n->vision, &n->config, n->json, path, &error) != TKR_OK)
+            fail_msg("%s", error.message);
+    }
     snprintf(path, sizeof path, "%s/golden/%s/cases.json", TKR_TEST_DIR, folder);
     if (tkr_json_file(&n->cases, path, &error) != TKR_OK) fail_msg("%s", error.message);
     snprintf(path, sizeof path, "%s/golden/%s/expected.safetensors", TKR_TEST_DIR, folder);

@@ -78,6 +78,40 @@ static void fairseq_layout(void **state) {
     tkr_buf_free(&model);
 }
 
+/* SigLIP: a folder without tokenizer.json gives the ids that one with it gives. */
+static void canonical_text(void **state) {
+    (void)state;
+    static const char *const texts[] = {"a photo of a cat",
+                                        "Two dogs, playing in the SNOW!",
+                                        "  y-axis \t of\n(a) graph? ",
+                                        "\xef\xbc\xa6ull [width] `x` {1} ~",
+                                        "...",
+                                        "caf\xc3\xa9 don't \\ stop"};
+    static const char folder[] = "golden/siglip/siglip/model";
+    char path[300];
+    snprintf(path, sizeof path, "%s/spiece.model", folder);
+    tkr_buf model = read_data(path);
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    tkr_buf json = read_data(path);
+    const tkr_tok_options options = {.lowercase = true, .spm_canonical = true, .spm_suffix = "</s>"};
+    tkr_tok *tok = load_spm(&model, &options), *other = NULL;
+    assert_int_equal(tkr_tok_load(&other, json.data, json.size, "tokenizer.json", NULL, NULL), TKR_OK);
+    tkr_tok_scratch *scratch = new_scratch(tok), *others = new_scratch(other);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const tkr_tok_request request = {.text = texts[i], .n_text = strlen(texts[i]), .special_tokens = true};
+        const tkr_tok_result got = encode_or_fail(tok, scratch, &request),
+                             want = encode_or_fail(other, others, &request);
+        assert_int_equal(got.n, want.n);
+        assert_memory_equal(got.ids, want.ids, got.n * sizeof *got.ids);
+    }
+    tkr_tok_scratch_free(&scratch);
+    tkr_tok_scratch_free(&others);
+    tkr_tok_free(&tok);
+    tkr_tok_free(&other);
+    tkr_buf_free(&model);
+    tkr_buf_free(&json);
+}
+
 static void around_each_text(void **state) {
     (void)state;
     tkr_buf model = read_model("bpe");
@@ -172,8 +206,8 @@ static void failing_allocations(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_ids), cmocka_unit_test(fairseq_layout),
-                                       cmocka_unit_test(around_each_text), cmocka_unit_test(broken_files),
-                                       cmocka_unit_test(failing_allocations)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_ids),       cmocka_unit_test(fairseq_layout),
+                                       cmocka_unit_test(canonical_text), cmocka_unit_test(around_each_text),
+                                       cmocka_unit_test(broken_files),   cmocka_unit_test(failing_allocations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

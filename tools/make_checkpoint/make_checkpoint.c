@@ -242,7 +242,10 @@ static size_t make_header(const job *j, unsigned shard, char **out) {
         if (t->shard != shard) continue;
         fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name, tkr_dtype_name(j->dtype));
         if (t->rows) fprintf(f, "%zu,", t->rows);
-        fprintf(f, "%zu],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", t->cols, t->offset,
+        if (t->patch) fprintf(f, "3,");
+        if (t->frames) fprintf(f, "%zu,", t->frames);
+        if (t->patch) fprintf(f, "%zu,", t->patch);
+        fprintf(f, "%zu],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", t->patch ? t->patch : t->cols, t->offset,
                 t->offset + n_values(t) * tkr_dtype_size(j->dtype));
     }
     fputc('}', f);
@@ -352,6 +355,15 @@ static bool write_settings(const job *j) {
     if (!f) return false;
     bool good = shape_config(f, &j->s, j->dtype_text);
     good = fclose(f) == 0 && good;
+    if (shape_has_pictures(&j->s)) {
+        f = good ? create(j, "preprocessor_config.json") : NULL;
+        if (!f) return false;
+        good = shape_processor(f, &j->s);
+        good = fclose(f) == 0 && good;
+        snprintf(text, sizeof text, "{\"pad_token\": \"%s\", \"model_max_length\": %zu}\n",
+                 strcmp(j->s.family, "clip") == 0 ? "<|endoftext|>" : "</s>", j->s.max_tokens);
+        return good && put_text(j, "tokenizer_config.json", text);
+    }
     snprintf(path, sizeof path, "%s/1_Pooling", j->folder);
     snprintf(text, sizeof text, "{\"word_embedding_dimension\": %zu, \"pooling_mode_%s\": true}\n", j->s.hidden,
              j->s.pooling);

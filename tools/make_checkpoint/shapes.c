@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tools/make_checkpoint: the named shapes, their tensors and config.json. */
-#include "shapes.h"
+#include "builder.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -21,6 +21,15 @@ const shape shapes[] = {
      "tokenizers/olmo/tokenizer.json.xz"},
     {"bge-m3", "xlm-roberta", 1024, 24, 16, 16, 64, 4096, 250002, 8194, 1, 8192, "cls_token",
      "bert/bert-xlmr-tokenizer/model/tokenizer.json"},
+    /* openai/clip-vit-base-patch16, google/siglip-base-patch16-224: pictures of 224 x 224; positions are the text's */
+    {"vit-b-16", "clip", 768, 12, 12, 12, 64, 3072, 49408, 77, 0, 77, "lasttoken", "clip/clip/model/tokenizer.json"},
+    {"siglip-base", "siglip", 768, 12, 12, 12, 64, 3072, 32000, 64, 0, 64, "lasttoken",
+     "siglip/siglip/model/tokenizer.json"},
+    /* OpenSearch-AI/Ops-MM-embedding-v1, the base of vidore/colqwen2.5, Qwen/Qwen3-VL-Embedding */
+    {"ops-mm-2b", "qwen2_vl", 1536, 28, 12, 2, 128, 8960, 151936, 32768, 0, 32768, "lasttoken", QWEN_TOKENIZER},
+    {"ops-mm-7b", "qwen2_vl", 3584, 28, 28, 4, 128, 18944, 152064, 32768, 0, 32768, "lasttoken", QWEN_TOKENIZER},
+    {"colqwen2.5", "qwen2_5_vl", 2048, 36, 16, 2, 128, 11008, 151936, 128000, 0, 32768, "lasttoken", QWEN_TOKENIZER},
+    {"qwen3-vl-2b", "qwen3_vl", 2048, 28, 16, 8, 128, 6144, 151936, 262144, 0, 32768, "lasttoken", QWEN_TOKENIZER},
 };
 const size_t n_shapes = sizeof shapes / sizeof *shapes;
 
@@ -42,13 +51,7 @@ bool shape_is_post_norm(const shape *s) { return strcmp(s->family, "bert") == 0 
 
 /* ---- tensors ---- */
 
-typedef struct builder {
-    tensor_list *list;
-    bool failed;
-} builder;
-
-__attribute__((format(printf, 6, 7))) static tensor *add(builder *b, size_t rows, size_t cols, fill how, plant planted,
-                                                         const char *format, ...) {
+tensor *add(builder *b, size_t rows, size_t cols, fill how, plant planted, const char *format, ...) {
     static tensor ignored;
     tensor_list *list = b->list;
     if (list->n == list->room) {
@@ -64,15 +67,17 @@ __attribute__((format(printf, 6, 7))) static tensor *add(builder *b, size_t rows
     tensor *t = &list->items[list->n++];
     *t = (tensor){.rows = rows, .cols = cols, .how = how, .planted = planted};
     va_list args;
+    const int n = snprintf(t->name, sizeof t->name, "%s", b->prefix);
     va_start(args, format);
-    vsnprintf(t->name, sizeof t->name, format, args);
+    vsnprintf(t->name + n, sizeof t->name - (size_t)n, format, args);
     va_end(args);
     return t;
 }
 
 static void add_qwen(builder *b, const shape *s) {
     const size_t h = s->hidden, q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    const bool two = strcmp(s->family, "qwen2") == 0;
+    const bool two = strncmp(s->family, "qwen2", 5) == 0;
+    if (shape_is_vl(s)) b->prefix = vl_text_prefix(s);
     add(b, s->vocab, h, FILL_TABLE, PLANT_STREAM_COLUMNS, "embed_tokens.weight");
     for (size_t i = 0; i < s->layers; i++) {
         add(b, 0, h, FILL_GAIN, PLANT_GAIN_LAYER, "layers.%zu.input_layernorm.weight", i);
@@ -111,12 +116,12 @@ static void add_modernbert(builder *b, const shape *s) {
     add(b, 0, h, FILL_GAIN, PLANT_GAIN_FINAL, "final_norm.weight");
 }
 
-static void add_norm(builder *b, size_t h, const char *name, plant planted) {
+void add_norm(builder *b, size_t h, const char *name, plant planted) {
     add(b, 0, h, FILL_GAIN, planted, "%s.weight", name);
     add(b, 0, h, FILL_SMALL, PLANT_NONE, "%s.bias", name);
 }
 
-static void add_dense(builder *b, size_t rows, size_t cols, const char *name, plant planted) {
+void add_dense(builder *b, size_t rows, size_t cols, const char *name, plant planted) {
     add(b, rows, cols, FILL_LINEAR, planted, "%s.weight", name);
     add(b, 0, rows, FILL_SMALL, PLANT_NONE, "%s.bias", name);
 }
@@ -147,14 +152,76 @@ static void add_bert(builder *b, const shape *s) {
     }
 }
 
+bool shape_has_towers(const shape *s) { return strcmp(s->family, "clip") == 0 || strcmp(s->family, "siglip") == 0; }
+
+enum { IMAGE = 224, PATCH = 16, CLIP_TEXT_WIDTH = 512 };
+
+static void add_tower(builder *b, const char *prefix, size_t h, const shape *s) {
+    static const char *const projections[] = {"q_proj", "k_proj", "v_proj", "out_proj"};
+    const bool wide = h == s->hidden; /* outliers are planted in the shape's own channels */
+    char name[96];
+    for (size_t i = 0; i < s->layers; i++) {
+        for (size_t n = 1; n <= 2; n++) {
+            snprintf(name, sizeof name, "%s.encoder.layers.%zu.layer_norm%zu", prefix, i, n);
+            add_norm(b, h, name, wide ? PLANT_GAIN_LAYER : PLANT_NONE);
+        }
+        for (size_t p = 0; p < 4; p++) {
+            snprintf(name, sizeof name, "%s.encoder.layers.%zu.self_attn.%s", prefix, i, projections[p]);
+            add_dense(b, h, h, name, wide && p == 3 ? PLANT_STREAM_ROWS : PLANT_NONE);
+        }
+        snprintf(name, sizeof name, "%s.encoder.layers.%zu.mlp.fc1", prefix, i);
+        add_dense(b, 4 * h, h, name, wide ? PLANT_INNER_ROWS : PLANT_NONE);
+        snprintf(name, sizeof name, "%s.encoder.layers.%zu.mlp.fc2", prefix, i);
+        add_dense(b, h, 4 * h, name, wide ? PLANT_DOWN : PLANT_NONE);
+    }
+}
+
+static void add_siglip_head(builder *b, size_t h) {
+    add(b, 1, h, FILL_TABLE, PLANT_NONE, "vision_model.head.probe");
+    add(b, 3 * h, h, FILL_LINEAR, PLANT_NONE, "vision_model.head.attention.in_proj_weight");
+    add(b, 0, 3 * h, FILL_SMALL, PLANT_NONE, "vision_model.head.attention.in_proj_bias");
+    add_dense(b, h, h, "vision_model.head.attention.out_proj", PLANT_NONE);
+    add_norm(b, h, "vision_model.head.layernorm", PLANT_NONE);
+    add_dense(b, 4 * h, h, "vision_model.head.mlp.fc1", PLANT_NONE);
+    add_dense(b, h, 4 * h, "vision_model.head.mlp.fc2", PLANT_NONE);
+    add_dense(b, h, h, "text_model.head", PLANT_NONE);
+}
+
+static void add_towers(builder *b, const shape *s) {
+    const bool clip = strcmp(s->family, "clip") == 0;
+    const size_t h = s->hidden, text = clip ? CLIP_TEXT_WIDTH : h, grid = (size_t)(IMAGE / PATCH) * (IMAGE / PATCH);
+    add(b, s->vocab, text, FILL_TABLE, PLANT_NONE, "text_model.embeddings.token_embedding.weight");
+    add(b, s->positions, text, FILL_SMALL, PLANT_NONE, "text_model.embeddings.position_embedding.weight");
+    add_tower(b, "text_model", text, s);
+    add_norm(b, text, "text_model.final_layer_norm", PLANT_NONE);
+    add(b, h, (size_t)3 * PATCH * PATCH, FILL_LINEAR, PLANT_STREAM_ROWS,
+        "vision_model.embeddings.patch_embedding.weight")
+        ->patch = PATCH;
+    add(b, grid + (clip ? 1 : 0), h, FILL_SMALL, PLANT_NONE, "vision_model.embeddings.position_embedding.weight");
+    add_tower(b, "vision_model", h, s);
+    add_norm(b, h, "vision_model.post_layernorm", PLANT_GAIN_FINAL);
+    if (!clip) {
+        add(b, 0, h, FILL_SMALL, PLANT_NONE, "vision_model.embeddings.patch_embedding.bias");
+        add_siglip_head(b, h);
+        return;
+    }
+    add(b, 0, h, FILL_SMALL, PLANT_NONE, "vision_model.embeddings.class_embedding");
+    add_norm(b, h, "vision_model.pre_layrnorm", PLANT_GAIN_INTO);
+    add(b, CLIP_TEXT_WIDTH, h, FILL_LINEAR, PLANT_NONE, "visual_projection.weight");
+    add(b, CLIP_TEXT_WIDTH, text, FILL_LINEAR, PLANT_NONE, "text_projection.weight");
+}
+
 bool shape_tensors(tensor_list *list, const shape *s) {
-    builder b = {.list = list};
-    if (strncmp(s->family, "qwen", 4) == 0)
+    builder b = {.list = list, .prefix = ""};
+    if (shape_has_towers(s))
+        add_towers(&b, s);
+    else if (strncmp(s->family, "qwen", 4) == 0)
         add_qwen(&b, s);
     else if (strcmp(s->family, "modernbert") == 0)
         add_modernbert(&b, s);
     else
         add_bert(&b, s);
+    if (shape_is_vl(s)) vl_tensors(&b, s);
     return !b.failed;
 }
 
@@ -187,8 +254,53 @@ static void config_bert(FILE *f, const shape *s) {
             roberta ? "XLMRobertaModel" : "BertModel", roberta ? "1e-05" : "1e-12", roberta, s->types);
 }
 
+static void config_towers(FILE *f, const shape *s, const char *dtype) {
+    const bool clip = strcmp(s->family, "clip") == 0;
+    const size_t text = clip ? CLIP_TEXT_WIDTH : s->hidden;
+    fprintf(f,
+            "  \"architectures\": [\"%s\"],\n  \"torch_dtype\": \"%s\",\n  \"text_config\": {\"hidden_size\": %zu, "
+            "\"intermediate_size\": %zu, \"num_hidden_layers\": %zu, \"num_attention_heads\": %zu, "
+            "\"vocab_size\": %zu, \"max_position_embeddings\": %zu%s},\n",
+            clip ? "CLIPModel" : "SiglipModel", dtype, text, 4 * text, s->layers, text / 64, s->vocab, s->positions,
+            clip ? ", \"eos_token_id\": 2" : "");
+    fprintf(f,
+            "  \"vision_config\": {\"hidden_size\": %zu, \"intermediate_size\": %zu, \"num_hidden_layers\": %zu, "
+            "\"num_attention_heads\": %zu, \"image_size\": %d, \"patch_size\": %d}\n}\n",
+            s->hidden, s->inner, s->layers, s->heads, IMAGE, PATCH);
+}
+
+bool shape_has_pictures(const shape *s) { return shape_has_towers(s) || shape_is_vl(s); }
+
+bool shape_processor(FILE *f, const shape *s) {
+    if (shape_is_vl(s)) {
+        vl_processor(f, s);
+        return !ferror(f);
+    }
+    const bool clip = strcmp(s->family, "clip") == 0;
+    fprintf(f, "{\n  \"image_processor_type\": \"%s\",\n  \"resample\": 3,\n  \"do_resize\": true,\n",
+            clip ? "CLIPImageProcessor" : "SiglipImageProcessor");
+    if (clip)
+        fprintf(f,
+                "  \"size\": {\"shortest_edge\": %d},\n  \"do_center_crop\": true,\n  \"crop_size\": {\"height\": "
+                "%d, \"width\": %d},\n",
+                IMAGE, IMAGE, IMAGE);
+    else
+        fprintf(f, "  \"size\": {\"height\": %d, \"width\": %d},\n", IMAGE, IMAGE);
+    fprintf(f, "  \"do_rescale\": true,\n  \"rescale_factor\": 0.00392156862745098,\n  \"do_normalize\": true,\n"
+               "  \"image_mean\": [0.5, 0.5, 0.5],\n  \"image_std\": [0.5, 0.5, 0.5]\n}\n");
+    return !ferror(f);
+}
+
 bool shape_config(FILE *f, const shape *s, const char *dtype) {
     fprintf(f, "{\n  \"model_type\": \"%s\",\n", s->family);
+    if (shape_has_towers(s)) {
+        config_towers(f, s, dtype);
+        return !ferror(f);
+    }
+    if (shape_is_vl(s)) {
+        vl_config(f, s, dtype);
+        return !ferror(f);
+    }
     if (strncmp(s->family, "qwen", 4) == 0)
         config_qwen(f, s);
     else if (strcmp(s->family, "modernbert") == 0)

@@ -45,7 +45,8 @@ typedef struct tensor {
     size_t rows, cols; /* rows 0: a vector of cols */
     fill how;
     plant planted;
-    bool doubled; /* two stacked matrices */
+    bool doubled;         /* two stacked matrices */
+    size_t patch, frames; /* a convolution's kernel [rows, 3, frames, patch, patch]; 0: none, without frames */
     uint64_t seed, offset;
     unsigned shard;
 } tensor;
@@ -63,6 +64,11 @@ bool shape_find(shape *out, const char *name);
 /* Appends every tensor of the shape; false without memory. */
 bool shape_tensors(tensor_list *list, const shape *s);
 bool shape_config(FILE *file, const shape *s, const char *dtype);
+/* Two towers: a text tower of the same family beside the shape, which is that of the pictures' tower. */
+bool shape_has_towers(const shape *s);
+/* Whether the shape reads pictures, and its preprocessor_config.json. */
+bool shape_has_pictures(const shape *s);
+bool shape_processor(FILE *file, const shape *s);
 /* True where the stream passes through a norm after every block (BERT): outliers then come from gains. */
 bool shape_is_post_norm(const shape *s);
 

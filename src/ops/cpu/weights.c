@@ -11,8 +11,9 @@ size_t tkr_cpu_k_padded(const tkr_gemm *gemm, size_t k) {
     return (k + gemm->k_align - 1) / gemm->k_align * gemm->k_align;
 }
 
-/* Longest row with one scale. On the real all-MiniLM-L6-v2 the int8 weights of the 1536-wide rows with one scale each
- * cost more accuracy than everything else together; slices also give the activations scales of their own. */
+/* Longest row with one scale, for kernels without scales of their own. On the real all-MiniLM-L6-v2 the int8 weights of
+ * the 1536-wide rows with one scale each cost more accuracy than everything else together; slices also give the
+ * activations scales of their own. */
 #define SLICE_K 384
 
 /* In front of the panels: what the shape does not say. */

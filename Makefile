@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # The front door. CMake does the work (CMakePresets.json); `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build help deps model run test test-long test-arm64 bench lint format fuzz install clean
+.PHONY: build help deps model run test test-long test-arm64 test-mlx check-macos bench lint format fuzz install clean
 
 BUILD  := build
 PREFIX ?= /usr/local
-JOBS   ?= $(shell nproc)
+JOBS   ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
 # With nobody there to ask (a pipe, CI), `make` is the consent.
 YES    := $(shell [ -t 0 ] || echo --yes)
 
@@ -41,6 +41,15 @@ test-arm64: ## cross-compile for arm64 and run its unit tests under qemu-user
 	@cmake --build --preset aarch64 -j $(JOBS)
 	@ctest --preset aarch64 -L unit -j $(JOBS)
 
+check-macos: deps ## compile and link everything for macOS on arm64 (ziglang and mlx-metal from PyPI), without a Mac
+	@scripts/check-macos
+
+test-mlx: deps model ## install MLX's CPU build in build/mlx-venv and test the MLX module (docs/gpu.md)
+	@scripts/mlx-env
+	@[ -f $(BUILD)/mlx/build.ninja ] || cmake --preset mlx
+	@cmake --build --preset mlx -j $(JOBS)
+	@ctest --preset mlx -j $(JOBS)
+
 bench: build model ## measure against the fastest peers (PyPI, set up in build/bench-venv) on this machine
 	@scripts/bench
 
@@ -49,8 +58,8 @@ lint: ## format, clang-tidy, include rules, sizes (developers' tools are install
 	@[ -f $(BUILD)/build.ninja ] || cmake --preset release
 	@scripts/lint
 
-format: ## rewrite C files as .clang-format says
-	@git ls-files --cached --others --exclude-standard -- '*.c' '*.h' | grep -v '_tables\.[ch]$$' | xargs clang-format -i
+format: ## rewrite C and C++ files as .clang-format says
+	@git ls-files --cached --others --exclude-standard -- '*.c' '*.h' '*.cpp' '*.hpp' | grep -v '_tables\.[ch]$$' | xargs clang-format -i
 
 fuzz: ## run each fuzz target for 60 seconds (SECONDS_EACH=...)
 	@scripts/deps --dev $(YES)

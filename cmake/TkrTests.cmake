@@ -14,7 +14,8 @@ endfunction()
 # Labels a test and gives it what every test sees.
 function(tkr_test_properties name labels)
     set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 300 ENVIRONMENT
-        "TKR_BINARY=${TKR_BINARY};TKR_TEST_DIR=${TKR_TEST_DIR};TKR_BUILD_DIR=${PROJECT_BINARY_DIR};\
+        "TKR_BINARY=${TKR_BINARY};TKR_DECODE=${TKR_DECODE};TKR_TEST_DIR=${TKR_TEST_DIR};\
+TKR_BUILD_DIR=${PROJECT_BINARY_DIR};\
 TKR_SOURCE_DIR=${PROJECT_SOURCE_DIR};PYTHONDONTWRITEBYTECODE=1;TSAN_OPTIONS=halt_on_error=1;\
 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1;UBSAN_OPTIONS=print_stacktrace=1")
 endfunction()
@@ -31,7 +32,7 @@ function(tkr_register name labels)
     endif()
 endfunction()
 
-foreach(room IN LISTS TKR_ROOMS ITEMS cli)
+foreach(room IN LISTS TKR_ROOMS ITEMS cli decode)
     set(label unit)
     if(room STREQUAL "cli")
         set(label cli)
@@ -39,12 +40,39 @@ foreach(room IN LISTS TKR_ROOMS ITEMS cli)
     file(GLOB sources CONFIGURE_DEPENDS ${TKR_TEST_DIR}/${room}/test_*.c ${TKR_TEST_DIR}/${room}/long_*.c)
     foreach(source IN LISTS sources)
         cmake_path(GET source STEM name)
+        set(decodes OFF) # needs tkr-decode; an emulator neither starts programs nor confines them
+        if(name MATCHES "jail|^test_(vision|demo)$")
+            set(decodes ON)
+        endif()
+        if(CMAKE_CROSSCOMPILING AND decodes)
+            continue()
+        endif()
         string(REGEX REPLACE "^(test|long)_" "\\1_${room}_" target ${name})
         add_executable(${target} ${source})
         target_link_libraries(${target} PRIVATE tkr_room_${room})
+        if(decodes)
+            add_dependencies(${target} tkr-decode)
+        endif()
         tkr_test_program(${target})
         tkr_register(${target} "${label};${room}" ${target})
     endforeach()
+endforeach()
+
+# What stands in for tkr-decode where the host must bear a hostile one.
+add_executable(fake_decoder ${TKR_TEST_DIR}/media/fake_decoder.c)
+target_link_libraries(fake_decoder PRIVATE tkr_flags tkr_room_core)
+set_target_properties(fake_decoder PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+if(TARGET test_media_jail_hostile)
+    add_dependencies(test_media_jail_hostile fake_decoder)
+endif()
+
+# What stands in for libtkr-mlx.so where its errors are tested.
+add_library(fake_mlx_module MODULE ${TKR_TEST_DIR}/engine/fake_mlx_module.c)
+target_link_libraries(fake_mlx_module PRIVATE tkr_flags tkr_room_ops)
+set_target_properties(fake_mlx_module PROPERTIES
+    PREFIX "" SUFFIX .so LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+foreach(test IN ITEMS test_engine_device test_engine_fault)
+    add_dependencies(${test} fake_mlx_module)
 endforeach()
 
 if(NOT CMAKE_CROSSCOMPILING) # scripts start the program by themselves
@@ -78,3 +106,8 @@ foreach(source IN LISTS sources)
     target_link_libraries(${target} PRIVATE tkr_flags tkr_room_engine)
     set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 endforeach()
+if(TARGET bench_jail) # compares with decoding in its own process
+    target_link_libraries(bench_jail PRIVATE tkr_room_decode)
+    target_compile_definitions(bench_jail PRIVATE TKR_BUILD_DIR="${PROJECT_BINARY_DIR}")
+    add_dependencies(bench_jail tkr-decode)
+endif()

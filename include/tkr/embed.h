@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tkr/embed.h: the one public header of libtkr, which turns text into vectors.
+ * tkr/embed.h: the one public header of libtkr, which turns texts and pictures into vectors.
  *
  * Rules that hold for every function here:
  *  - Outputs come first, then inputs, then options, then a nullable `tkr_error *`.
@@ -74,7 +74,8 @@ TKR_API const char *tkr_version(void);
 /* ---- Options --------------------------------------------------------------------------------------------------- */
 
 typedef enum tkr_precision {                         /* arithmetic of unquantised weights */
-                             TKR_PRECISION_AUTO = 0, /* bf16 where this CPU multiplies it faster than f32, else f32 */
+                             TKR_PRECISION_AUTO = 0, /* bf16 where this CPU multiplies it faster than f32, and on a
+                                                      * GPU for 16-bit weights; else f32 */
                              TKR_PRECISION_F32 = 1,
                              TKR_PRECISION_BF16 = 2
 } tkr_precision;
@@ -106,7 +107,7 @@ typedef struct tkr_model_options {
     tkr_precision precision;
     tkr_quantization quantization;
     unsigned threads;      /* 0: as many as cgroup, cpuset and affinity give this process */
-    uint64_t max_memory;   /* bytes for weights and workspace; 0: 75 % of what the process may use */
+    uint64_t max_memory;   /* bytes for weights and workspace; 0: 75 % of what the process may use, or of the device */
     size_t batch_tokens;   /* token budget of one forward pass; 0: chosen by the library */
     const char *pooling;   /* NULL: the checkpoint's; else names joined by '+': cls, mean, max, mean_sqrt_len,
                             * weightedmean, lasttoken */
@@ -124,11 +125,30 @@ typedef struct tkr_model_options {
     void *log_user;
     tkr_download_fn download; /* NULL: no progress wanted */
     void *download_user;
+    /* NULL or "auto": a GPU where there is one and the MLX module (docs/gpu.md), else the CPU; "cpu"; "gpu" or "gpu:N":
+     * that one or an error. */
+    const char *device;
+    uint64_t device_cache; /* bytes of freed buffers that a GPU backend keeps; 0: 2 GiB or less */
+    /* An adapter's base model: a reference; NULL: the one that its adapter_config.json names. */
+    const char *base;
+    /* Pictures are decoded by a program of its own, tkr-decode, that can do nothing else. NULL: TKR_DECODE, else the
+     * one beside this program or library. */
+    const char *decoder;
+    int no_jail;             /* run it unconfined: for machines without seccomp or Landlock, chosen knowingly */
+    int horizontal_first;    /* resize in the order of passes of Pillow up to 12 in place of 13's */
+    size_t max_pixels;       /* of a picture after its resize, which memory is planned for; 0: the model's own limit */
+    size_t max_image_pixels; /* of a picture as it comes; 0: 178,956,970, as in Pillow */
+    size_t max_image_bytes;  /* of an encoded picture; 0: 256 MiB */
+    /* Hosts ("example.org", "example.org:8080") that pictures may be fetched from, ever; none: no picture is fetched.
+     * Private and local addresses are refused whatever their name. */
+    const char *const *allow_hosts; /* [n_allow_hosts] */
+    size_t n_allow_hosts;
 } tkr_model_options;
 
 TKR_API void tkr_model_options_init(tkr_model_options *options);
 
-/* What a forward pass tells its check function at each yield point. */
+/* What a forward pass tells its check function at each yield point. Patches of pictures count as tokens; with pictures
+ * n_tokens is an estimate until all have been decoded. */
 typedef struct tkr_progress {
     size_t done_inputs, n_inputs;
     size_t done_tokens, n_tokens;
@@ -187,6 +207,7 @@ typedef struct tkr_model_info {
     const char *precision;    /* "f32" or "bf16" */
     const char *quantization; /* "none", "q8" or "q4" */
     const char *fingerprint;  /* model hash, numbers and kernels: vectors are comparable bit for bit only within one */
+    const char *device;       /* "cpu", or a GPU's index and name and MLX's version */
     const char *default_prompt; /* name, or NULL */
     size_t dimensions;          /* length of a vector */
     size_t max_tokens;          /* special tokens included */
@@ -199,8 +220,14 @@ typedef struct tkr_model_info {
     uint64_t memory_limit;
     unsigned threads;
     size_t batch_tokens;
-    int normalizes;          /* vectors have length 1 */
-    const tkr_pair *prompts; /* [n_prompts] name and text */
+    int normalizes;   /* vectors have length 1 */
+    int multi_vector; /* one vector a token: results are TKR_RESULT_MULTI_VECTOR */
+    /* What an input may be: "text", "text, image", "text, image, text+image" or "text, image, text+image, images". */
+    const char *modalities;
+    size_t max_images;        /* pictures of one input; 0: none. SIZE_MAX: as many as fit max_tokens and memory */
+    size_t max_image_patches; /* patches of all pictures of one input, as memory is planned; 0: no pictures */
+    const char *processor;    /* what becomes of a picture, to read; NULL: no pictures */
+    const tkr_pair *prompts;  /* [n_prompts] name and text */
     size_t n_prompts;
     const tkr_pair *kernels; /* [n_kernels] operation and kernel chosen */
     size_t n_kernels;
@@ -210,13 +237,43 @@ typedef struct tkr_model_info {
 
 TKR_API const tkr_model_info *tkr_model_get_info(const tkr_model *model);
 
+/* What the model's device holds at this moment, in bytes: all zero on the CPU. */
+typedef struct tkr_device_memory {
+    uint64_t active; /* in use */
+    uint64_t peak;   /* most that was in use since the model was loaded */
+    uint64_t cached; /* freed, kept for the next batch */
+    uint64_t limit;  /* that active and cached may reach */
+    uint64_t total;  /* memory of the device, 0: not known */
+} tkr_device_memory;
+TKR_API void tkr_model_get_device_memory(tkr_device_memory *memory, const tkr_model *model);
+
 /* ---- Embedding ------------------------------------------------------------------------------------------------- */
 
 typedef enum tkr_input_kind {
     TKR_INPUT_TEXT = 0,   /* text, n_text */
     TKR_INPUT_TOKENS = 1, /* ids, n_ids: used as they are, special tokens included by the caller */
-    TKR_INPUT_PAIR = 2    /* text and pair: [CLS] text [SEP] pair [SEP] */
+    TKR_INPUT_PAIR = 2,   /* text and pair: [CLS] text [SEP] pair [SEP] */
+    TKR_INPUT_PARTS = 3   /* parts: texts and pictures of one input, which gets one vector */
 } tkr_input_kind;
+
+typedef enum tkr_part_kind {
+    TKR_PART_TEXT = 0,  /* data, n_data: UTF-8 */
+    TKR_PART_IMAGE = 1, /* data, n_data: an encoded picture; its format is told by its content */
+    TKR_PART_FILE = 2,  /* data, n_data: path of an encoded picture */
+    TKR_PART_URL = 3,   /* data, n_data: "data:...;base64,...", or http(s) where the model's options allow the host */
+    TKR_PART_RGB = 4    /* data: 8-bit RGB pixels, height rows of width without gaps */
+} tkr_part_kind;
+
+/* A piece of an input. Zero-initialise, then fill. Texts of one input are put one behind another. Where pictures and
+ * text go in the model's prompt is the model's affair (as a rule pictures first); among themselves each keep their
+ * order. */
+typedef struct tkr_part {
+    tkr_part_kind kind;
+    const void *data;
+    size_t n_data; /* bytes */
+    size_t width, height;
+    const char *name; /* of a picture, in messages; NULL: its path, or its number in the input */
+} tkr_part;
 
 /* Zero-initialise, then fill. Everything is borrowed for the call. */
 typedef struct tkr_input {
@@ -230,6 +287,13 @@ typedef struct tkr_input {
     const char *prompt_name; /* per input; NULL: the options' */
     const char *prompt;      /* per input; wins over prompt_name */
     const char *instruction; /* per input; wins over both */
+    const tkr_part *parts;   /* [n_parts] */
+    size_t n_parts;
+    size_t min_pixels, max_pixels; /* of each of its pictures after the resize; 0: the model's. Models with a fixed size
+                                    * refuse them */
+    int interpolate;      /* models with a fixed size: take width x height instead, by interpolated positions */
+    size_t width, height; /* with interpolate: pixels, multiples of the patch size; 0: the model's */
+    int hub_limits; /* Qwen3-VL: the limits of the checkpoint's own processor in place of the reference's recipe */
 } tkr_input;
 
 typedef enum tkr_result_kind {
@@ -245,8 +309,8 @@ typedef struct tkr_result_item {
     tkr_status status;
     const char *message; /* NULL when status is TKR_OK */
     const float *rows;   /* [n_rows, dimensions], borrowed from the result */
-    size_t n_rows;
-    size_t n_tokens;             /* tokens computed, specials included */
+    size_t n_rows;       /* 1; of a multi-vector its tokens */
+    size_t n_tokens;     /* computed, specials and pictures' included; of a picture in a tower of its own its patches */
     size_t n_tokens_untruncated; /* what it would have been without a limit */
 } tkr_result_item;
 
@@ -254,8 +318,13 @@ typedef struct tkr_result_item {
 TKR_API tkr_status tkr_session_create(tkr_session **session, tkr_model *model, tkr_error *error);
 TKR_API void tkr_session_free(tkr_session **session);
 
-/* Embeds n_inputs inputs; results come in the order of the inputs. The bits of a row depend on its input alone, not on
- * the other inputs, their order, the number of threads, or repetition.
+/* Embeds n_inputs inputs: texts (TKR_INPUT_TEXT; what other APIs call embed_text) and texts with pictures, or pictures
+ * alone (TKR_INPUT_PARTS; embed_vision_language); both may stand in one call, and models that read pictures give both
+ * vectors of one space. An input of a kind that the model can't read fails by itself, with a message that says what the
+ * model can do. Instructed models (Ops-MM, Qwen3-VL) get their prompt's text around each input; a model that gives one
+ * vector a token (ColQwen) has several rows an input. Pictures are decoded a few at a time, just before they are
+ * needed. Results come in the order of the inputs. On the CPU the bits of a row depend on its input alone, not on the
+ * other inputs, their order, the number of threads, or repetition; on a GPU the same call gives the same bits again.
  * TKR_OK also when single inputs failed: look at each item's status. Returns a result. */
 TKR_API tkr_status tkr_embed(tkr_result **result, tkr_session *session, const tkr_input *inputs, size_t n_inputs,
                              const tkr_embed_options *options, tkr_error *error);
@@ -278,7 +347,8 @@ TKR_API void tkr_tokenizer_free(tkr_tokenizer **tokenizer);
 /* Returned by tkr_tokenize; free with tkr_tokens_free. */
 typedef struct tkr_tokens {
     int32_t *ids;      /* [n] */
-    uint64_t *offsets; /* [n, 2] start and end in bytes of prompt + text; 0, 0 for special tokens */
+    uint64_t *offsets; /* [n, 2] start and end in bytes of prompt + text, or of the model's template filled in;
+                        * 0, 0 for special tokens */
     size_t n;
     size_t n_untruncated;
 } tkr_tokens;
@@ -296,6 +366,10 @@ TKR_API size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer);
 
 /* Cosine of two vectors of n values, accumulated in double; NaN-free: a zero vector gives 0. */
 TKR_API double tkr_cosine(const float *a, const float *b, size_t n);
+
+/* MaxSim (Khattab and Zaharia 2020) of two multi-vectors: the sum over the query's rows of the largest dot product with
+ * a row of the document. query [n_query, n], document [n_document, n]; 0 where one of them has no row. */
+TKR_API double tkr_maxsim(const float *query, size_t n_query, const float *document, size_t n_document, size_t n);
 
 #ifdef __cplusplus
 }

@@ -21,7 +21,8 @@ typedef enum tkr_cli_type {
     TKR_CLI_CHOICE,
     TKR_CLI_COUNT,
     TKR_CLI_BYTES,
-    TKR_CLI_REAL
+    TKR_CLI_REAL,
+    TKR_CLI_LIST /* every word up to the next option; the words join the operands */
 } tkr_cli_type;
 
 typedef enum tkr_cli_option_id {
@@ -63,6 +64,11 @@ typedef struct tkr_cli_args {
     tkr_cli_value value[TKR_N_OPTIONS];
     char **operands; /* [n_operands], borrowed from argv, which parsing reorders */
     size_t n_operands;
+    unsigned char *is_picture; /* [n_operands] 1: came behind --image; NULL: none did */
+    size_t n_pictures;
+    const char *hosts[16]; /* [n_hosts] of --allow-url, in host_text */
+    size_t n_hosts;
+    char host_text[512];
 } tkr_cli_args;
 
 typedef struct tkr_cli_command {
@@ -80,6 +86,7 @@ extern const tkr_cli_command tkr_cli_commands[TKR_N_COMMANDS];
 
 int tkr_cmd_embed(const tkr_cli_args *args);
 int tkr_cmd_similarity(const tkr_cli_args *args);
+int tkr_cmd_search(const tkr_cli_args *args);
 int tkr_cmd_tokenize(const tkr_cli_args *args);
 int tkr_cmd_info(const tkr_cli_args *args);
 int tkr_cmd_models(const tkr_cli_args *args);
@@ -92,6 +99,8 @@ int tkr_cmd_bench(const tkr_cli_args *args);
 /* Parses what follows the command word. TKR_INVALID_ARGUMENT with a message that names the flag and what would be
  * right. */
 tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int argc, char **argv, tkr_error *error);
+/* Frees what parsing allocated. */
+void tkr_cli_args_free(tkr_cli_args *args);
 /* Parses "512M", "2G", "1.5GiB", "1048576" (powers of 1024). */
 bool tkr_cli_parse_bytes(uint64_t *out, const char *text);
 /* Optimal string alignment distance (insert, delete, replace, swap neighbours), capped at `cap` + 1. */

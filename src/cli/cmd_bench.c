@@ -61,8 +61,12 @@ static tkr_status print_roofline(bench_run *run, const tkr_roofline *roof, tkr_e
         tkr_buf_append(&run->text, "}\n", 2);
         return emit(run, error);
     }
-    tkr_buf_printf(&run->text, "%s, %s kernels, %u thread%s; measured just now:\n\n", roof->cpu, roof->rung,
-                   roof->threads, roof->threads == 1 ? "" : "s");
+    if (roof->threads > 0) {
+        tkr_buf_printf(&run->text, "%s, %s kernels, %u thread%s; measured just now:\n\n", roof->cpu, roof->rung,
+                       roof->threads, roof->threads == 1 ? "" : "s");
+    } else {
+        tkr_buf_printf(&run->text, "%s; large matrix products, measured just now:\n\n", roof->cpu);
+    }
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         rate(text, rows[i].value);
         bool memory = strcmp(rows[i].name, "memory") == 0;
@@ -89,22 +93,30 @@ static void json_row(bench_run *run, const grid_cell *cell, const tkr_bench_row 
     tkr_cli_json_number(&run->text, "tokens_per_s", row->tokens_per_s);
     tkr_cli_json_number(&run->text, "texts_per_s", row->median_s > 0 ? (double)row->n_sequences / row->median_s : 0);
     tkr_cli_json_number(&run->text, "operations", row->operations);
-    tkr_cli_json_number(&run->text, "limit_ops_per_s", row->limit_ops_per_s);
-    tkr_cli_json_number(&run->text, "fraction", row->fraction);
+    if (row->limit_ops_per_s > 0) {
+        tkr_cli_json_number(&run->text, "limit_ops_per_s", row->limit_ops_per_s);
+        tkr_cli_json_number(&run->text, "fraction", row->fraction);
+    } else {
+        tkr_cli_json_text(&run->text, "limit_ops_per_s", NULL);
+        tkr_cli_json_text(&run->text, "fraction", NULL);
+    }
     tkr_buf_putc(&run->text, '}');
 }
 
 static void text_row(bench_run *run, const grid_cell *cell, const tkr_bench_row *row) {
-    char name[32] = "mixed", tokens[32], texts[32], speed[32], limit[32];
+    char name[32] = "mixed", tokens[32], texts[32], speed[32], limit[32] = "n/a", reached[32] = "n/a";
     if (cell->batch != 0) {
         snprintf(name, sizeof name, "%zux%zu", cell->batch, cell->tokens);
     }
     tkr_cli_number(tokens, (uint64_t)row->tokens_per_s);
     tkr_cli_number(texts, (uint64_t)(row->median_s > 0 ? (double)row->n_sequences / row->median_s : 0));
     rate(speed, row->median_s > 0 ? row->operations / row->median_s : 0);
-    rate(limit, row->limit_ops_per_s);
-    tkr_buf_printf(&run->text, "%-10s %11.3f %11.3f %11s %10s %10s %10s %8.1f %%\n", name, row->median_s * 1e3,
-                   row->best_s * 1e3, tokens, texts, speed, limit, row->fraction * 100);
+    if (row->limit_ops_per_s > 0) {
+        rate(limit, row->limit_ops_per_s);
+        snprintf(reached, sizeof reached, "%.1f %%", row->fraction * 100);
+    }
+    tkr_buf_printf(&run->text, "%-10s %11.3f %11.3f %11s %10s %10s %10s %10s\n", name, row->median_s * 1e3,
+                   row->best_s * 1e3, tokens, texts, speed, limit, reached);
 }
 
 static tkr_status measure(bench_run *run, const grid_cell *cell, tkr_error *error) {
@@ -132,11 +144,12 @@ static tkr_status begin_rows(bench_run *run, tkr_error *error) {
         tkr_cli_json_text(&run->text, "quantization", info->quantization);
         tkr_cli_json_text(&run->text, "fingerprint", info->fingerprint);
         tkr_cli_json_text(&run->text, "version", tkr_version());
+        tkr_cli_json_text(&run->text, "device", info->device);
         tkr_cli_json_count(&run->text, "threads", info->threads);
         tkr_buf_printf(&run->text, ", \"rows\": [");
     } else {
-        tkr_buf_printf(&run->text, "%s, %s, quantization %s, %u thread%s\n\n", info->reference, info->precision,
-                       info->quantization, info->threads, info->threads == 1 ? "" : "s");
+        tkr_buf_printf(&run->text, "%s, %s, quantization %s, %u thread%s, %s\n\n", info->reference, info->precision,
+                       info->quantization, info->threads, info->threads == 1 ? "" : "s", info->device);
         tkr_buf_printf(&run->text, "%-10s %11s %11s %11s %10s %10s %10s %10s\n", "batch", "median ms", "best ms",
                        "tokens/s", "texts/s", "FLOP/s", "limit", "reached");
     }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/cmd_embed: texts in, vectors out, block by block. */
+/* cli/cmd_embed: texts and pictures in, vectors out, block by block. */
 #include <string.h>
 
 #include "cli/stream.h"
 #include "core/term.h"
 
 /* A block is the unit of loss at Ctrl-C and of waiting, so it adapts to about a second of work. */
-enum { FIRST_ITEMS = 128, MIN_ITEMS = 32, MAX_ITEMS = 1024, BYTES_PER_ITEM = 1024 };
+enum { FIRST_ITEMS = 128, FIRST_PICTURES = 16, MIN_ITEMS = 4, MAX_ITEMS = 1024, BYTES_PER_ITEM = 1024 };
 #define SHORT_SECONDS 0.7
 #define LONG_SECONDS 3.0
 
@@ -82,9 +82,6 @@ static tkr_status embed_block(embed_run *run, bool *reported, tkr_error *error) 
     if (n > 0) {
         status = tkr_embed(&result, run->session, run->inputs, n, &run->options, error);
     }
-    if (status == TKR_OK && n > 0 && tkr_result_get_kind(result) != TKR_RESULT_DENSE) {
-        status = TKR_FAIL(error, UNSUPPORTED, "%s gives no dense vectors", run->info->reference);
-    }
     if (status == TKR_OK) {
         tkr_cli_progress_clear(&run->progress);
         status = write_block(run, result, reported, error);
@@ -105,7 +102,7 @@ static double part_read(const tkr_cli_source *source) {
 }
 
 static tkr_status embed_all(embed_run *run, bool *reported, tkr_error *error) {
-    size_t max_items = FIRST_ITEMS;
+    size_t max_items = run->info->max_images > 0 ? FIRST_PICTURES : FIRST_ITEMS;
     double done = 0;
     for (;;) {
         tkr_status status = tkr_signals_pending() != 0 ? TKR_FAIL(error, CANCELLED, "interrupted")
@@ -148,6 +145,7 @@ static void summary(const embed_run *run) {
     if (run->n_skipped > 0 && run->skip) {
         tkr_cli_note(run->args, "%s written, %s skipped", written, skipped);
     }
+    tkr_cli_files_report(&run->source.files, run->args);
 }
 
 /* Loads the model and opens the output. Nothing of an existing output file is lost before all this went well. */
@@ -169,10 +167,15 @@ static tkr_status prepare(embed_run *run, const char *reference, tkr_error *erro
         run->inputs = tkr_calloc(MAX_ITEMS, sizeof *run->inputs);
         status = run->inputs != NULL ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "out of memory");
     }
+    if (status == TKR_OK && run->info->multi_vector && !tkr_cli_on(run->args, TKR_OPT_MULTIVECTOR)) {
+        status = TKR_FAIL(error, INVALID_ARGUMENT, "%s gives one vector a token: --multivector writes them all",
+                          run->info->reference);
+    }
     if (status == TKR_OK) {
-        status = tkr_cli_writer_open(&run->writer, tkr_cli_get(run->args, TKR_OPT_OUTPUT)->text,
-                                     (tkr_cli_format)tkr_cli_get(run->args, TKR_OPT_FORMAT)->number, run->info,
-                                     run->options.dimensions, error);
+        status =
+            tkr_cli_writer_open(&run->writer, tkr_cli_get(run->args, TKR_OPT_OUTPUT)->text,
+                                (tkr_cli_format)tkr_cli_get(run->args, TKR_OPT_FORMAT)->number,
+                                tkr_cli_on(run->args, TKR_OPT_MULTIVECTOR), run->info, run->options.dimensions, error);
     }
     return status;
 }
@@ -182,6 +185,11 @@ static bool usage_ok(const tkr_cli_args *args) {
     const tkr_cli_value *input = tkr_cli_get(args, TKR_OPT_INPUT);
     uint64_t format = tkr_cli_get(args, TKR_OPT_FORMAT)->number;
     if (!tkr_cli_one_prompt(args)) {
+        return false;
+    }
+    if (tkr_cli_on(args, TKR_OPT_MULTIVECTOR) && (format == TKR_CLI_NPY || format == TKR_CLI_F32)) {
+        tkr_cli_fail(TKR_EXIT_USAGE, "embed: --multivector goes with --format json or jsonl: inputs differ in their "
+                                     "number of vectors");
         return false;
     }
     if (strcmp(output, "-") == 0 && tkr_term_is(TKR_STREAM_OUT) && (format == TKR_CLI_NPY || format == TKR_CLI_F32)) {
@@ -204,6 +212,9 @@ int tkr_cmd_embed(const tkr_cli_args *args) {
     if (reference == NULL || !usage_ok(args)) {
         return TKR_EXIT_USAGE;
     }
+    if (tkr_cli_get(args, TKR_OPT_INPUT_DIR)->set && !tkr_cli_get(args, TKR_OPT_ON_ERROR)->set) {
+        run.skip = true; /* a folder's broken file is nobody's line: what can be embedded is */
+    }
     tkr_cli_embed_options(&run.options, args);
     tkr_status status = tkr_cli_source_open(&run.source, args, &error);
     if (status == TKR_INVALID_ARGUMENT) {
@@ -216,6 +227,7 @@ int tkr_cmd_embed(const tkr_cli_args *args) {
         bool to_terminal = strcmp(tkr_cli_get(args, TKR_OPT_OUTPUT)->text, "-") == 0 && tkr_term_is(TKR_STREAM_OUT);
         tkr_signals_note();
         tkr_cli_progress_start(&run.progress, args, to_terminal);
+        run.progress.unit = run.info->max_images > 0 ? "inputs" : "texts";
         status = embed_all(&run, &reported, &error);
         tkr_cli_progress_clear(&run.progress);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cli/cmd_info: what a model is and how this machine would run it. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,8 +53,10 @@ static void pair_rows(tkr_buf *out, const char *title, const tkr_pair *pairs, si
     }
 }
 
-static void print_text(tkr_buf *out, const tkr_model_info *info) {
-    char shape[160], parameters[32];
+static bool on_gpu(const tkr_device_memory *memory) { return memory->limit > 0; }
+
+static void print_text(tkr_buf *out, const tkr_model_info *info, const tkr_device_memory *memory) {
+    char shape[160], parameters[32], active[32], peak[32], cached[32];
     tkr_cli_number(parameters, info->n_parameters);
     snprintf(shape, sizeof shape, "%zu layers, hidden %zu, %zu heads, intermediate %zu, vocabulary %zu", info->n_layers,
              info->hidden_size, info->n_heads, info->intermediate_size, info->vocab_size);
@@ -64,12 +67,26 @@ static void print_text(tkr_buf *out, const tkr_model_info *info) {
     row(out, "Parameters", parameters);
     row(out, "Pooling", info->pooling);
     number_row(out, "Dimensions", info->dimensions);
+    row(out, "Reads", info->modalities);
+    if (info->max_images > 0) {
+        if (info->max_images == SIZE_MAX) {
+            snprintf(shape, sizeof shape, "as many of an input as fit its tokens, and %zu patches together",
+                     info->max_image_patches);
+        } else {
+            snprintf(shape, sizeof shape, "%zu of an input, at most %zu patches", info->max_images,
+                     info->max_image_patches);
+        }
+        row(out, "Pictures", shape);
+        row(out, "Processor", info->processor);
+    }
+    row(out, "Vectors", info->multi_vector ? "one a token; compared by MaxSim" : "one an input");
     row(out, "Normalized", info->normalizes ? "yes: vectors have length 1" : "no");
     number_row(out, "Max tokens", info->max_tokens);
     if (info->default_prompt != NULL) {
         row(out, "Default prompt", info->default_prompt);
     }
     tkr_buf_putc(out, '\n');
+    row(out, "Device", info->device);
     row(out, "Precision", info->precision);
     row(out, "Quantization", info->quantization);
     snprintf(shape, sizeof shape, "%.2f", info->bits_per_weight);
@@ -80,6 +97,14 @@ static void print_text(tkr_buf *out, const tkr_model_info *info) {
     size_row(out, "Mapped file", info->mapped_bytes);
     size_row(out, "Workspace", info->workspace_bytes);
     size_row(out, "Memory limit", info->memory_limit);
+    if (on_gpu(memory)) {
+        size_row(out, "Device memory", memory->total);
+        tkr_cli_bytes(active, memory->active, true);
+        tkr_cli_bytes(peak, memory->peak, true);
+        tkr_cli_bytes(cached, memory->cached, true);
+        snprintf(shape, sizeof shape, "%s, %s at most since the start, %s cached", active, peak, cached);
+        row(out, "In use", shape);
+    }
     row(out, "Fingerprint", info->fingerprint);
     pair_rows(out, "Prompts", info->prompts, info->n_prompts, true);
     pair_rows(out, "Kernels", info->kernels, info->n_kernels, false);
@@ -102,7 +127,7 @@ static void json_pairs(tkr_buf *out, const char *name, const tkr_pair *pairs, si
     tkr_buf_putc(out, ']');
 }
 
-static void print_json(tkr_buf *out, const tkr_model_info *info) {
+static void print_json(tkr_buf *out, const tkr_model_info *info, const tkr_device_memory *memory) {
     tkr_buf_putc(out, '{');
     tkr_cli_json_text(out, "reference", info->reference);
     tkr_cli_json_text(out, "path", info->path);
@@ -111,6 +136,7 @@ static void print_json(tkr_buf *out, const tkr_model_info *info) {
     tkr_cli_json_text(out, "precision", info->precision);
     tkr_cli_json_text(out, "quantization", info->quantization);
     tkr_cli_json_text(out, "fingerprint", info->fingerprint);
+    tkr_cli_json_text(out, "device", info->device);
     tkr_cli_json_text(out, "default_prompt", info->default_prompt);
     tkr_cli_json_count(out, "dimensions", info->dimensions);
     tkr_cli_json_count(out, "max_tokens", info->max_tokens);
@@ -125,8 +151,19 @@ static void print_json(tkr_buf *out, const tkr_model_info *info) {
     tkr_cli_json_count(out, "mapped_bytes", info->mapped_bytes);
     tkr_cli_json_count(out, "workspace_bytes", info->workspace_bytes);
     tkr_cli_json_count(out, "memory_limit", info->memory_limit);
+    if (on_gpu(memory)) {
+        tkr_cli_json_count(out, "device_memory_bytes", memory->total);
+        tkr_cli_json_count(out, "device_active_bytes", memory->active);
+        tkr_cli_json_count(out, "device_peak_bytes", memory->peak);
+        tkr_cli_json_count(out, "device_cached_bytes", memory->cached);
+    }
     tkr_cli_json_count(out, "threads", info->threads);
     tkr_cli_json_count(out, "batch_tokens", info->batch_tokens);
+    tkr_cli_json_text(out, "modalities", info->modalities);
+    tkr_cli_json_number(out, "max_images", info->max_images == SIZE_MAX ? HUGE_VAL : (double)info->max_images);
+    tkr_cli_json_count(out, "max_image_patches", info->max_image_patches);
+    tkr_cli_json_text(out, "processor", info->processor);
+    tkr_cli_json_bool(out, "multi_vector", info->multi_vector != 0);
     tkr_cli_json_bool(out, "normalizes", info->normalizes != 0);
     json_pairs(out, "prompts", info->prompts, info->n_prompts);
     json_pairs(out, "kernels", info->kernels, info->n_kernels);
@@ -147,7 +184,9 @@ int tkr_cmd_info(const tkr_cli_args *args) {
     if (tkr_model_load(&model, reference, &options, &error) != TKR_OK) {
         return tkr_cli_report(&error);
     }
-    (tkr_cli_on(args, TKR_OPT_JSON) ? print_json : print_text)(&out, tkr_model_get_info(model));
+    tkr_device_memory memory;
+    tkr_model_get_device_memory(&memory, model);
+    (tkr_cli_on(args, TKR_OPT_JSON) ? print_json : print_text)(&out, tkr_model_get_info(model), &memory);
     int code = tkr_cli_print(&out);
     tkr_model_free(&model);
     return code;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/cmd_similarity: cosine of texts with each other or with a query, for reading. Holds all vectors in memory, so it
- * refuses more texts than a person or a JSON reader could take. */
+/* cli/cmd_similarity: cosine (or MaxSim) of texts and pictures with each other or with a query, for reading. Holds all
+ * vectors in memory, so it refuses more inputs than a person or a JSON reader could take. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +13,9 @@ enum { BLOCK_ITEMS = 512, BLOCK_BYTES = 512 * 1024, MAX_MATRIX = 10000, MAX_RANK
 enum { TABLE_TEXTS = 20, PAIRS_SHOWN = 20, PIPE_COLUMNS = 100, MIN_INLINE_TEXT = 24, CELL_COLUMNS = 7 };
 
 typedef struct known_text {
-    char *text;
+    char *text; /* or the pictures' names */
     size_t size;
+    size_t first_row, n_rows; /* in the run's vectors */
 } known_text;
 
 typedef struct similarity_run {
@@ -28,10 +29,10 @@ typedef struct similarity_run {
     tkr_embed_options options;
     tkr_arena strings;
     known_text *texts; /* [n] */
-    float *vectors;    /* [n, dimensions] */
-    size_t n, room, dimensions;
-    const char *query;
-    float *query_vector; /* [dimensions]; NULL without --query */
+    float *vectors;    /* [n_rows, dimensions] */
+    size_t n, room, n_rows, row_room, dimensions;
+    const char *query, *query_image;
+    known_text query_rows; /* of --query or --query-image; no rows without them */
     size_t n_cut;
 } similarity_run;
 
@@ -49,54 +50,70 @@ static tkr_status check(void *user, const tkr_progress *progress) {
     return TKR_OK;
 }
 
+static bool has_query(const similarity_run *run) { return run->query != NULL || run->query_image != NULL; }
+
 static tkr_status reserve(similarity_run *run, size_t extra, tkr_error *error) {
-    size_t limit = run->query != NULL ? MAX_RANKED : MAX_MATRIX;
+    size_t limit = has_query(run) ? MAX_RANKED : MAX_MATRIX;
     if (run->n + extra > limit) {
-        return TKR_FAIL(error, LIMIT, "more than %zu texts: `tkr-embed embed` writes the vectors of any number", limit);
+        return TKR_FAIL(error, LIMIT, "more than %zu inputs: `tkr-embed embed` writes the vectors of any number",
+                        limit);
     }
     if (run->n + extra <= run->room) {
         return TKR_OK;
     }
     size_t room = (run->n + extra) * 2;
     known_text *texts = tkr_realloc(run->texts, room * sizeof *texts);
-    run->texts = texts != NULL ? texts : run->texts;
-    float *vectors = tkr_realloc(run->vectors, room * run->dimensions * sizeof *vectors);
-    run->vectors = vectors != NULL ? vectors : run->vectors;
-    if (texts == NULL || vectors == NULL) {
+    if (texts == NULL) {
         return no_memory(error);
     }
+    run->texts = texts;
     run->room = room;
     return TKR_OK;
 }
 
-/* Row `index` of the result, or the reason why there is none. */
-static tkr_status take_row(float *out, similarity_run *run, const tkr_result *result, size_t index, tkr_error *error) {
-    tkr_result_item row = tkr_result_get(result, index);
-    if (row.status != TKR_OK) {
-        return tkr_error_set(error, TKR_HERE, row.status, "%s",
-                             row.message != NULL ? row.message : tkr_status_text(row.status));
+/* Keeps the rows of item `index` of the result, or tells the reason why there are none. */
+static tkr_status take_rows(known_text *to, similarity_run *run, const tkr_result *result, size_t index,
+                            tkr_error *error) {
+    tkr_result_item item = tkr_result_get(result, index);
+    size_t bytes = run->dimensions * sizeof *run->vectors;
+    if (item.status != TKR_OK) {
+        return tkr_error_set(error, TKR_HERE, item.status, "%s",
+                             item.message != NULL ? item.message : tkr_status_text(item.status));
     }
-    if (row.n_rows != 1) {
-        return TKR_FAIL(error, UNSUPPORTED, "%s gives %zu vectors for a text, expected one", run->info->reference,
-                        row.n_rows);
+    if (run->n_rows + item.n_rows > run->row_room) {
+        size_t room = (run->n_rows + item.n_rows) * 2;
+        float *vectors = tkr_realloc(run->vectors, room * bytes);
+        if (vectors == NULL) {
+            return no_memory(error);
+        }
+        run->vectors = vectors;
+        run->row_room = room;
     }
-    memcpy(out, row.rows, run->dimensions * sizeof *out);
-    run->n_cut += row.n_tokens_untruncated > row.n_tokens;
+    memcpy(run->vectors + run->n_rows * run->dimensions, item.rows, item.n_rows * bytes);
+    to->first_row = run->n_rows;
+    to->n_rows = item.n_rows;
+    run->n_rows += item.n_rows;
+    run->n_cut += item.n_tokens_untruncated > item.n_tokens;
     return TKR_OK;
 }
 
 static tkr_status embed_query(similarity_run *run, tkr_error *error) {
-    tkr_input input = {.text = run->query, .n_text = strlen(run->query)};
+    tkr_part part;
+    tkr_input input = {.text = run->query, .n_text = run->query != NULL ? strlen(run->query) : 0};
     tkr_result *result = NULL;
+    tkr_status status = TKR_OK;
+    if (run->query_image != NULL) {
+        input = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = &part, .n_parts = 1};
+        input.min_pixels = (size_t)tkr_cli_get(run->args, TKR_OPT_MIN_PIXELS)->number;
+        status = tkr_cli_fill_picture(&part, &run->block, run->query_image, strlen(run->query_image), NULL, error);
+    }
     input.prompt_name = tkr_cli_get(run->args, TKR_OPT_QUERY_PROMPT_NAME)->text;
     input.instruction = tkr_cli_get(run->args, TKR_OPT_INSTRUCT)->text;
-    run->query_vector = tkr_calloc(run->dimensions, sizeof *run->query_vector);
-    if (run->query_vector == NULL) {
-        return no_memory(error);
-    }
-    tkr_status status = tkr_embed(&result, run->session, &input, 1, &run->options, error);
     if (status == TKR_OK) {
-        status = take_row(run->query_vector, run, result, 0, error);
+        status = tkr_embed(&result, run->session, &input, 1, &run->options, error);
+    }
+    if (status == TKR_OK) {
+        status = take_rows(&run->query_rows, run, result, 0, error);
     }
     tkr_result_free(&result);
     return status == TKR_OK ? TKR_OK : tkr_error_prefix(error, status, "query");
@@ -127,14 +144,13 @@ static tkr_status keep_block(similarity_run *run, tkr_error *error) {
     }
     for (size_t i = 0; i < n && status == TKR_OK; i++) {
         known_text *to = &run->texts[run->n];
-        to->size = inputs[i].n_text;
-        to->text = tkr_arena_strndup(&run->strings, inputs[i].text, to->size);
-        status = to->text == NULL ? no_memory(error)
-                                  : take_row(run->vectors + run->n * run->dimensions, run, result, i, error);
+        to->size = run->block.items[i].n_label;
+        to->text = tkr_arena_strndup(&run->strings, run->block.items[i].label, to->size);
+        status = to->text == NULL ? no_memory(error) : take_rows(to, run, result, i, error);
         if (status == TKR_OK) {
             run->n++;
         } else {
-            tkr_error_prefix(error, status, "text %zu", run->n + 1);
+            tkr_error_prefix(error, status, "%s %zu", inputs[i].kind == TKR_INPUT_PARTS ? "input" : "text", run->n + 1);
         }
     }
     tkr_result_free(&result);
@@ -142,8 +158,14 @@ static tkr_status keep_block(similarity_run *run, tkr_error *error) {
     return status;
 }
 
+static double score_of(const similarity_run *run, const known_text *a, const known_text *b) {
+    const size_t n = run->dimensions;
+    const float *x = run->vectors + a->first_row * n, *y = run->vectors + b->first_row * n;
+    return run->info->multi_vector ? tkr_maxsim(x, a->n_rows, y, b->n_rows, n) : tkr_cosine(x, y, n);
+}
+
 static double similarity_of(const similarity_run *run, size_t a, size_t b) {
-    return tkr_cosine(run->vectors + a * run->dimensions, run->vectors + b * run->dimensions, run->dimensions);
+    return score_of(run, &run->texts[a], &run->texts[b]);
 }
 
 /* ---- tables ---- */
@@ -228,7 +250,7 @@ static scored *rank(const similarity_run *run) {
     scored *ranking = tkr_calloc(run->n > 0 ? run->n : 1, sizeof *ranking);
     for (size_t i = 0; i < run->n && ranking != NULL; i++) {
         ranking[i].a = i;
-        ranking[i].score = tkr_cosine(run->query_vector, run->vectors + i * run->dimensions, run->dimensions);
+        ranking[i].score = score_of(run, &run->query_rows, &run->texts[i]);
     }
     if (ranking != NULL) {
         qsort(ranking, run->n, sizeof *ranking, by_score);
@@ -241,7 +263,8 @@ static void print_ranking(tkr_buf *out, const similarity_run *run, const scored 
         tkr_buf_putc(out, '{');
         tkr_cli_json_text(out, "model", run->info->reference);
         tkr_cli_json_text(out, "fingerprint", run->info->fingerprint);
-        tkr_cli_json_text(out, "query", run->query);
+        tkr_cli_json_text(out, run->query != NULL ? "query" : "query_image",
+                          run->query != NULL ? run->query : run->query_image);
         tkr_buf_printf(out, ", \"results\": [");
     }
     size_t columns = screen();
@@ -321,7 +344,7 @@ static tkr_status load(similarity_run *run, const char *reference, tkr_error *er
 
 static tkr_status embed_all(similarity_run *run, tkr_error *error) {
     tkr_cli_progress_start(&run->progress, run->args, false);
-    tkr_status status = run->query != NULL ? embed_query(run, error) : TKR_OK;
+    tkr_status status = has_query(run) ? embed_query(run, error) : TKR_OK;
     while (status == TKR_OK) {
         status = tkr_cli_source_read(&run->block, &run->source, BLOCK_ITEMS, BLOCK_BYTES, error);
         if (status != TKR_OK || run->block.n == 0) {
@@ -334,7 +357,7 @@ static tkr_status embed_all(similarity_run *run, tkr_error *error) {
     if (status == TKR_OK && run->n_cut > 0) {
         tkr_cli_note(run->args,
                      "%zu of %zu texts %s longer than the model takes and cut (--truncate error refuses them)",
-                     run->n_cut, run->n + (run->query != NULL), run->n_cut == 1 ? "was" : "were");
+                     run->n_cut, run->n + has_query(run), run->n_cut == 1 ? "was" : "were");
     }
     return status;
 }
@@ -343,7 +366,7 @@ static tkr_status print_result(similarity_run *run, int *code, tkr_error *error)
     bool json = tkr_cli_on(run->args, TKR_OPT_SIMILARITY_FORMAT);
     tkr_buf out = {0};
     tkr_status status = TKR_OK;
-    if (run->query != NULL) {
+    if (has_query(run)) {
         scored *ranking = rank(run);
         if (ranking == NULL) {
             return no_memory(error);
@@ -366,22 +389,25 @@ static tkr_status print_result(similarity_run *run, int *code, tkr_error *error)
 }
 
 int tkr_cmd_similarity(const tkr_cli_args *args) {
-    similarity_run run = {.args = args, .query = tkr_cli_get(args, TKR_OPT_QUERY)->text};
+    similarity_run run = {.args = args,
+                          .query = tkr_cli_get(args, TKR_OPT_QUERY)->text,
+                          .query_image = tkr_cli_get(args, TKR_OPT_QUERY_IMAGE)->text};
     tkr_error error = {0};
     int code = TKR_EXIT_OK;
     const char *reference = tkr_cli_model(args, false);
     if (reference == NULL || !tkr_cli_one_prompt(args) ||
-        !tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_QUERY_PROMPT_NAME)) {
+        !tkr_cli_exclusive(args, TKR_OPT_PROMPT, TKR_OPT_QUERY_PROMPT_NAME) ||
+        !tkr_cli_exclusive(args, TKR_OPT_QUERY, TKR_OPT_QUERY_IMAGE)) {
         return TKR_EXIT_USAGE;
     }
-    for (int i = 0; i < 2 && run.query == NULL; i++) {
+    for (int i = 0; i < 2 && !has_query(&run); i++) {
         tkr_cli_option_id id = i == 0 ? TKR_OPT_TOP : TKR_OPT_QUERY_PROMPT_NAME;
         if (tkr_cli_get(args, id)->set) {
             return tkr_cli_fail(TKR_EXIT_USAGE, "similarity: --%s needs --query", tkr_cli_options[id].flag);
         }
     }
     tkr_cli_embed_options(&run.options, args);
-    if (run.query != NULL) {
+    if (has_query(&run)) {
         run.options.instruction = NULL; /* of the query only */
     }
     tkr_status status = tkr_cli_source_open(&run.source, args, &error);
@@ -405,7 +431,6 @@ int tkr_cmd_similarity(const tkr_cli_args *args) {
     }
     tkr_free(run.texts);
     tkr_free(run.vectors);
-    tkr_free(run.query_vector);
     tkr_arena_free(&run.strings);
     tkr_cli_block_free(&run.block);
     tkr_cli_source_close(&run.source);

@@ -41,31 +41,12 @@ static void write_offsets(tkr_buf *out, const tkr_tokens *tokens) {
     tkr_buf_append(out, "]}", 2);
 }
 
-/* The bytes [from, to) of prompt + text. */
-static void write_slice(tkr_buf *out, const tkr_buf *prompt, const tkr_input *input, size_t from, size_t to) {
-    size_t n_prompt = prompt->size;
-    tkr_buf slice = {0};
-    if (from < n_prompt) {
-        size_t end = to < n_prompt ? to : n_prompt;
-        tkr_buf_append(&slice, prompt->data + from, end - from);
-    }
-    if (to > n_prompt && to - n_prompt <= input->n_text) {
-        size_t begin = from > n_prompt ? from - n_prompt : 0;
-        tkr_buf_append(&slice, input->text + begin, to - n_prompt - begin);
-    }
-    if (slice.size > 0) {
-        tkr_cli_cell(out, slice.data, slice.size, PIECE_COLUMNS, false);
-    }
-    out->failed = out->failed || slice.failed;
-    tkr_buf_free(&slice);
-}
-
 static tkr_status write_table(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens, tkr_error *error) {
     tkr_buf *out = &run->text;
-    tkr_buf prompt = {0};
-    tkr_status status = tkr_tools_prompt(&prompt, run->tokenizer, &item->input, &run->options, error);
+    tkr_buf text = {0};
+    tkr_status status = tkr_tools_text(&text, run->tokenizer, &item->input, &run->options, error);
     if (status != TKR_OK) {
-        tkr_buf_free(&prompt);
+        tkr_buf_free(&text);
         return status;
     }
     tkr_buf_printf(out, "%s%zu tokens", run->n_written > 0 ? "\n" : "", tokens->n);
@@ -87,14 +68,16 @@ static tkr_status write_table(tokenize_run *run, const tkr_cli_item *item, const
         tkr_cli_cell(out, piece, strlen(piece), PIECE_COLUMNS, to > from);
         if (to > from) {
             tkr_buf_printf(out, "  %11s  ", bytes);
-            write_slice(out, &prompt, &item->input, (size_t)from, (size_t)to);
+            if (to <= text.size) {
+                tkr_cli_cell(out, text.data + from, (size_t)(to - from), PIECE_COLUMNS, false);
+            }
         }
         while (out->size > 0 && out->data[out->size - 1] == ' ') {
             out->size--;
         }
         tkr_buf_putc(out, '\n');
     }
-    tkr_buf_free(&prompt);
+    tkr_buf_free(&text);
     return TKR_OK;
 }
 

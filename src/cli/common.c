@@ -55,7 +55,10 @@ const char *tkr_cli_model(const tkr_cli_args *args, bool operand_allowed) {
         return args->operands[0];
     }
     if (value->text == NULL || value->text[0] == '\0') {
-        tkr_cli_fail(TKR_EXIT_USAGE, "%s: which model? Give -m MODEL or set TKR_MODEL (`tkr-embed models` lists some)",
+        tkr_cli_fail(TKR_EXIT_USAGE,
+                     "%s: which model? Give -m MODEL, such as -m minilm for texts or -m demo for a try with pictures, "
+                     "or set TKR_MODEL "
+                     "(`tkr-embed models` lists more)",
                      name);
         return NULL;
     }
@@ -87,6 +90,16 @@ void tkr_cli_model_options(tkr_model_options *options, const tkr_cli_args *args)
     options->weight_cache_bytes = tkr_cli_get(args, TKR_OPT_WEIGHT_CACHE_SIZE)->number;
     options->no_weight_cache = tkr_cli_on(args, TKR_OPT_NO_WEIGHT_CACHE);
     options->cpu = tkr_cli_get(args, TKR_OPT_CPU)->text;
+    options->device = tkr_cli_get(args, TKR_OPT_DEVICE)->text;
+    options->device_cache = tkr_cli_get(args, TKR_OPT_DEVICE_CACHE)->number;
+    options->base = tkr_cli_get(args, TKR_OPT_BASE)->text;
+    options->no_jail = tkr_cli_on(args, TKR_OPT_NO_JAIL);
+    options->horizontal_first = tkr_cli_get(args, TKR_OPT_RESIZE_ORDER)->number == 1;
+    options->max_pixels = (size_t)tkr_cli_get(args, TKR_OPT_MAX_PIXELS)->number;
+    options->max_image_pixels = (size_t)tkr_cli_get(args, TKR_OPT_MAX_IMAGE_PIXELS)->number;
+    options->max_image_bytes = (size_t)tkr_cli_get(args, TKR_OPT_MAX_IMAGE_BYTES)->number;
+    options->allow_hosts = args->hosts;
+    options->n_allow_hosts = args->n_hosts;
     options->log = print_log;
     options->log_user = (void *)(uintptr_t)args; /* only read */
 }

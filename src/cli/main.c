@@ -37,15 +37,20 @@ static int run_command(tkr_cli_command_id id, int argc, char **argv) {
         tkr_cli_help_command(&text, id);
         return tkr_cli_print(&text);
     }
+    int code = TKR_EXIT_USAGE;
     if (tkr_cli_parse(&args, id, argc, argv, &error) != TKR_OK) {
-        return tkr_cli_fail(TKR_EXIT_USAGE, "%s: %s", tkr_cli_commands[id].name, error.message);
+        tkr_cli_fail(code, "%s: %s", tkr_cli_commands[id].name, error.message);
+    } else {
+        code = tkr_cli_commands[id].run(&args);
     }
-    return tkr_cli_commands[id].run(&args);
+    tkr_cli_args_free(&args);
+    return code;
 }
 
 int main(int argc, char **argv) {
     tkr_buf text = {0};
     const char *near = NULL;
+    tkr_env_default("MLX_ENABLE_TF32", "0"); /* f32 means f32 on a GPU, too */
     if (argc < 2) {
         tkr_cli_help_short(&text);
         fputs(text.data != NULL ? text.data : "tkr-embed --help\n", stderr);

@@ -190,7 +190,8 @@ static tkr_status set_value(tkr_cli_value *value, const tkr_cli_option *option, 
         value->number = (uint64_t)on;
         break;
     }
-    case TKR_CLI_TEXT: break;
+    case TKR_CLI_TEXT:
+    case TKR_CLI_LIST: break;
     case TKR_CLI_CHOICE:
         index = choice_index(option->argument, text);
         if (index == SIZE_MAX) {
@@ -290,8 +291,24 @@ static size_t find_option(const tkr_cli_args *args, const char *flag, size_t n, 
     return TKR_N_OPTIONS;
 }
 
-/* Parses argv[*at], an option, and moves *at to its last word. */
-static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *at, tkr_error *error) {
+/* Operands never get ahead of what has been read of argv, so they can lie in it. */
+static tkr_status add_operand(tkr_cli_args *args, char *word, bool picture, int argc, tkr_error *error) {
+    if (picture && args->is_picture == NULL) {
+        args->is_picture = tkr_calloc((size_t)argc, sizeof *args->is_picture);
+        if (args->is_picture == NULL) {
+            return TKR_FAIL(error, NO_MEMORY, "out of memory");
+        }
+    }
+    if (picture) {
+        args->is_picture[args->n_operands] = 1;
+        args->n_pictures++;
+    }
+    args->operands[args->n_operands++] = word;
+    return TKR_OK;
+}
+
+/* Parses argv[*at], an option, and moves *at to its last word. *list: it takes the words that follow, too. */
+static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *at, bool *list, tkr_error *error) {
     const char *word = argv[*at];
     bool is_letter = word[1] != '-';
     const char *flag = word + (is_letter ? 1 : 2);
@@ -312,6 +329,7 @@ static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *a
     char source[80] = "--";
     strncat(source, option->flag, sizeof source - 3);
     const char *value = equals != NULL ? equals + 1 : is_letter && flag[1] != '\0' ? flag + 1 : NULL;
+    *list = option->type == TKR_CLI_LIST;
     if (option->type == TKR_CLI_FLAG) {
         if (value != NULL) {
             return TKR_FAIL(error, INVALID_ARGUMENT, "%s takes no value, found \"%s\"", source, value);
@@ -323,7 +341,43 @@ static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *a
         }
         value = argv[++*at];
     }
-    return set_value(&args->value[id], option, value, source, error);
+    tkr_status status = set_value(&args->value[id], option, value, source, error);
+    return status == TKR_OK && *list ? add_operand(args, (char *)(uintptr_t)value, true, argc, error) : status;
+}
+
+/* Cuts "a,b" into args->hosts. */
+static tkr_status split_hosts(tkr_cli_args *args, tkr_error *error) {
+    const char *text = args->value[TKR_OPT_ALLOW_URL].text;
+    const size_t most = sizeof args->hosts / sizeof *args->hosts;
+    if (text == NULL) {
+        return TKR_OK;
+    }
+    if (strlen(text) >= sizeof args->host_text) {
+        return TKR_FAIL(error, INVALID_ARGUMENT, "--allow-url has %zu characters; at most %zu are read", strlen(text),
+                        sizeof args->host_text - 1);
+    }
+    memcpy(args->host_text, text, strlen(text) + 1);
+    for (char *at = args->host_text; *at != '\0';) {
+        size_t n = strcspn(at, ",");
+        if (args->n_hosts == most) {
+            return TKR_FAIL(error, INVALID_ARGUMENT, "--allow-url names more than %zu hosts", most);
+        }
+        if (n == 0 || strcspn(at, "/ @") < n) {
+            return TKR_FAIL(error, INVALID_ARGUMENT, "--allow-url is \"%s\", expected host names such as example.org",
+                            text);
+        }
+        args->hosts[args->n_hosts++] = at;
+        at += n;
+        if (*at == ',') {
+            *at++ = '\0';
+        }
+    }
+    return TKR_OK;
+}
+
+void tkr_cli_args_free(tkr_cli_args *args) {
+    tkr_free(args->is_picture);
+    args->is_picture = NULL;
 }
 
 tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int argc, char **argv, tkr_error *error) {
@@ -331,15 +385,19 @@ tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int arg
     args->command = command;
     args->operands = argv;
     tkr_status status = set_defaults(args, error);
-    bool options_end = false;
+    bool options_end = false, list = false;
     for (int i = 0; i < argc && status == TKR_OK; i++) {
         if (options_end || argv[i][0] != '-' || argv[i][1] == '\0') {
-            args->operands[args->n_operands++] = argv[i]; /* never ahead of i */
+            status = add_operand(args, argv[i], list, argc, error);
         } else if (strcmp(argv[i], "--") == 0) {
             options_end = true;
+            list = false;
         } else {
-            status = parse_option(args, argc, argv, &i, error);
+            status = parse_option(args, argc, argv, &i, &list, error);
         }
+    }
+    if (status == TKR_OK) {
+        status = split_hosts(args, error);
     }
     const tkr_cli_command *row = &tkr_cli_commands[command];
     if (status == TKR_OK && args->n_operands > row->max_operands && !tkr_cli_on(args, TKR_OPT_HELP)) {

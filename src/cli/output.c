@@ -14,6 +14,7 @@ struct tkr_cli_writer {
     tkr_out *out;
     tkr_cli_format format;
     size_t dimensions;
+    bool all_rows;
     uint64_t n_rows;
     uint64_t n_objects;
     tkr_spool *spool; /* npy that can't be patched: rows wait here for their number */
@@ -59,7 +60,7 @@ static tkr_status write_line(tkr_cli_writer *writer, tkr_error *error) {
     return tkr_out_write(writer->out, writer->line.data, writer->line.size, error);
 }
 
-tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cli_format format,
+tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cli_format format, bool all_rows,
                                const tkr_model_info *info, size_t dimensions, tkr_error *error) {
     char header[NPY_HEADER];
     *writer = NULL;
@@ -68,6 +69,7 @@ tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cl
         return TKR_FAIL(error, NO_MEMORY, "out of memory");
     }
     made->format = format;
+    made->all_rows = all_rows;
     made->dimensions = dimensions != 0 ? dimensions : info->dimensions;
     tkr_status status = tkr_out_open(&made->out, path, error);
     if (status == TKR_OK && format == TKR_CLI_NPY) {
@@ -116,12 +118,23 @@ static tkr_status end_object(tkr_cli_writer *writer, tkr_error *error) {
     return write_line(writer, error);
 }
 
+static void write_vector(tkr_buf *line, const float *values, size_t n) {
+    tkr_buf_putc(line, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0) {
+            tkr_buf_putc(line, ',');
+        }
+        tkr_json_write_float(line, values[i]);
+    }
+    tkr_buf_putc(line, ']');
+}
+
 tkr_status tkr_cli_writer_row(tkr_cli_writer *writer, const tkr_cli_item *item, const tkr_result_item *row,
                               tkr_error *error) {
-    if (row->n_rows != 1) {
-        return TKR_FAIL(error, UNSUPPORTED, "a text gave %zu vectors, the output formats hold one each", row->n_rows);
+    if (row->n_rows != 1 && !writer->all_rows) {
+        return TKR_FAIL(error, UNSUPPORTED, "an input gave %zu vectors; --multivector writes several", row->n_rows);
     }
-    for (size_t i = 0; i < writer->dimensions; i++) {
+    for (size_t i = 0; i < writer->dimensions * row->n_rows; i++) {
         if (!isfinite(row->rows[i])) {
             return TKR_FAIL(error, NUMERIC, "value %zu of vector %zu is not a finite number", i, item->index);
         }
@@ -131,14 +144,18 @@ tkr_status tkr_cli_writer_row(tkr_cli_writer *writer, const tkr_cli_item *item, 
         return write_floats(writer, row->rows, writer->dimensions, error);
     }
     begin_object(writer, item);
-    tkr_buf_append(&writer->line, ",\"embedding\":[", 14);
-    for (size_t i = 0; i < writer->dimensions; i++) {
-        if (i > 0) {
-            tkr_buf_putc(&writer->line, ',');
+    if (writer->all_rows) {
+        tkr_buf_append(&writer->line, ",\"embeddings\":[", 15);
+        for (size_t r = 0; r < row->n_rows; r++) {
+            tkr_buf_append(&writer->line, ",", r > 0 ? 1 : 0);
+            write_vector(&writer->line, row->rows + r * writer->dimensions, writer->dimensions);
         }
-        tkr_json_write_float(&writer->line, row->rows[i]);
+        tkr_buf_putc(&writer->line, ']');
+    } else {
+        tkr_buf_append(&writer->line, ",\"embedding\":", 13);
+        write_vector(&writer->line, row->rows, writer->dimensions);
     }
-    tkr_buf_printf(&writer->line, "],\"tokens\":%zu", row->n_tokens);
+    tkr_buf_printf(&writer->line, ",\"tokens\":%zu", row->n_tokens);
     if (row->n_tokens_untruncated > row->n_tokens) {
         tkr_buf_printf(&writer->line, ",\"tokens_untruncated\":%zu", row->n_tokens_untruncated);
     }

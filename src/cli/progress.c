@@ -15,6 +15,7 @@ void tkr_cli_progress_start(tkr_cli_progress *progress, const tkr_cli_args *args
     progress->on = tkr_term_is(TKR_STREAM_ERR) && !tkr_cli_on(args, TKR_OPT_QUIET) && !to_terminal;
     progress->started = tkr_now();
     progress->fraction = -1;
+    progress->unit = "texts";
 }
 
 void tkr_cli_progress_clear(tkr_cli_progress *progress) {
@@ -70,14 +71,14 @@ void tkr_cli_progress_draw(tkr_cli_progress *progress, uint64_t texts, uint64_t 
     if (progress->fraction >= 0) {
         double fraction = progress->fraction + part_of_step * progress->step;
         bar(&line, fraction);
-        tkr_buf_printf(&line, "  %s texts  %s tokens/s", n_texts, rate);
+        tkr_buf_printf(&line, "  %s %s  %s tokens/s", n_texts, progress->unit, rate);
         if (fraction > 0.001) {
             tkr_cli_duration(left, seconds * (1 - fraction) / fraction);
             tkr_buf_printf(&line, "  %s left", left);
         }
     } else {
         tkr_cli_duration(left, seconds);
-        tkr_buf_printf(&line, "%s texts  %s tokens/s  %s", n_texts, rate, left);
+        tkr_buf_printf(&line, "%s %s  %s tokens/s  %s", n_texts, progress->unit, rate, left);
     }
     draw_line(progress, &line);
     tkr_buf_free(&line);

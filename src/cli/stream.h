@@ -4,6 +4,7 @@
 #define TKR_CLI_STREAM_H
 
 #include "cli/cli.h"
+#include "cli/folder.h"
 
 /* ---- input.c ---- */
 typedef struct tkr_cli_item {
@@ -14,6 +15,8 @@ typedef struct tkr_cli_item {
     size_t n_id;
     tkr_status status; /* not TKR_OK: the line is broken */
     const char *message;
+    const char *label; /* what tables show: the text, or the pictures' names; [n_label] */
+    size_t n_label;
 } tkr_cli_item;
 
 typedef struct tkr_cli_block {
@@ -24,24 +27,35 @@ typedef struct tkr_cli_block {
 } tkr_cli_block;
 
 typedef struct tkr_cli_source {
-    const char *name; /* for messages: the path, "standard input", or NULL for TEXT arguments */
-    tkr_lines *lines; /* NULL: TEXT arguments */
-    char **operands;
+    const char *name;         /* for messages: the path, "standard input", or NULL for TEXT arguments */
+    tkr_lines *lines;         /* NULL: TEXT arguments */
+    const tkr_cli_args *args; /* of TEXT arguments and pictures */
+    char *folder;             /* that paths in JSON lines are relative to; NULL: as they are */
     size_t n_operands, next_index;
+    size_t min_pixels;   /* of inputs with pictures that say nothing else */
+    tkr_cli_files files; /* of --input-dir, in the place of operands */
     bool jsonl, end;
     tkr_error failure; /* of reading itself, reported once the lines before it are through */
 } tkr_cli_source;
 
 /* Opens what the command line says. TKR_INVALID_ARGUMENT is a usage error. */
 tkr_status tkr_cli_source_open(tkr_cli_source *source, const tkr_cli_args *args, tkr_error *error);
+/* Fills an item with one JSON line; strings go into the block. TKR_NO_MEMORY, or what is wrong with the line. */
+tkr_status tkr_cli_parse_item(tkr_cli_block *block, tkr_cli_item *item, const tkr_cli_source *source, const char *line,
+                              size_t size, tkr_error *error);
+/* Fills a part with a picture: a path, a URL or base64 of a known format; `folder` goes before relative paths (NULL:
+ * none).
+ */
+tkr_status tkr_cli_fill_picture(tkr_part *part, tkr_cli_block *block, const char *text, size_t size, const char *folder,
+                                tkr_error *error);
 /* Reads up to max_items texts or about max_bytes, fewer when the input is slow, into the emptied block. Broken lines
  * are items with a status. block->n is 0 at the end. TKR_CANCELLED when a signal came while waiting. */
 tkr_status tkr_cli_source_read(tkr_cli_block *block, tkr_cli_source *source, size_t max_items, size_t max_bytes,
                                tkr_error *error);
 void tkr_cli_source_close(tkr_cli_source *source);
 void tkr_cli_block_free(tkr_cli_block *block);
-/* "texts.txt:12: message" on standard error. */
-void tkr_cli_item_report(const tkr_cli_source *source, const tkr_cli_item *item, const char *message);
+/* "texts.txt:12: message" on standard error; of a folder's file it is kept for tkr_cli_files_report. */
+void tkr_cli_item_report(tkr_cli_source *source, const tkr_cli_item *item, const char *message);
 
 /* ---- output.c ---- */
 typedef enum tkr_cli_format {
@@ -52,8 +66,9 @@ typedef enum tkr_cli_format {
 } tkr_cli_format; /* as in options.def */
 
 typedef struct tkr_cli_writer tkr_cli_writer;
-/* Returns a writer for rows of info->dimensions, or `dimensions` when that isn't 0. */
-tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cli_format format,
+/* Returns a writer for rows of info->dimensions, or `dimensions` when that isn't 0. `all_rows`: an input may have
+ * several, in "embeddings". */
+tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cli_format format, bool all_rows,
                                const tkr_model_info *info, size_t dimensions, tkr_error *error);
 tkr_status tkr_cli_writer_row(tkr_cli_writer *writer, const tkr_cli_item *item, const tkr_result_item *row,
                               tkr_error *error);
@@ -73,6 +88,7 @@ typedef struct tkr_cli_progress {
     uint64_t n_texts, n_tokens; /* done before the pass that runs */
     double fraction;            /* of the input, before that pass; negative: unknown */
     double step;                /* part of the input that the pass that runs stands for */
+    const char *unit;           /* what n_texts counts: "texts" after start */
 } tkr_cli_progress;
 
 /* `to_terminal`: results go to the terminal too, so a bar would run into them. */

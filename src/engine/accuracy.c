@@ -36,7 +36,8 @@ tkr_status tkr_accuracy_embed(float **out, size_t *dimensions, tkr_model *model,
         if (item.status != TKR_OK)
             status = tkr_error_set(error, TKR_HERE, item.status, "%s", item.message);
         else
-            memcpy(rows + i * *dimensions, item.rows, *dimensions * sizeof *rows);
+            for (size_t k = 0; k < item.n_rows * *dimensions; k++) /* of a multi-vector the sum */
+                rows[i * *dimensions + k % *dimensions] += item.rows[k];
     }
     tkr_result_free(&result);
     tkr_session_free(&session);

@@ -77,11 +77,13 @@ static tkr_status one_pass(double *seconds, tkr_session *session, const bench_da
 static tkr_status timed_passes(tkr_bench_row *row, double *times, tkr_session *session, const bench_data *data,
                                double budget, tkr_error *error) {
     tkr_model *model = session->model;
-    tkr_peak_fn *peak = model->kernels.peak[model->plan.mode];
+    /* A device's limit can't be measured between passes without taking its memory: once, before them. */
+    tkr_peak_fn *peak = model->device.mlx ? NULL : model->kernels.peak[model->plan.mode];
+    if (model->device.mlx) row->limit_ops_per_s = tkr_device_peak(&model->device, model->plan.mode);
     double begin = tkr_now(), measured_at = -1, seconds = 0;
     tkr_status status = one_pass(&seconds, session, data, error); /* warm-up */
     while (status == TKR_OK && row->n_passes < MAX_PASSES && (tkr_now() - begin < budget || row->n_passes < 3)) {
-        if (measured_at < 0 || tkr_now() - measured_at > PEAK_EVERY_SECONDS) {
+        if (peak && (measured_at < 0 || tkr_now() - measured_at > PEAK_EVERY_SECONDS)) {
             double now = tkr_measure_peak(peak, model->pool);
             row->limit_ops_per_s = now > row->limit_ops_per_s ? now : row->limit_ops_per_s;
             measured_at = tkr_now();

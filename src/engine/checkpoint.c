@@ -16,8 +16,15 @@ tkr_hub_options tkr_engine_hub_options(const tkr_model_options *options) {
                              .log = {options->log, options->log_user}};
 }
 
+const char *tkr_checkpoint_folder(const tkr_checkpoint *checkpoint, const char *name) {
+    char *path = checkpoint->adapter_folder ? tkr_path_join(checkpoint->adapter_folder, name) : NULL;
+    const bool own = path && tkr_path_exists(path);
+    tkr_free(path);
+    return own ? checkpoint->adapter_folder : checkpoint->folder;
+}
+
 static bool file_exists(const tkr_checkpoint *checkpoint, const char *name, char **path) {
-    *path = tkr_path_join(checkpoint->folder, name);
+    *path = tkr_path_join(tkr_checkpoint_folder(checkpoint, name), name);
     return *path && tkr_path_exists(*path);
 }
 
@@ -160,6 +167,99 @@ static tkr_status open_gguf(tkr_checkpoint *checkpoint, tkr_error *error) {
 
 /* ---- */
 
+/* ---- adapters ---- */
+
+/* The base model that the adapter's file names: a folder beside the adapter, one as it is said, or a hub's id. */
+static tkr_status resolve_base(char **folder, const tkr_checkpoint *checkpoint, const tkr_hub_options *hub,
+                               tkr_error *error) {
+    const char *name = tkr_adapter_base(checkpoint->adapter);
+    if (!name)
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "%s: an adapter whose adapter_config.json names no base model; --base "
+                        "MODEL names it",
+                        checkpoint->adapter_folder);
+    char *beside = name[0] != '/' ? tkr_path_join(checkpoint->adapter_folder, name) : NULL;
+    tkr_status status = tkr_hub_resolve(folder, beside && tkr_path_is_dir(beside) ? beside : name, hub, error);
+    tkr_free(beside);
+    if (status == TKR_OK || status == TKR_NO_MEMORY) return status;
+    return tkr_error_prefix(error, status,
+                            "%s: an adapter for the model %.100s, which isn't there (--base MODEL names "
+                            "another place)",
+                            checkpoint->adapter_folder, name);
+}
+
+static tkr_status is_adapter(bool *out, const char *folder, tkr_error *error) {
+    char *path = tkr_path_join(folder, "adapter_config.json");
+    *out = path && tkr_path_exists(path);
+    tkr_free(path);
+    return path ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to look into %s", folder);
+}
+
+/* Where the folder is an adapter's, puts its base model's in its place. */
+static tkr_status open_adapter(tkr_checkpoint *checkpoint, const tkr_model_options *options, const tkr_hub_options *hub,
+                               tkr_error *error) {
+    char *base = NULL;
+    bool adapter = false;
+    tkr_status status = is_adapter(&adapter, checkpoint->folder, error);
+    if (status == TKR_OK && !adapter && options->base)
+        status =
+            TKR_FAIL(error, INVALID_ARGUMENT,
+                     "a base model was given, but %s is no adapter: it has no adapter_config.json", checkpoint->folder);
+    if (status != TKR_OK || !adapter) return status;
+    checkpoint->adapter_folder = checkpoint->folder;
+    checkpoint->folder = NULL;
+    status = tkr_adapter_open(&checkpoint->adapter, checkpoint->adapter_folder, error);
+    if (status == TKR_OK)
+        status = options->base ? tkr_hub_resolve(&base, options->base, hub, error)
+                               : resolve_base(&base, checkpoint, hub, error);
+    if (status != TKR_OK) return status;
+    checkpoint->folder = base;
+    status = is_adapter(&adapter, base, error);
+    if (status == TKR_OK && adapter)
+        status = TKR_FAIL(error, UNSUPPORTED, "%s: the base model %s is an adapter itself", checkpoint->adapter_folder,
+                          base);
+    return status;
+}
+
+/* ---- models that read pictures ---- */
+
+/* A token of tokenizer_config.json: its text, or an object with its "content". */
+static tkr_status read_token(const char **out, const json_t *json, const char *field, const char *path,
+                             tkr_error *error) {
+    const json_t *value = json_object_get(json, field);
+    return json_is_object(value) ? tkr_json_get_string(out, value, "content", true, path, error)
+                                 : tkr_json_get_string(out, json, field, true, path, error);
+}
+
+static tkr_status read_pad_token(tkr_checkpoint *checkpoint, tkr_error *error) {
+    json_t *json = NULL;
+    char *path = NULL;
+    const char *piece = NULL;
+    tkr_status status = read_optional(&json, &path, checkpoint, "tokenizer_config.json", error);
+    if (status == TKR_OK && !json)
+        status = TKR_FAIL(error, NOT_FOUND, "%s: no such file; it names the token that texts are padded with", path);
+    if (status == TKR_OK) status = read_token(&piece, json, "pad_token", path, error);
+    if (status == TKR_OK) {
+        checkpoint->pad_piece = tkr_arena_strndup(&checkpoint->arena, piece, strlen(piece));
+        if (!checkpoint->pad_piece) status = TKR_FAIL(error, NO_MEMORY, "no memory to read %s", path);
+    }
+    json_decref(json);
+    tkr_free(path);
+    return status;
+}
+
+/* What the architecture says about pictures and about texts beside them, once its config is known. */
+static tkr_status configure_vision(tkr_checkpoint *checkpoint, const json_t *json, const char *path, tkr_error *error) {
+    const tkr_vision_arch *vision = checkpoint->arch->vision;
+    if (!vision) return TKR_OK;
+    tkr_status status = vision->configure(&checkpoint->vision, &checkpoint->config, json, path, error);
+    if (status == TKR_OK && vision->recipe->pad_text) status = read_pad_token(checkpoint, error);
+    checkpoint->lowercase = checkpoint->lowercase || vision->recipe->lowercase;
+    return status;
+}
+
+/* ---- */
+
 /* What a tokenizer alone can use of config.json, where there happens to be one. */
 static tkr_status read_config_softly(tkr_checkpoint *checkpoint, tkr_error *error) {
     json_t *json = NULL;
@@ -171,6 +271,12 @@ static tkr_status read_config_softly(tkr_checkpoint *checkpoint, tkr_error *erro
         status = tkr_json_get_int(&positions, json, "max_position_embeddings", 1, 1 << 24, false, path, error);
     if (status == TKR_OK && json) status = tkr_json_get_string(&type, json, "model_type", false, path, error);
     if (status == TKR_OK && type) checkpoint->arch = tkr_arch_find(type);
+    if (status == TKR_OK && checkpoint->arch && checkpoint->arch->vision) {
+        status = checkpoint->arch->configure(&checkpoint->config, json, path, error);
+        if (status == TKR_OK) status = configure_vision(checkpoint, json, path, error);
+        positions = (int64_t)tkr_effective_max_tokens(checkpoint->config.max_positions,
+                                                      checkpoint->arch->vision->recipe->max_tokens);
+    }
     if (positions > 0 && (checkpoint->max_tokens == 0 || checkpoint->max_tokens > (size_t)positions))
         checkpoint->max_tokens = (size_t)positions;
     json_decref(json);
@@ -187,6 +293,7 @@ tkr_status tkr_checkpoint_open(tkr_checkpoint *checkpoint, const char *reference
     tkr_hub_options hub = tkr_engine_hub_options(options);
     hub.tokenizer_only = tokenizer_only;
     tkr_status status = tkr_hub_resolve(&checkpoint->folder, reference, &hub, error);
+    if (status == TKR_OK) status = open_adapter(checkpoint, options, &hub, error);
     if (status == TKR_OK) status = open_gguf(checkpoint, error);
     if (status == TKR_OK && !checkpoint->gguf) {
         status = read_limits(checkpoint, error);
@@ -250,7 +357,7 @@ static bool has_list(const json_t *json, const char *field) {
 
 /* Families whose models are trained for shortened vectors. */
 static bool is_matryoshka_family(const tkr_arch *arch) {
-    static const char *const names[] = {"qwen3", "gemma3_text", "nomic_bert"};
+    static const char *const names[] = {"qwen3", "qwen3_vl", "gemma3_text", "nomic_bert"};
     for (size_t i = 0; arch && i < sizeof names / sizeof *names; i++)
         if (strcmp(arch->name, names[i]) == 0) return true;
     return false;
@@ -269,6 +376,9 @@ static void adjust(tkr_checkpoint *checkpoint, const json_t *json) {
     checkpoint->matryoshka = checkpoint->matryoshka || is_matryoshka_family(checkpoint->arch) ||
                              has_list(json, "matryoshka_dims") || has_list(json, "matryoshka_dimensions");
     checkpoint->max_tokens = tkr_effective_max_tokens(checkpoint->max_tokens, checkpoint->config.max_positions);
+    if (tkr_checkpoint_recipe(checkpoint))
+        checkpoint->max_tokens =
+            tkr_effective_max_tokens(checkpoint->max_tokens, tkr_checkpoint_recipe(checkpoint)->max_tokens);
 }
 
 tkr_status tkr_checkpoint_config(tkr_checkpoint *checkpoint, const tkr_model_options *options, tkr_error *error) {
@@ -290,6 +400,7 @@ tkr_status tkr_checkpoint_config(tkr_checkpoint *checkpoint, const tkr_model_opt
     }
     if (status == TKR_OK && checkpoint->arch)
         status = checkpoint->arch->configure(&checkpoint->config, json, path, error);
+    if (status == TKR_OK) status = configure_vision(checkpoint, json, path, error);
     if (status == TKR_OK) status = read_quantization(checkpoint, json, path, error);
     if (status == TKR_OK) adjust(checkpoint, json);
     json_decref(json);
@@ -302,6 +413,8 @@ void tkr_checkpoint_close(tkr_checkpoint *checkpoint) {
     json_decref(checkpoint->quantization);
     tkr_arena_free(&checkpoint->arena);
     tkr_free(checkpoint->folder);
+    tkr_free(checkpoint->adapter_folder);
+    tkr_adapter_free(&checkpoint->adapter);
     memset(checkpoint, 0, sizeof *checkpoint);
 }
 

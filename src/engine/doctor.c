@@ -57,6 +57,49 @@ static void check_kernels(const doctor *d, const tkr_kernels *kernels) {
     tkr_kernels_thread_leave(kernels);
 }
 
+/* ---- the device beside the CPU ---- */
+
+static void check_operation(void *user, const tkr_device_check *check) {
+    char topic[64];
+    snprintf(topic, sizeof topic, "device %s", check->name);
+    if (check->error <= check->bound)
+        say(user, TKR_FINDING_OK, topic, NULL, "differs from the CPU by %.1e (bound %.0e)", check->error, check->bound);
+    else
+        say(user, TKR_FINDING_PROBLEM, topic, "compute with --device cpu, and report this line",
+            check->failure ? "fails: %.400s" : "differs from the CPU by more than its bound%s",
+            check->failure ? check->failure : "");
+}
+
+/* The module against the CPU backend. Where `auto` takes the CPU, MLX's own CPU device stands in for the GPU: the
+ * module and its MLX are tested all the same. */
+static void check_device(const doctor *d, const tkr_kernels *kernels, const tkr_machine *machine) {
+    tkr_device device = {0};
+    tkr_error error = {TKR_OK, NULL, ""};
+    tkr_device_kind kind = TKR_DEVICE_CPU;
+    unsigned index;
+    tkr_model_options options = *d->options;
+    const tkr_device_request request = {&options, machine, kernels, NULL};
+    const char *advice = "docs/gpu.md says what a GPU needs; --device cpu computes without one";
+    tkr_status status = tkr_device_parse(&kind, &index, options.device, &error);
+    if (status == TKR_OK && kind == TKR_DEVICE_CPU) return;
+    if (status == TKR_OK) status = tkr_device_open(&device, &request, &error);
+    if (status == TKR_OK && !device.mlx) {
+        say(d, TKR_FINDING_OK, "device", NULL, "%s", device.note);
+        tkr_device_close(&device);
+        options.device = "mlx-cpu";
+        if (tkr_device_open(&device, &request, NULL) != TKR_OK) {
+            tkr_device_close(&device);
+            return;
+        }
+    }
+    if (status == TKR_OK)
+        say(d, TKR_FINDING_OK, "device", NULL, "%s, %.1f GiB, module %s", device.text,
+            (double)device.memory / (1024.0 * 1024 * 1024), tkr_module_path(device.module));
+    if (status == TKR_OK) status = tkr_device_selftest(check_operation, (void *)(uintptr_t)d, &device, kernels, &error);
+    if (status != TKR_OK) say(d, TKR_FINDING_PROBLEM, "device", advice, "%s", error.message);
+    tkr_device_close(&device);
+}
+
 static tkr_status check_machine(const doctor *d, tkr_error *error) {
     tkr_cpu_flags flags = 0;
     tkr_kernels kernels;
@@ -81,6 +124,7 @@ static tkr_status check_machine(const doctor *d, tkr_error *error) {
         say(d, TKR_FINDING_WARNING, "memory", "close other programs, or set --max-memory",
             "less than a tenth of the memory is free");
     check_kernels(d, &kernels);
+    check_device(d, &kernels, &m);
     return TKR_OK;
 }
 

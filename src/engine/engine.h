@@ -8,17 +8,23 @@
 #include "core/log.h"
 #include "core/pool.h"
 #include "engine/cache_file.h"
+#include "engine/device.h"
+#include "formats/adapter.h"
 #include "formats/gguf.h"
 #include "hub/hub.h"
-#include "models/model.h"
+#include "media/jail.h"
+#include "media/processor.h"
+#include "models/vision.h"
 #include "tkr/embed.h"
 #include "tokenizer/tokenizer.h"
 
 /* ---- checkpoint: what the small files of a model folder say ---- */
 
 typedef struct tkr_checkpoint {
-    char *folder;   /* what the reference led to; with `gguf`, that file */
-    tkr_gguf *gguf; /* the file that everything comes from, or NULL */
+    char *folder;         /* what the reference led to; with `gguf`, that file */
+    tkr_gguf *gguf;       /* the file that everything comes from, or NULL */
+    char *adapter_folder; /* of an adapter on the model in `folder`, or NULL */
+    tkr_adapter *adapter; /* until it is laid over the tensors */
     tkr_arena arena;
     const tkr_arch *arch; /* NULL until tkr_checkpoint_config, or when nothing but a tokenizer is there */
     tkr_arch_config config;
@@ -30,12 +36,26 @@ typedef struct tkr_checkpoint {
     tkr_pair *prompts; /* [n_prompts] */
     size_t n_prompts;
     const char *default_prompt; /* name, or NULL */
+    tkr_vision_config vision;   /* of architectures that read pictures */
+    const char *pad_piece;      /* the tokenizer's padding token where texts are padded, else NULL */
 } tkr_checkpoint;
+/* The architecture's recipe, or NULL. */
+static inline const tkr_recipe *tkr_checkpoint_recipe(const tkr_checkpoint *checkpoint) {
+    return checkpoint->arch && checkpoint->arch->vision ? checkpoint->arch->vision->recipe : NULL;
+}
+
+static inline tkr_arch_spec tkr_checkpoint_spec(const tkr_checkpoint *checkpoint) {
+    return (tkr_arch_spec){.arch = checkpoint->arch,
+                           .config = &checkpoint->config,
+                           .vision = checkpoint->arch->vision ? &checkpoint->vision : NULL};
+}
 
 /* Resolves the reference and reads the sentence-transformers and tokenizer settings. Fills *checkpoint, zeroed by the
  * caller. */
 tkr_status tkr_checkpoint_open(tkr_checkpoint *checkpoint, const char *reference, const tkr_model_options *options,
                                bool tokenizer_only, tkr_error *error);
+/* The folder that `name` is read from: an adapter's where it has such a file, else the model's. */
+const char *tkr_checkpoint_folder(const tkr_checkpoint *checkpoint, const char *name);
 /* Reads config.json: registry, remote-code policy, architecture settings. */
 tkr_status tkr_checkpoint_config(tkr_checkpoint *checkpoint, const tkr_model_options *options, tkr_error *error);
 void tkr_checkpoint_close(tkr_checkpoint *checkpoint);
@@ -49,10 +69,13 @@ typedef struct tkr_plan {
     size_t batch_tokens;
     size_t chunk_tokens; /* tokens that one worker takes at a time */
     size_t alone_tokens; /* longest input that a worker takes alone; longer ones are computed by all together */
+    size_t chunk_rows;   /* that one pass through a layer takes at a time */
     size_t workspace_per_worker, workspace_together;
     size_t group;                        /* q4 */
     unsigned spared;                     /* q4: tkr_sensitivity flags of layers that stay in q8 */
     uint64_t mode_bytes[TKR_GEMM_MODES]; /* of the weights in each format */
+    size_t max_patches;                  /* of one input's pictures; 0: the model reads none */
+    size_t picture_bytes; /* of patches that a call holds at a time; more only where one input needs more */
     uint64_t weights_bytes, workspace_bytes, limit;
     tkr_pair notes[8];
     size_t n_notes;
@@ -64,13 +87,13 @@ typedef struct tkr_plan_request {
     const tkr_checkpoint *checkpoint;
     const tkr_tensors *tensors;
     const tkr_kernels *kernels;
-    tkr_backend *backend;
-    const tkr_ops *ops;
+    const tkr_device *device;
     uint64_t unquantised_bytes; /* of the weights as published: 2 a parameter when the checkpoint is quantised */
     uint64_t n_parameters;
-    bool quantised; /* the checkpoint itself: MLX groups or GGUF blocks */
-    unsigned n_workers;
-    tkr_arena *arena; /* notes live here */
+    bool quantised;         /* the checkpoint itself: MLX groups or GGUF blocks */
+    unsigned n_workers;     /* that compute */
+    size_t picture_patches; /* of the largest picture, 0: the model reads none */
+    tkr_arena *arena;       /* notes live here */
 } tkr_plan_request;
 tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *request, tkr_error *error);
 
@@ -91,19 +114,34 @@ struct tkr_model {
     tkr_kernels kernels;
     tkr_machine machine;
     tkr_pool *pool;
-    const tkr_ops *ops;
-    tkr_backend *backend;
+    tkr_device device;
+    const tkr_ops *ops;   /* the device's */
+    tkr_backend *backend; /* the device's */
     tkr_tensors *tensors;
     tkr_tensors *dense;      /* Dense modules of a GGUF file, or NULL */
     tkr_weight_cache *cache; /* or NULL; `weights` may lie in it */
     tkr_arch_model *weights;
     tkr_post *post;
+    tkr_processor *processor; /* NULL: the model reads no pictures */
+    tkr_jail *jail;           /* or NULL: then `jail_error` says why pictures can't be decoded */
+    tkr_error jail_error;
+    tkr_process_options process; /* what all pictures have in common */
+    size_t max_image_bytes, max_image_pixels;
+    const char *const *allow_hosts; /* [n_allow_hosts] that pictures may be fetched from */
+    size_t n_allow_hosts;
     tkr_plan plan;
     tkr_model_info info;
     tkr_log log;
     atomic_bool warned_dimensions;
 };
 
+/* Workers that compute: all of them, or one that feeds a GPU. Every worker tokenises. */
+unsigned tkr_model_computing_workers(const tkr_model *model);
+
+/* Opens what pictures need, where the architecture reads any: processor, decoder, limits. */
+tkr_status tkr_model_open_pictures(tkr_model *model, const tkr_model_options *options, tkr_error *error);
+/* Patches of the largest picture that its processor makes; 0: the model reads none. */
+size_t tkr_model_picture_patches(const tkr_model *model);
 /* Fills model->info once everything else stands. */
 tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_parameters, tkr_error *error);
 
@@ -115,8 +153,23 @@ typedef struct tkr_item {
     unsigned worker;             /* whose buffers hold the ids */
     size_t at;                   /* first id in them */
     size_t n_tokens, n_untruncated;
-    size_t n_prompt_tokens; /* left out of the pooling */
+    size_t n_prompt_tokens;           /* left out of the pooling */
+    size_t first_picture, n_pictures; /* in the call's list, while the input is at hand */
+    size_t n_patches;                 /* of all its pictures */
+    float *rows;                      /* [n_rows, dimensions] multi-vectors, owned; else NULL */
+    size_t n_rows;
 } tkr_item;
+/* What a batch takes for an item: its tokens, and its patches as tokens of their tower. */
+static inline size_t tkr_item_cost(const tkr_item *item) { return item->n_tokens + item->n_patches; }
+
+/* One picture of a call: where it comes from and what the processor made of it. */
+typedef struct tkr_picture {
+    size_t input;  /* index in the call */
+    size_t number; /* in its input, from 1 */
+    const tkr_part *part;
+    tkr_patches patches;
+    tkr_error error;
+} tkr_picture;
 
 typedef struct tkr_worker {
     tkr_tok_scratch *scratch;
@@ -124,7 +177,9 @@ typedef struct tkr_worker {
     tkr_buf types; /* uint8_t */
     tkr_buf text;  /* prompt + text */
     tkr_run *run;
-    tkr_buf batch; /* ids, types, positions, cu_seqlens, spans of the chunk at hand */
+    tkr_buf batch; /* ids, types, positions, cu_seqlens, spans, pictures of the chunk at hand */
+    tkr_buf wide;  /* ids of an input with its pictures' tokens */
+    tkr_buf file;  /* an encoded picture */
 } tkr_worker;
 
 struct tkr_session {
@@ -133,13 +188,15 @@ struct tkr_session {
     unsigned n_workers;
     tkr_buf order; /* sorted items */
     tkr_buf chunks;
+    tkr_buf pictures; /* tkr_picture */
 };
 
 struct tkr_result {
     size_t n_items, dimensions;
     tkr_item *items; /* [n_items] */
-    float *rows;     /* [n_items, dimensions] */
+    float *rows;     /* [n_items, dimensions], or NULL: multi-vectors */
     size_t rows_bytes;
+    bool multi_vector;
     char *fingerprint; /* a copy: the result may outlive the model */
 };
 
@@ -152,12 +209,23 @@ typedef struct tkr_call {
     size_t max_tokens;
     bool normalize;
     tkr_result *result;
-    size_t total_tokens;
-    atomic_size_t next; /* work counter of the stage at hand */
+    size_t begin, end;   /* inputs at hand: all of them, or with pictures as many as memory is for */
+    bool has_parts;      /* some inputs are made of parts */
+    size_t n_pictures;   /* of the inputs at hand, in session->pictures */
+    size_t cost;         /* of the inputs at hand */
+    size_t n_seen;       /* inputs whose tokens are known */
+    size_t total_tokens; /* of them, patches included */
+    atomic_size_t next;  /* work counter of the stage at hand */
     atomic_size_t done_inputs, done_tokens;
     atomic_int stop; /* tkr_status that ends the call */
 } tkr_call;
 
+/* Asks the caller's check function whether to go on; the status that ends the call. From the calling thread only. */
+tkr_status tkr_call_ask(tkr_call *call, int may_block);
+/* Stage 0: takes the inputs from call->end on whose pictures memory is for, checks them and decodes and processes their
+ * pictures in parallel. A failed picture is its input's failure. */
+tkr_status tkr_call_pictures(tkr_call *call, tkr_error *error);
+void tkr_call_release_pictures(tkr_call *call);
 /* Stage 1: every input's ids, in parallel. A failed input gets its status; only running out of memory fails the call.
  */
 tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error);
@@ -181,10 +249,25 @@ typedef struct tkr_encode_request {
     const tkr_embed_options *options;
     size_t max_tokens;
     bool want_offsets;
-    bool count_prompt; /* also find how many tokens the prompt takes */
+    bool count_prompt;           /* also find how many tokens the prompt takes */
+    tkr_buf *wide;               /* of ids that grow by padding or pictures */
+    const tkr_picture *pictures; /* [n_pictures] of the input, processed */
+    size_t n_pictures;
 } tkr_encode_request;
 tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *request,
                             tkr_error *error);
+/* Appends what the model's tokenizer reads of an input: the recipe's template filled in, or prompt and text. */
+tkr_status tkr_render_input(tkr_buf *out, const tkr_encode_request *request, tkr_error *error);
+/* Whether the model has a vector for an input of these parts and settings; the message says what it can do. */
+tkr_status tkr_check_input(const tkr_checkpoint *checkpoint, const tkr_input *input, tkr_error *error);
+size_t tkr_input_images(const tkr_input *input);
+/* Gives ids their padding, or their placeholders as often as the input's pictures have features. The arrays may then
+ * lie in request->wide. */
+tkr_status tkr_widen_ids(tkr_tok_result *ids, const tkr_encode_request *request, tkr_error *error);
+size_t tkr_picture_tokens(const tkr_encode_request *request);
+static inline bool tkr_part_is_image(const tkr_part *part) { return part->kind != TKR_PART_TEXT; }
+/* "text, image, text+image" */
+const char *tkr_modalities(const tkr_checkpoint *checkpoint);
 /* The limit of a call: the smaller of the model's and the caller's; 0 only when neither says one. */
 size_t tkr_effective_max_tokens(size_t model, size_t caller);
 /* Reads the folder's tokenizer, or takes it from the cache: then it lies in *file, which must live as long. */

@@ -34,6 +34,13 @@ static tkr_status given_ids(tkr_call *call, tkr_worker *worker, const tkr_input 
                             tkr_error *error) {
     size_t n = input->n_ids, limit = tkr_effective_max_tokens(call->max_tokens, call->options->max_tokens);
     const int32_t *ids = input->ids;
+    const tkr_vision_config *vision = &call->session->model->checkpoint.vision;
+    for (size_t i = 0; tkr_checkpoint_recipe(&call->session->model->checkpoint) && vision->image_token > 0 && i < n;
+         i++)
+        if (ids && (ids[i] == vision->image_token || ids[i] == vision->video_token))
+            return TKR_FAIL(error, INVALID_ARGUMENT,
+                            "token %zu is %d, which stands for a picture; give the picture itself as a part", i,
+                            (int)ids[i]);
     if (n == 0 || !ids)
         return TKR_FAIL(error, INVALID_ARGUMENT,
                         "a list of token ids is empty; even an empty text has its special tokens");
@@ -64,10 +71,12 @@ static tkr_status one_input(tkr_call *call, tkr_worker *worker, size_t index, tk
     tkr_model *model = call->session->model;
     const tkr_input *input = &call->inputs[index];
     tkr_item *item = &call->result->items[index];
-    tkr_status status;
+    tkr_status status = TKR_OK;
+    if (item->n_pictures > 0 && model->checkpoint.arch->vision->two_towers) return TKR_OK; /* has no tokens */
     if (input->kind == TKR_INPUT_TOKENS) {
         status = given_ids(call, worker, input, item, error);
-    } else if (input->kind == TKR_INPUT_TEXT || input->kind == TKR_INPUT_PAIR) {
+    } else if (input->kind == TKR_INPUT_TEXT || input->kind == TKR_INPUT_PAIR || input->kind == TKR_INPUT_PARTS) {
+        const tkr_picture *pictures = (const tkr_picture *)(const void *)call->session->pictures.data;
         const tkr_encode_request request = {.checkpoint = &model->checkpoint,
                                             .tok = model->tok,
                                             .scratch = worker->scratch,
@@ -75,7 +84,10 @@ static tkr_status one_input(tkr_call *call, tkr_worker *worker, size_t index, tk
                                             .input = input,
                                             .options = call->options,
                                             .max_tokens = call->max_tokens,
-                                            .count_prompt = !tkr_post_get_info(model->post)->include_prompt};
+                                            .count_prompt = !tkr_post_get_info(model->post)->include_prompt,
+                                            .wide = &worker->wide,
+                                            .pictures = item->n_pictures ? pictures + item->first_picture : NULL,
+                                            .n_pictures = item->n_pictures};
         tkr_tok_result result;
         status = tkr_encode_input(&result, &item->n_prompt_tokens, &request, error);
         if (status == TKR_OK) {
@@ -102,11 +114,12 @@ static void tokenize_worker(void *arg, unsigned index, unsigned n_workers) {
     tkr_worker *worker = &call->session->workers[index];
     for (;;) {
         size_t begin = atomic_fetch_add_explicit(&call->next, INPUTS_PER_TURN, memory_order_relaxed);
-        if (begin >= call->n_inputs || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK) return;
-        size_t end = call->n_inputs - begin < INPUTS_PER_TURN ? call->n_inputs : begin + INPUTS_PER_TURN;
+        if (begin >= call->end || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK) return;
+        size_t end = call->end - begin < INPUTS_PER_TURN ? call->end : begin + INPUTS_PER_TURN;
         for (size_t i = begin; i < end; i++) {
             tkr_error error = {TKR_OK, NULL, ""};
             tkr_item *item = &call->result->items[i];
+            if (item->status != TKR_OK) continue; /* stage 0 found out already */
             item->worker = index;
             const size_t n_ids = worker->ids.size / sizeof(int32_t);
             if (one_input(call, worker, i, &error) != TKR_OK) {
@@ -119,18 +132,31 @@ static void tokenize_worker(void *arg, unsigned index, unsigned n_workers) {
     }
 }
 
+/* Of the texts among the parts. */
+static size_t input_parts_bytes(const tkr_input *input) {
+    size_t n = 0;
+    if (input->kind != TKR_INPUT_PARTS) return 0;
+    for (size_t i = 0; i < input->n_parts; i++)
+        if (!tkr_part_is_image(&input->parts[i])) n += input->parts[i].n_data;
+    return n;
+}
+
 tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error) {
     tkr_session *session = call->session;
     size_t bytes = 0;
     for (unsigned i = 0; i < session->n_workers; i++) session->workers[i].ids.size = session->workers[i].types.size = 0;
-    for (size_t i = 0; i < call->n_inputs && bytes < PARALLEL_FROM_BYTES; i++)
-        bytes += call->inputs[i].n_text + call->inputs[i].n_pair;
-    atomic_store(&call->next, 0);
-    if (session->n_workers == 1 || call->n_inputs <= INPUTS_PER_TURN || bytes < PARALLEL_FROM_BYTES) {
+    for (size_t i = call->begin; i < call->end && bytes < PARALLEL_FROM_BYTES; i++)
+        bytes += call->inputs[i].n_text + call->inputs[i].n_pair + input_parts_bytes(&call->inputs[i]);
+    atomic_store(&call->next, call->begin);
+    if (session->n_workers == 1 || call->end - call->begin <= INPUTS_PER_TURN || bytes < PARALLEL_FROM_BYTES) {
         tokenize_worker(call, 0, 1);
     } else if (tkr_pool_run(session->model->pool, tokenize_worker, call) != TKR_OK) {
         return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
     }
-    for (size_t i = 0; i < call->n_inputs; i++) call->total_tokens += call->result->items[i].n_tokens;
+    call->cost = 0;
+    for (size_t i = call->begin; i < call->end; i++)
+        if (call->result->items[i].status == TKR_OK) call->cost += tkr_item_cost(&call->result->items[i]);
+    call->total_tokens += call->cost;
+    call->n_seen = call->end;
     return TKR_OK;
 }

@@ -18,9 +18,16 @@ static tkr_status open_machine(tkr_model *model, const tkr_model_options *option
     if (options->threads > 1024) return TKR_FAIL(error, INVALID_ARGUMENT, "threads %u; at most 1024", options->threads);
     unsigned threads = options->threads ? options->threads : model->machine.n_threads;
     status = tkr_pool_create(&model->pool, threads, error);
-    if (status == TKR_OK) status = tkr_backend_cpu_create(&model->backend, &model->kernels, model->pool, error);
-    model->ops = &tkr_ops_cpu;
+    const tkr_device_request device = {
+        .options = options, .machine = &model->machine, .kernels = &model->kernels, .pool = model->pool};
+    if (status == TKR_OK) status = tkr_device_open(&model->device, &device, error);
+    model->ops = model->device.ops;
+    model->backend = model->device.backend;
     return status;
+}
+
+unsigned tkr_model_computing_workers(const tkr_model *model) {
+    return model->device.mlx ? 1 : tkr_pool_size(model->pool);
 }
 
 /* Weights of one tensor; 0 for the scales and biases of a quantised one. */
@@ -57,9 +64,9 @@ static tkr_status make_plan(tkr_model *model, const tkr_model_options *options, 
                                 .checkpoint = &model->checkpoint,
                                 .tensors = model->tensors,
                                 .kernels = &model->kernels,
-                                .backend = model->backend,
-                                .ops = model->ops,
-                                .n_workers = tkr_pool_size(model->pool),
+                                .device = &model->device,
+                                .n_workers = tkr_model_computing_workers(model),
+                                .picture_patches = tkr_model_picture_patches(model),
                                 .arena = &model->checkpoint.arena};
     measure_tensors(&request, model);
     return tkr_plan_make(&model->plan, &request, error);
@@ -75,10 +82,11 @@ static tkr_status bind_weights(tkr_model *model, const tkr_packed_store *store, 
                                         .group = model->plan.group,
                                         .spared = model->plan.spared,
                                         .quantization = model->checkpoint.quantization,
+                                        .pool = model->pool,
                                         .store = store,
                                         .release_source = tkr_tensors_mapped_bytes(model->tensors) > LARGE_CHECKPOINT};
     tkr_status status = tkr_binder_create(&binder, &options, error);
-    const tkr_arch_spec spec = {.arch = model->checkpoint.arch, .config = &model->checkpoint.config};
+    const tkr_arch_spec spec = tkr_checkpoint_spec(&model->checkpoint);
     if (status == TKR_OK) status = tkr_arch_bind(&model->weights, binder, &spec, error);
     if (status == TKR_OK)
         *n_parameters = tkr_binder_parameters(binder);
@@ -98,7 +106,7 @@ static tkr_status load_weights(tkr_model *model, const tkr_model_options *option
                                             .ops = model->ops,
                                             .backend = model->backend,
                                             .log = &model->log};
-    model->cache = tkr_weight_cache_open(&cache);
+    if (!model->device.mlx) model->cache = tkr_weight_cache_open(&cache);
     tkr_status status = bind_weights(model, tkr_weight_cache_store(model->cache), n_parameters, error);
     tkr_weight_cache_finish(model->cache, status == TKR_OK);
     if (status == TKR_OK || tkr_weight_cache_hits(model->cache) == 0) return status;
@@ -107,14 +115,23 @@ static tkr_status load_weights(tkr_model *model, const tkr_model_options *option
 }
 
 static tkr_status open_tensors(tkr_model *model, tkr_error *error) {
-    const tkr_checkpoint *checkpoint = &model->checkpoint;
-    return checkpoint->gguf ? tkr_gguf_model_tensors(&model->tensors, &model->dense, checkpoint->gguf,
-                                                     checkpoint->arch->layout, error)
-                            : tkr_tensors_open_folder(&model->tensors, checkpoint->folder, error);
+    tkr_checkpoint *checkpoint = &model->checkpoint;
+    tkr_status status = checkpoint->gguf ? tkr_gguf_model_tensors(&model->tensors, &model->dense, checkpoint->gguf,
+                                                                  checkpoint->arch->layout, error)
+                                         : tkr_tensors_open_folder(&model->tensors, checkpoint->folder, error);
+    if (status != TKR_OK || !checkpoint->adapter) return status;
+    status = tkr_adapter_apply(model->tensors, &checkpoint->adapter, error);
+    return status == TKR_OK ? status : tkr_error_prefix(error, status, "adapter on the model %s", checkpoint->folder);
 }
 
 static tkr_status load_post(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
     const char *pooling = options->pooling ? options->pooling : model->checkpoint.pooling;
+    const tkr_recipe *recipe = tkr_checkpoint_recipe(&model->checkpoint);
+    const bool multi_vector = recipe && recipe->multi_vector;
+    if (options->pooling && multi_vector)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "pooling \"%s\" was asked for, but %s has one vector a token",
+                        options->pooling, model->checkpoint.arch->name);
+    if (multi_vector) pooling = "lasttoken"; /* each token is the last of its own span */
     if (model->checkpoint.gguf && !pooling) {
         pooling = model->checkpoint.arch->pooling;
         if (!pooling)
@@ -128,6 +145,7 @@ static tkr_status load_post(tkr_model *model, const tkr_model_options *options, 
                                    .pooling = pooling,
                                    .arch = model->checkpoint.arch,
                                    .hidden_size = model->checkpoint.config.hidden_size,
+                                   .head_size = model->checkpoint.vision.head_size,
                                    .ops = model->ops,
                                    .backend = model->backend,
                                    .log = &model->log};
@@ -150,6 +168,7 @@ tkr_status tkr_model_load(tkr_model **out, const char *reference, const tkr_mode
     if (status == TKR_OK) status = tkr_checkpoint_config(&model->checkpoint, options, error);
     if (status == TKR_OK) status = open_tensors(model, error);
     if (status == TKR_OK) status = load_post(model, options, error);
+    if (status == TKR_OK) status = tkr_model_open_pictures(model, options, error);
     if (status == TKR_OK) status = make_plan(model, options, error);
     if (status == TKR_OK)
         status = tkr_engine_load_tok(&model->tok, &model->tok_file, &model->checkpoint, options, error);
@@ -168,12 +187,14 @@ void tkr_model_free(tkr_model **out) {
     tkr_model *model = *out;
     tkr_arch_free(&model->weights);
     tkr_post_free(&model->post);
+    tkr_processor_free(&model->processor);
+    tkr_jail_free(&model->jail);
     tkr_weight_cache_free(&model->cache);
     tkr_tok_free(&model->tok);
     tkr_cache_file_close(&model->tok_file);
     tkr_tensors_free(&model->tensors);
     tkr_tensors_free(&model->dense);
-    tkr_backend_cpu_free(&model->backend);
+    tkr_device_close(&model->device);
     tkr_pool_free(&model->pool);
     tkr_checkpoint_close(&model->checkpoint);
     tkr_free(model);

@@ -8,10 +8,17 @@
 
 #define DEFAULT_CHUNK_TOKENS 256
 #define LEAST_CHUNK_TOKENS 64
+#define CHUNK_ROWS 1024
+/* A GPU is slow in anything small. */
+#define GPU_CHUNK_TOKENS 16384
+#define GPU_LEAST_CHUNK_TOKENS 256
+#define GPU_CHUNK_ROWS 8192
 /* Longer inputs are computed by all workers together, one at a time: else each would need room for the longest. */
 #define ALONE_TOKENS 2048
 #define LARGE_MODEL ((uint64_t)1000000000) /* parameters */
 #define MIDDLE_MODEL ((uint64_t)100000000)
+#define SEVERAL_PICTURES 4
+#define PICTURE_BYTES ((size_t)64 << 20)
 
 static void note(tkr_plan *plan, tkr_arena *arena, const char *name, const char *value) {
     char *copy = tkr_arena_strndup(arena, value, strlen(value));
@@ -23,27 +30,76 @@ static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 
 /* ---- memory ---- */
 
+static size_t chunk_rows(const tkr_plan_request *r) { return r->device->mlx ? GPU_CHUNK_ROWS : CHUNK_ROWS; }
+
 static size_t workspace_for(const tkr_plan_request *r, size_t tokens, size_t longest, unsigned workers) {
     const tkr_arch_config *c = &r->checkpoint->config;
+    const tkr_device *d = r->device;
     size_t widest = tkr_arch_widest(c);
-    size_t activations = tkr_arch_workspace(c, tokens, 1024) + TKR_POOL_MODES * 4 * tokens * sizeof(float);
-    return activations + workers * r->ops->scratch_bytes(r->backend, tokens, longest, widest, c->head_dim) +
+    size_t activations = tkr_arch_workspace(c, tokens, chunk_rows(r)) + TKR_POOL_MODES * 4 * tokens * sizeof(float);
+    return activations + workers * d->ops->scratch_bytes(d->backend, tokens, longest, widest, c->head_dim) +
            ((size_t)1 << 20);
+}
+
+static bool is_fused(const tkr_plan_request *r) { return !r->checkpoint->arch->vision->two_towers; }
+
+/* The same for a batch that also has, or in models with two towers has instead, patches of pictures. */
+static size_t workspace_with(const tkr_plan_request *r, size_t tokens, size_t longest, size_t patches,
+                             unsigned workers) {
+    const size_t text = workspace_for(r, tokens, longest, workers);
+    const tkr_vision_config *v = &r->checkpoint->vision;
+    const tkr_device *d = r->device;
+    if (r->picture_patches == 0) return text;
+    const size_t merged = v->tower.hidden_size * v->merge_size * v->merge_size;
+    size_t widest = tkr_arch_widest(&v->tower);
+    widest = widest < merged ? merged : widest;
+    widest = widest < v->patch_cols ? v->patch_cols : widest;
+    const size_t vision = tkr_vision_workspace(v, patches, chunk_rows(r)) +
+                          workers * d->ops->scratch_bytes(d->backend, patches, patches, widest, v->tower.head_dim) +
+                          ((size_t)1 << 20);
+    return is_fused(r) ? text + vision : text > vision ? text : vision;
+}
+
+/* Patches of one input: several of the largest pictures, as far as its tokens go. */
+static size_t wanted_patches(const tkr_plan_request *r) {
+    const size_t merge = r->checkpoint->vision.merge_size, several = SEVERAL_PICTURES * r->picture_patches;
+    if (r->picture_patches == 0) return 0;
+    const size_t fit = is_fused(r) ? r->checkpoint->max_tokens * merge * merge : several;
+    return several <= fit ? several : fit > r->picture_patches ? fit : r->picture_patches;
+}
+
+/* Tokens of a batch, before memory runs short: the caller's choice, or on a GPU as many as an eighth of its memory
+ * holds, so that large batches never are what makes quantisation necessary. */
+static size_t first_chunk(const tkr_plan_request *r) {
+    if (r->options->batch_tokens) return r->options->batch_tokens / r->n_workers;
+    if (!r->device->mlx) return DEFAULT_CHUNK_TOKENS;
+    size_t chunk = GPU_CHUNK_TOKENS;
+    while (chunk > GPU_LEAST_CHUNK_TOKENS && workspace_for(r, chunk, chunk, 1) > r->device->limit / 8) chunk /= 2;
+    return chunk;
 }
 
 /* Workspace for chunks of `chunk` tokens and inputs up to the model's limit. */
 static void plan_workspace(tkr_plan *plan, const tkr_plan_request *r, size_t chunk) {
-    size_t longest = r->checkpoint->max_tokens, alone = longest < ALONE_TOKENS ? longest : ALONE_TOKENS;
+    const size_t longest = r->checkpoint->max_tokens, patches = plan->max_patches;
+    const size_t most = longest > patches ? longest : patches;
+    size_t alone = most < ALONE_TOKENS ? most : ALONE_TOKENS;
     plan->chunk_tokens = chunk < LEAST_CHUNK_TOKENS ? LEAST_CHUNK_TOKENS : chunk;
     plan->alone_tokens = plan->chunk_tokens > alone ? plan->chunk_tokens : alone;
-    plan->workspace_per_worker = workspace_for(r, plan->alone_tokens, plan->alone_tokens, 1);
+    alone = plan->alone_tokens;
+    plan->workspace_per_worker = workspace_with(r, alone, alone, alone, 1);
     plan->workspace_together = plan->workspace_per_worker * r->n_workers;
-    if (longest > plan->alone_tokens) {
-        size_t together = workspace_for(r, longest, longest, r->n_workers);
+    if (most > alone) {
+        const size_t tokens = longest > alone ? longest : alone;
+        const size_t together = workspace_with(r, tokens, tokens, patches > alone ? patches : alone, r->n_workers);
         if (together > plan->workspace_together) plan->workspace_together = together;
     }
     plan->workspace_bytes =
         (uint64_t)plan->workspace_together + (uint64_t)plan->workspace_per_worker * (r->n_workers - 1);
+    if (patches > 0) {
+        const size_t one = patches * r->checkpoint->vision.patch_cols * sizeof(float);
+        plan->picture_bytes = plan->limit / 32 < PICTURE_BYTES ? (size_t)(plan->limit / 32) : PICTURE_BYTES;
+        plan->workspace_bytes += plan->picture_bytes + (uint64_t)one * r->n_workers;
+    }
 }
 
 /* The smaller a model, the more it loses to 4 bits: below 1 G parameters finer groups and the sensitive layers in 8,
@@ -59,13 +115,13 @@ static void set_q4_layout(tkr_plan *plan, const tkr_plan_request *r) {
 static tkr_status measure_weights(tkr_plan *plan, const tkr_plan_request *r, tkr_error *error) {
     for (int mode = 0; mode < TKR_GEMM_MODES; mode++) {
         const tkr_binder_options options = {.set = r->tensors,
-                                            .ops = r->ops,
-                                            .backend = r->backend,
+                                            .ops = r->device->ops,
+                                            .backend = r->device->backend,
                                             .mode = (tkr_gemm_mode)mode,
                                             .group = plan->group,
                                             .spared = plan->spared,
                                             .quantization = r->checkpoint->quantization};
-        const tkr_arch_spec spec = {.arch = r->checkpoint->arch, .config = &r->checkpoint->config};
+        const tkr_arch_spec spec = tkr_checkpoint_spec(r->checkpoint);
         tkr_status status = tkr_arch_measure(&plan->mode_bytes[mode], &options, &spec, error);
         if (status == TKR_NO_MEMORY) return status;
         if (status != TKR_OK) return tkr_error_prefix(error, status, "%s", r->checkpoint->folder);
@@ -92,6 +148,12 @@ static tkr_gemm_mode plain_mode(tkr_plan *plan, const tkr_plan_request *r, uint6
     const tkr_precision asked = r->options->precision;
     *why = NULL;
     if (asked != TKR_PRECISION_AUTO) return asked == TKR_PRECISION_BF16 ? TKR_GEMM_BF16 : TKR_GEMM_F32;
+    if (r->device->mlx) {
+        const bool half = r->unquantised_bytes < 3 * r->n_parameters;
+        *why = half ? "bf16: the weights are 16-bit numbers, which a GPU multiplies faster than f32"
+                    : "f32: so are the weights; bf16 is faster on most GPUs and less exact";
+        return half ? TKR_GEMM_BF16 : TKR_GEMM_F32;
+    }
     if (r->kernels->bf16_is_fast) {
         *why = "bf16: this CPU multiplies it faster than f32";
         return TKR_GEMM_BF16;
@@ -106,7 +168,7 @@ static tkr_gemm_mode plain_mode(tkr_plan *plan, const tkr_plan_request *r, uint6
 }
 
 static tkr_plan_level auto_level(tkr_plan *plan, const tkr_plan_request *r, tkr_gemm_mode plain) {
-    const tkr_plan_facts facts = {.memory = r->machine->memory,
+    const tkr_plan_facts facts = {.memory = r->device->memory,
                                   .limit = plan->limit,
                                   .unquantised = r->unquantised_bytes,
                                   .n_parameters = r->n_parameters,
@@ -123,7 +185,7 @@ static void choose_mode(tkr_plan *plan, const tkr_plan_request *r) {
     static const tkr_plan_level levels[] = {TKR_PLAN_NONE, TKR_PLAN_NONE, TKR_PLAN_Q8, TKR_PLAN_Q4};
     const char *why = NULL;
     plan->n_notes = 0;
-    uint64_t budget = r->machine->memory / 2 < plan->limit ? r->machine->memory / 2 : plan->limit;
+    uint64_t budget = r->device->memory / 2 < plan->limit ? r->device->memory / 2 : plan->limit;
     tkr_gemm_mode plain = plain_mode(plan, r, budget, &why);
     tkr_plan_level level = r->options->quantization == TKR_QUANTIZATION_AUTO ? auto_level(plan, r, plain)
                                                                              : levels[r->options->quantization];
@@ -137,10 +199,13 @@ static void choose_mode(tkr_plan *plan, const tkr_plan_request *r) {
                                                        : "");
         note(plan, r->arena, "q4", text);
     }
-    if (r->quantised && level == TKR_PLAN_NONE)
+    if (r->quantised && r->checkpoint->quantization && r->device->mlx)
+        note(plan, r->arena, "checkpoint", "is quantised; its groups are multiplied as they are");
+    else if (r->quantised && level == TKR_PLAN_NONE)
         note(plan, r->arena, "checkpoint", "is quantised; its weights are decoded once and computed unquantised");
     plan->mode = level == TKR_PLAN_Q4 ? TKR_GEMM_Q4 : level == TKR_PLAN_Q8 ? TKR_GEMM_Q8 : plain;
-    plan->precision = plan->mode == TKR_GEMM_BF16 ? "bf16" : "f32";
+    const bool half = plan->mode == TKR_GEMM_BF16 || (r->device->gpu && plan->mode != TKR_GEMM_F32);
+    plan->precision = half ? "bf16" : "f32"; /* a GPU multiplies quantised weights by bf16 */
     plan->quantization = tkr_plan_level_name(level);
     plan->weights_bytes = weight_bytes(plan, plan->mode);
 }
@@ -159,28 +224,37 @@ static tkr_status too_large(tkr_plan *plan, const tkr_plan_request *r, tkr_error
         snprintf(advice, sizeof advice, "%s fits (%.0f MiB)", smaller[i].advice, mib(bytes + plan->workspace_bytes));
         break;
     }
+    char limit[224] = "the limit";
+    if (r->device->mlx) snprintf(limit, sizeof limit, "the limit on %s", r->device->text);
     return TKR_FAIL(
         error, LIMIT,
         "the model in %s needs %.0f MiB (weights %.0f, workspace %.0f for %u threads and up to %zu tokens), "
-        "the limit is %.0f MiB; %s; or raise --max-memory, or lower --max-tokens or --threads",
+        "%s is %.0f MiB; %s; or raise --max-memory, or lower --max-tokens%s",
         strcmp(plan->quantization, "none") == 0 ? plan->precision : plan->quantization,
         mib(plan->weights_bytes + plan->workspace_bytes) + 1, mib(plan->weights_bytes), mib(plan->workspace_bytes),
-        r->n_workers, r->checkpoint->max_tokens, mib(plan->limit), advice);
+        r->n_workers, r->checkpoint->max_tokens, limit, mib(plan->limit), advice,
+        r->device->mlx ? ", or compute with --device cpu" : " or --threads");
 }
 
 tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *r, tkr_error *error) {
-    size_t chunk = r->options->batch_tokens ? r->options->batch_tokens / r->n_workers : DEFAULT_CHUNK_TOKENS;
+    size_t chunk = first_chunk(r);
     tkr_status status = check_choices(r->options, error);
     set_q4_layout(plan, r);
     if (status == TKR_OK) status = measure_weights(plan, r, error);
     if (status != TKR_OK) return status;
-    plan->limit = r->options->max_memory ? r->options->max_memory : r->machine->memory / 4 * 3;
+    plan->limit = r->device->limit;
+    plan->chunk_rows = chunk_rows(r);
+    plan->max_patches = wanted_patches(r);
     for (;;) {
         plan_workspace(plan, r, chunk);
         choose_mode(plan, r);
         if (plan->weights_bytes + plan->workspace_bytes <= plan->limit) break;
-        if (chunk <= LEAST_CHUNK_TOKENS || plan->chunk_tokens < plan->alone_tokens) return too_large(plan, r, error);
-        chunk /= 2; /* a smaller budget costs speed, not correctness */
+        if (chunk > LEAST_CHUNK_TOKENS && plan->chunk_tokens >= plan->alone_tokens)
+            chunk /= 2; /* a smaller budget costs speed, not correctness */
+        else if (plan->max_patches > r->picture_patches)
+            plan->max_patches = plan->max_patches / 2 > r->picture_patches ? plan->max_patches / 2 : r->picture_patches;
+        else
+            return too_large(plan, r, error);
     }
     plan->batch_tokens = plan->chunk_tokens * r->n_workers;
     return TKR_OK;

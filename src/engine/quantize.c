@@ -278,6 +278,11 @@ static tkr_status check_choices(tkr_quantize_options *q, const tkr_checkpoint *s
         return TKR_FAIL(error, INVALID_ARGUMENT,
                         "%s: is quantised already; quantize needs the unquantised model it was made from",
                         source->folder);
+    if (source->adapter)
+        return TKR_FAIL(error, UNSUPPORTED,
+                        "%s: is an adapter; quantize writes whole models: save the merged one first, or use "
+                        "--quantization, which quantises while loading",
+                        source->adapter_folder);
     return TKR_OK;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "engine/roofline.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,6 +87,14 @@ static double measure_bandwidth(tkr_pool *pool) {
     return best;
 }
 
+static void measure_device(tkr_roofline *roofline, const tkr_device *device) {
+    roofline->f32 = tkr_device_peak(device, TKR_GEMM_F32);
+    roofline->bf16 = tkr_device_peak(device, TKR_GEMM_BF16);
+    roofline->q8 = tkr_device_peak(device, TKR_GEMM_Q8);
+    memcpy(roofline->rung, device->id, sizeof roofline->rung);
+    memcpy(roofline->cpu, device->text, sizeof roofline->cpu);
+}
+
 tkr_status tkr_tools_roofline(tkr_roofline *roofline, const tkr_model_options *options, tkr_error *error) {
     tkr_cpu_flags flags = 0;
     tkr_kernels kernels;
@@ -99,13 +108,23 @@ tkr_status tkr_tools_roofline(tkr_roofline *roofline, const tkr_model_options *o
     status = tkr_pool_create(&pool, threads, error);
     if (status != TKR_OK) return status;
     memset(roofline, 0, sizeof *roofline);
+    tkr_device device = {0};
+    const tkr_device_request request = {options, &machine, &kernels, pool};
+    status = tkr_device_open(&device, &request, error);
+    if (status != TKR_OK || device.mlx) {
+        if (status == TKR_OK) measure_device(roofline, &device);
+        tkr_device_close(&device);
+        tkr_pool_free(&pool);
+        return status;
+    }
+    tkr_device_close(&device);
     roofline->f32 = tkr_measure_peak(kernels.peak[TKR_GEMM_F32], pool);
     roofline->bf16 = tkr_measure_peak(kernels.peak[TKR_GEMM_BF16], pool);
     roofline->q8 = tkr_measure_peak(kernels.peak[TKR_GEMM_Q8], pool);
     roofline->bandwidth = measure_bandwidth(pool);
     roofline->threads = threads;
-    roofline->rung = kernels.rung;
-    memcpy(roofline->cpu, machine.cpu_name, sizeof roofline->cpu);
+    snprintf(roofline->rung, sizeof roofline->rung, "%s", kernels.rung);
+    snprintf(roofline->cpu, sizeof roofline->cpu, "%s", machine.cpu_name);
     tkr_pool_free(&pool);
     return TKR_OK;
 }

@@ -13,7 +13,8 @@ tkr_status tkr_session_create(tkr_session **out, tkr_model *model, tkr_error *er
     tkr_status status = session->workers ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for a session");
     for (unsigned i = 0; status == TKR_OK && i < session->n_workers; i++) {
         status = tkr_tok_scratch_create(&session->workers[i].scratch, model->tok, error);
-        if (status == TKR_OK) status = model->ops->run_create(&session->workers[i].run, model->backend, error);
+        if (status == TKR_OK && i < tkr_model_computing_workers(model))
+            status = model->ops->run_create(&session->workers[i].run, model->backend, error);
     }
     if (status != TKR_OK) {
         tkr_session_free(&session);
@@ -29,15 +30,18 @@ void tkr_session_free(tkr_session **out) {
     for (unsigned i = 0; session->workers && i < session->n_workers; i++) {
         tkr_worker *worker = &session->workers[i];
         tkr_tok_scratch_free(&worker->scratch);
-        session->model->ops->run_free(&worker->run);
+        if (worker->run) session->model->ops->run_free(&worker->run);
         tkr_buf_free(&worker->ids);
         tkr_buf_free(&worker->types);
         tkr_buf_free(&worker->text);
         tkr_buf_free(&worker->batch);
+        tkr_buf_free(&worker->wide);
+        tkr_buf_free(&worker->file);
     }
     tkr_free(session->workers);
     tkr_buf_free(&session->order);
     tkr_buf_free(&session->chunks);
+    tkr_buf_free(&session->pictures);
     tkr_free(session);
     *out = NULL;
 }
@@ -51,6 +55,8 @@ static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t
     if (!result) return TKR_FAIL(error, NO_MEMORY, "no memory for the result");
     result->n_items = n_items;
     result->dimensions = dimensions;
+    result->multi_vector = model->info.multi_vector != 0;
+    if (result->multi_vector) dimensions = 0; /* each item has rows of its own */
     result->items = tkr_calloc(n_items ? n_items : 1, sizeof *result->items);
     result->fingerprint = tkr_strdup(model->info.fingerprint);
     if (tkr_mul_size(&bytes, n_items, dimensions) && tkr_mul_size(&bytes, bytes, sizeof(float)))
@@ -66,7 +72,10 @@ static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t
 void tkr_result_free(tkr_result **out) {
     if (!out || !*out) return;
     tkr_result *result = *out;
-    for (size_t i = 0; result->items && i < result->n_items; i++) tkr_free(result->items[i].message);
+    for (size_t i = 0; result->items && i < result->n_items; i++) {
+        tkr_free(result->items[i].message);
+        tkr_free(result->items[i].rows);
+    }
     tkr_free(result->items);
     tkr_free(result->rows);
     tkr_free(result->fingerprint);
@@ -75,8 +84,7 @@ void tkr_result_free(tkr_result **out) {
 }
 
 tkr_result_kind tkr_result_get_kind(const tkr_result *result) {
-    (void)result;
-    return TKR_RESULT_DENSE;
+    return result->multi_vector ? TKR_RESULT_MULTI_VECTOR : TKR_RESULT_DENSE;
 }
 
 size_t tkr_result_n_items(const tkr_result *result) { return result->n_items; }
@@ -90,8 +98,9 @@ tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
     tkr_result_item out = {
         .status = item->status, .n_tokens = item->n_tokens, .n_tokens_untruncated = item->n_untruncated};
     if (item->status == TKR_OK) {
-        out.rows = result->rows + index * result->dimensions;
-        out.n_rows = 1;
+        out.rows = result->multi_vector ? item->rows : result->rows + index * result->dimensions;
+        out.n_rows = result->multi_vector ? item->n_rows : 1;
+        if (item->n_tokens == 0) out.n_tokens = out.n_tokens_untruncated = item->n_patches; /* a tower of its own */
     } else {
         out.message = item->message ? item->message : item->default_message;
     }
@@ -119,6 +128,18 @@ static tkr_status check_options(const tkr_model *model, const tkr_embed_options 
     return tkr_prompt_find(&prompt, &model->checkpoint, &none, options, error);
 }
 
+/* Stage by stage; with pictures, as many inputs at a time as memory is for. */
+static tkr_status embed_all(tkr_call *call, tkr_error *error) {
+    tkr_status status = TKR_OK;
+    while (status == TKR_OK && call->end < call->n_inputs) {
+        status = tkr_call_pictures(call, error);
+        if (status == TKR_OK) status = tkr_call_tokenize(call, error);
+        if (status == TKR_OK) status = tkr_call_forward(call, error);
+        tkr_call_release_pictures(call);
+    }
+    return status;
+}
+
 tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *inputs, size_t n_inputs,
                      const tkr_embed_options *options, tkr_error *error) {
     tkr_embed_options defaults;
@@ -139,8 +160,8 @@ tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *in
     call.normalize = options->normalize == TKR_DEFAULT ? post->normalizes : options->normalize == TKR_YES;
     status = result_create(&call.result, model, n_inputs, options->dimensions ? options->dimensions : post->dimensions,
                            error);
-    if (status == TKR_OK) status = tkr_call_tokenize(&call, error);
-    if (status == TKR_OK) status = tkr_call_forward(&call, error);
+    for (size_t i = 0; i < n_inputs && !call.has_parts; i++) call.has_parts = inputs[i].kind == TKR_INPUT_PARTS;
+    if (status == TKR_OK) status = embed_all(&call, error);
     if (status != TKR_OK) {
         tkr_result_free(&call.result);
         return status;

@@ -24,8 +24,8 @@ bool tkr_tok_cache_open(tkr_tok_cache *cache, const tkr_model_options *model, co
         tkr_log_line(&cache->log, TKR_LOG_INFO, "weight cache: not used: %s", error.message);
         return false;
     }
-    tkr_buf_printf(id, "tokenizer %" PRIu64 ":%" PRIu64 ", lowercase %d, layout %d, \"%s\" \"%s\"\n", source->device,
-                   source->inode, options->lowercase, (int)options->spm_layout,
+    tkr_buf_printf(id, "tokenizer %" PRIu64 ":%" PRIu64 ", lowercase %d, layout %d, canonical %d, \"%s\" \"%s\"\n",
+                   source->device, source->inode, options->lowercase, (int)options->spm_layout, options->spm_canonical,
                    options->spm_prefix ? options->spm_prefix : "", options->spm_suffix ? options->spm_suffix : "");
     tkr_digest name;
     tkr_digest_init(&name);

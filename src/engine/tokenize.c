@@ -12,11 +12,11 @@
 #define TOKENIZER_JSON_MAX ((size_t)256 << 20)
 
 /* The first of the tokenizer files that is there; tokenizer.json when there is none. */
-static char *tokenizer_path(const char *folder, bool *is_spm, bool *is_fairseq) {
+static char *tokenizer_path(const tkr_checkpoint *checkpoint, bool *is_spm, bool *is_fairseq) {
     static const char *const names[] = {"tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"};
     *is_spm = *is_fairseq = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = tkr_path_join(folder, names[i]);
+        char *path = tkr_path_join(tkr_checkpoint_folder(checkpoint, names[i]), names[i]);
         if (!path || tkr_path_exists(path)) {
             *is_spm = i > 0;
             *is_fairseq = i == 1; /* XLM-RoBERTa and its kin are the ones that name it so */
@@ -24,18 +24,22 @@ static char *tokenizer_path(const char *folder, bool *is_spm, bool *is_fairseq) 
         }
         tkr_free(path);
     }
-    return tkr_path_join(folder, names[0]);
+    return tkr_path_join(checkpoint->folder, names[0]);
 }
 
 /* What the settings of a SentencePiece tokenizer put around a text. Strings live in *json. */
 static tkr_status read_frame(tkr_tok_options *out, json_t **json, const char *folder, tkr_error *error) {
     bool bos = false, eos = false;
+    const char *class = "";
     char *path = tkr_path_join(folder, "tokenizer_config.json");
     tkr_status status = path ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to read tokenizer_config.json");
     if (status == TKR_OK && tkr_path_exists(path)) {
         status = tkr_json_file(json, path, error);
         if (status == TKR_OK) status = tkr_json_get_bool(&bos, *json, "add_bos_token", false, path, error);
         if (status == TKR_OK) status = tkr_json_get_bool(&eos, *json, "add_eos_token", false, path, error);
+        if (status == TKR_OK) status = tkr_json_get_string(&class, *json, "tokenizer_class", false, path, error);
+        out->spm_canonical = strcmp(class, "SiglipTokenizer") == 0; /* what it does is in its code, not in its files */
+        eos = eos || out->spm_canonical;
         if (status == TKR_OK && bos)
             status = tkr_json_get_string(&out->spm_prefix, *json, "bos_token", true, path, error);
         if (status == TKR_OK && eos)
@@ -73,7 +77,7 @@ tkr_status tkr_engine_load_tok(tkr_tok **tok, tkr_cache_file **file, const tkr_c
     bool is_spm = false, is_fairseq = false;
     json_t *settings = NULL;
     tkr_map map = {0};
-    char *path = tokenizer_path(checkpoint->folder, &is_spm, &is_fairseq);
+    char *path = tokenizer_path(checkpoint, &is_spm, &is_fairseq);
     if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read the tokenizer");
     options.spm_layout = is_fairseq ? TKR_TOK_SPM_FAIRSEQ : TKR_TOK_SPM_PLAIN;
     tkr_status status = tkr_map_open(&map, path, error);
@@ -99,6 +103,8 @@ static tkr_status unknown_prompt(const tkr_checkpoint *checkpoint, const char *n
 
 static tkr_status instruct(tkr_prompt *prompt, const tkr_checkpoint *checkpoint, const char *task, tkr_error *error) {
     const tkr_arch *arch = checkpoint->arch;
+    const tkr_recipe *recipe = tkr_checkpoint_recipe(checkpoint);
+    if (recipe && recipe->default_instruction) return TKR_OK; /* has its place in the model's template */
     if (!arch || !arch->instruct_before)
         return TKR_FAIL(error, INVALID_ARGUMENT,
                         "an instruction was given, but %s%s models have no form for one; give the text itself with "
@@ -148,36 +154,76 @@ static tkr_status prompt_tokens(size_t *n, const tkr_encode_request *r, tkr_erro
     return status;
 }
 
-tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *r,
-                            tkr_error *error) {
+/* Texts of the parts, behind what r->text holds. */
+static tkr_status put_parts(const tkr_encode_request *r, tkr_error *error) {
+    for (size_t i = 0; i < r->input->n_parts; i++)
+        if (!tkr_part_is_image(&r->input->parts[i]) &&
+            !tkr_buf_append(r->text, r->input->parts[i].data, r->input->parts[i].n_data))
+            return TKR_FAIL(error, NO_MEMORY, "no memory for a text of %zu bytes", r->input->parts[i].n_data);
+    return TKR_OK;
+}
+
+/* Prompt and text, or the model's template filled in. */
+static tkr_status fill_request(tkr_tok_request *request, size_t *n_prompt_tokens, const tkr_encode_request *r,
+                               tkr_error *error) {
     tkr_prompt prompt;
     const tkr_input *input = r->input;
+    const bool parts = input->kind == TKR_INPUT_PARTS, templated = tkr_checkpoint_recipe(r->checkpoint) != NULL;
+    tkr_status status = TKR_OK;
+    r->text->size = 0;
+    if (templated) {
+        status = tkr_render_input(r->text, r, error);
+    } else {
+        status = tkr_prompt_find(&prompt, r->checkpoint, input, r->options, error);
+        if (status == TKR_OK) status = put_prompt(r->text, &prompt, error);
+        if (status == TKR_OK && r->count_prompt && r->text->size) status = prompt_tokens(n_prompt_tokens, r, error);
+        if (status == TKR_OK && parts) status = put_parts(r, error);
+    }
+    if (status != TKR_OK) return status;
+    request->text = input->text && !parts ? input->text : "";
+    request->n_text = parts ? 0 : input->n_text;
+    if (input->kind == TKR_INPUT_PAIR) {
+        request->pair = input->pair ? input->pair : "";
+        request->n_pair = input->n_pair;
+    }
+    if (r->text->size == 0 || templated || parts) {
+        if (templated || parts) request->text = r->text->data ? r->text->data : "";
+        if (templated || parts) request->n_text = r->text->size;
+        return TKR_OK;
+    }
+    if (!tkr_buf_append(r->text, request->text, request->n_text))
+        return TKR_FAIL(error, NO_MEMORY, "no memory for a text of %zu bytes", input->n_text);
+    request->text = r->text->data;
+    request->n_text = r->text->size;
+    return TKR_OK;
+}
+
+tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const tkr_encode_request *r,
+                            tkr_error *error) {
+    const tkr_input *input = r->input;
+    const tkr_recipe *recipe = tkr_checkpoint_recipe(r->checkpoint);
+    const size_t limit = tkr_effective_max_tokens(r->max_tokens, r->options->max_tokens);
     *n_prompt_tokens = 0;
     if (!input->text && input->n_text > 0) return TKR_FAIL(error, INVALID_ARGUMENT, "the input's text is NULL");
-    tkr_status status = tkr_prompt_find(&prompt, r->checkpoint, input, r->options, error);
-    if (status == TKR_OK) status = put_prompt(r->text, &prompt, error);
-    if (status == TKR_OK && r->count_prompt && r->text->size) status = prompt_tokens(n_prompt_tokens, r, error);
-    if (status != TKR_OK) return status;
+    /* The end of some templates is what is pooled, and pictures can't be cut. */
+    const bool whole = recipe && (recipe->never_truncate || tkr_input_images(input) > 0);
     tkr_tok_request request = {
-        .text = input->text ? input->text : "",
-        .n_text = input->n_text,
-        .max_tokens = tkr_effective_max_tokens(r->max_tokens, r->options->max_tokens),
+        .max_tokens = whole ? 0 : limit,
         .truncate = r->options->truncate,
         .special_tokens = true,
         .want_offsets = r->want_offsets,
         .strict_utf8 = r->options->strict_utf8 != 0,
     };
-    if (input->kind == TKR_INPUT_PAIR) {
-        request.pair = input->pair ? input->pair : "";
-        request.n_pair = input->n_pair;
-    }
-    if (r->text->size) {
-        if (!tkr_buf_append(r->text, request.text, request.n_text))
-            return TKR_FAIL(error, NO_MEMORY, "no memory for a text of %zu bytes", input->n_text);
-        request.text = r->text->data;
-        request.n_text = r->text->size;
-    }
-    return tkr_tok_encode(out, r->tok, r->scratch, &request, error);
+    tkr_status status = fill_request(&request, n_prompt_tokens, r, error);
+    if (status == TKR_OK) status = tkr_tok_encode(out, r->tok, r->scratch, &request, error);
+    if (status == TKR_OK && recipe) status = tkr_widen_ids(out, r, error);
+    if (status == TKR_OK && whole && limit && out->n > limit)
+        status = TKR_FAIL(error, LIMIT,
+                          "%zu tokens, %zu of them around and for the text; the limit is %zu, and this model's prompt "
+                          "can't be cut: shorten the text%s",
+                          out->n, out->n - tkr_picture_tokens(r), limit,
+                          tkr_input_images(input) ? ", lower max_pixels or give fewer pictures" : "");
+    return status;
 }
 
 /* ---- the public tokenizer ---- */
@@ -231,7 +277,9 @@ tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, cons
     tkr_embed_options defaults;
     tkr_embed_options_init(&defaults);
     if (input->kind == TKR_INPUT_TOKENS) return TKR_FAIL(error, INVALID_ARGUMENT, "the input is token ids already");
-    tkr_buf text = {0};
+    if (tkr_input_images(input) > 0)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "the input has a picture; only texts can be tokenised");
+    tkr_buf text = {0}, wide = {0};
     tkr_tok_scratch *scratch = NULL;
     tkr_tok_result result = {0};
     size_t n_prompt = 0;
@@ -244,12 +292,14 @@ tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, cons
                                             .input = input,
                                             .options = options ? options : &defaults,
                                             .max_tokens = tokenizer->checkpoint.max_tokens,
-                                            .want_offsets = true};
+                                            .want_offsets = true,
+                                            .wide = &wide};
         status = tkr_encode_input(&result, &n_prompt, &request, error);
     }
     if (status == TKR_OK) status = copy_tokens(tokens, &result, error);
     tkr_tok_scratch_free(&scratch);
     tkr_buf_free(&text);
+    tkr_buf_free(&wide);
     return status;
 }
 
@@ -265,9 +315,10 @@ const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id) {
 }
 size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer) { return tokenizer->checkpoint.max_tokens; }
 
-tkr_status tkr_tools_prompt(tkr_buf *text, const tkr_tokenizer *tokenizer, const tkr_input *input,
-                            const tkr_embed_options *options, tkr_error *error) {
-    tkr_prompt prompt;
-    tkr_status status = tkr_prompt_find(&prompt, &tokenizer->checkpoint, input, options, error);
-    return status == TKR_OK ? put_prompt(text, &prompt, error) : status;
+tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const tkr_input *input,
+                          const tkr_embed_options *options, tkr_error *error) {
+    const tkr_encode_request request = {
+        .checkpoint = &tokenizer->checkpoint, .text = text, .input = input, .options = options};
+    text->size = 0;
+    return tkr_render_input(text, &request, error);
 }

@@ -32,9 +32,16 @@ tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_
 void tkr_tools_free(char **text);
 
 /* ---- tokenizing ---- */
-/* Sets `prompt` to the text that tkr_tokenize puts in front of this input, "" when none: offsets count it. */
-tkr_status tkr_tools_prompt(tkr_buf *prompt, const tkr_tokenizer *tokenizer, const tkr_input *input,
-                            const tkr_embed_options *options, tkr_error *error);
+/* Sets `text` to what the tokenizer reads of an input, which the offsets of tkr_tokenize count in: prompt and text, or
+ * the model's template filled in. */
+tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const tkr_input *input,
+                          const tkr_embed_options *options, tkr_error *error);
+
+/* ---- pictures ---- */
+/* Appends a PNG of the picture at `path`, no larger than side x side, decoded in the model's jail. TKR_INVALID_ARGUMENT
+ * for a model without pictures. */
+tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const char *path,
+                               size_t side, tkr_error *error);
 
 /* ---- doctor ---- */
 typedef enum tkr_severity { TKR_FINDING_OK, TKR_FINDING_NOTE, TKR_FINDING_WARNING, TKR_FINDING_PROBLEM } tkr_severity;
@@ -90,10 +97,10 @@ tkr_status tkr_tools_compare(tkr_accuracy *accuracy, const char *a, const char *
 /* What the machine gives, measured now: operations per second by number format, bytes per second of a plain read. */
 typedef struct tkr_roofline {
     double f32, bf16, q8; /* operations (2 per multiply-accumulate) per second, all threads; 0 where there is none */
-    double bandwidth;     /* bytes/s read from memory, all threads */
-    unsigned threads;
-    const char *rung;
-    char cpu[64];
+    double bandwidth;     /* bytes/s read from memory, all threads; 0: not measured */
+    unsigned threads;     /* 0 on a GPU */
+    char rung[96];        /* kernels, or MLX and the GPU */
+    char cpu[160];        /* the CPU's or the device's name */
 } tkr_roofline;
 tkr_status tkr_tools_roofline(tkr_roofline *roofline, const tkr_model_options *options, tkr_error *error);
 
@@ -108,8 +115,8 @@ typedef struct tkr_bench_row {
     double median_s, best_s; /* one pass */
     double tokens_per_s;     /* median */
     double operations;       /* matrix operations of one pass, attention included */
-    double limit_ops_per_s;  /* measured peak of the format, within the same seconds */
-    double fraction;         /* of that limit, median */
+    double limit_ops_per_s;  /* measured peak of the format, within the same seconds; 0: not measured */
+    double fraction;         /* of that limit, median; 0 without one */
 } tkr_bench_row;
 tkr_status tkr_tools_bench(tkr_bench_row *row, tkr_session *session, const tkr_bench_options *options,
                            tkr_error *error);

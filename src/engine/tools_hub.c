@@ -57,6 +57,15 @@ static bool has_architecture(const char *name) {
     return false;
 }
 
+static tkr_status tell_demo(tkr_status (*fn)(void *user, const tkr_tools_alias *alias), void *user) {
+    char *folder = NULL;
+    const tkr_hub_options hub = {.offline = true};
+    const bool there = tkr_hub_resolve(&folder, TKR_HUB_DEMO, &hub, NULL) == TKR_OK;
+    const tkr_tools_alias demo = {TKR_HUB_DEMO, "(comes with the program: emoji)", "siglip", there, there};
+    tkr_free(folder);
+    return there ? fn(user, &demo) : TKR_OK;
+}
+
 tkr_status tkr_tools_aliases(tkr_status (*fn)(void *user, const tkr_tools_alias *alias), void *user,
                              const tkr_model_options *options, tkr_error *error) {
     size_t count = 0;
@@ -75,7 +84,7 @@ tkr_status tkr_tools_aliases(tkr_status (*fn)(void *user, const tkr_tools_alias 
         tkr_free(folder);
         status = fn(user, &out);
     }
-    return status;
+    return status == TKR_OK ? tell_demo(fn, user) : status;
 }
 
 const char *const *tkr_tools_architectures(void) {

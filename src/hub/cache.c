@@ -181,7 +181,7 @@ static tkr_status check_weights(check *state) {
             return check_shards(state, forms[i][1]);
         }
     }
-    if (status == TKR_OK && !has(state->folder, "adapter_model.safetensors", &status, error)) {
+    if (status == TKR_OK) {
         (void)lacks(state, "model.safetensors", &status);
     }
     return status;
@@ -191,8 +191,14 @@ tkr_status tkr_hub_cache_check(bool *complete, char *missing, size_t missing_siz
                                bool tokenizer_only, tkr_error *error) {
     check state = {folder, missing, missing_size, error};
     missing[0] = '\0';
-    tkr_status status = check_tokenizer(&state);
-    if (status == TKR_OK && !tokenizer_only) {
+    tkr_status status = TKR_OK;
+    const bool adapter = has(folder, "adapter_config.json", &status, error); /* its base model has the rest */
+    if (status == TKR_OK && !adapter) {
+        status = check_tokenizer(&state);
+    } else if (status == TKR_OK && !tokenizer_only) {
+        (void)lacks(&state, "adapter_model.safetensors", &status);
+    }
+    if (status == TKR_OK && !adapter && !tokenizer_only) {
         walk root = {&state, folder, "", 0};
         status = tkr_dir_each(folder, look_for_dangling, &root, error);
         if (status == TKR_OK && missing[0] == '\0') {

@@ -275,11 +275,12 @@ static bool set_options(CURL *curl, hop *here, const char *url, struct curl_slis
     if (good && here->client->settings->ca_bundle != NULL) {
         good = curl_easy_setopt(curl, CURLOPT_CAINFO, here->client->settings->ca_bundle) == CURLE_OK;
     }
+    /* A hint: libcurl 7.88 refuses it on a handle whose last request failed before it got a connection. */
+    (void)curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L * 1024L);
     return good && curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L * 1024L) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, text) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&

@@ -14,6 +14,10 @@ typedef struct tkr_hub_alias {
 } tkr_hub_alias;
 const tkr_hub_alias *tkr_hub_aliases(size_t *count);
 
+/* The model that comes with the program: a reference that needs no download. Found in share/tkr-embed/, or where
+ * TKR_DEMO says. */
+#define TKR_HUB_DEMO "demo"
+
 /* Zero-initialise. NULL fields come from the environment as huggingface_hub reads it: HF_HUB_CACHE (else HF_HOME/hub,
  * else XDG_CACHE_HOME or ~/.cache /huggingface/hub), HF_ENDPOINT, HF_TOKEN (else HF_TOKEN_PATH or HF_HOME/token),
  * HF_HUB_OFFLINE (else TRANSFORMERS_OFFLINE), HF_HUB_DOWNLOAD_TIMEOUT (seconds without a byte, 30), and

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/module.h"
 #include "hub/hub_internal.h"
 
 enum { MAX_LISTING_BYTES = 16 << 20 };
@@ -170,10 +171,15 @@ static tkr_status pull(char **folder, const tkr_hub_ref *ref, tkr_hub_settings *
     return status;
 }
 
+static bool is_demo(const char *reference) { return reference != NULL && curl_strequal(reference, TKR_HUB_DEMO) != 0; }
+
 tkr_status tkr_hub_pull_tuned(char **folder, const char *reference, const tkr_hub_options *options,
                               const tkr_hub_tuning *tuning, tkr_error *error) {
     tkr_hub_ref ref;
     tkr_hub_settings settings;
+    if (is_demo(reference)) {
+        return tkr_data_find(folder, TKR_HUB_DEMO, "TKR_DEMO", error);
+    }
     tkr_status status = tkr_hub_ref_parse(&ref, reference, error);
     if (status != TKR_OK || (status = tkr_hub_settings_open(&settings, options, error)) != TKR_OK) {
         return status;
@@ -220,6 +226,10 @@ tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_o
     tkr_hub_settings settings;
     char *found = NULL, missing[256] = "";
     bool complete = false;
+    /* A folder of this name that is no model must not hide it. */
+    if (is_demo(reference) && !tkr_path_exists(TKR_HUB_DEMO "/config.json")) {
+        return tkr_data_find(folder, TKR_HUB_DEMO, "TKR_DEMO", error);
+    }
     if (reference != NULL && reference[0] != '\0' && tkr_path_exists(reference)) {
         tkr_status file = tkr_path_is_dir(reference) ? TKR_OK : check_file(reference, error);
         if (file != TKR_OK) {

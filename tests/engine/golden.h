@@ -21,14 +21,14 @@
 #include "tkr/embed.h"
 
 typedef struct golden {
-    char folder[512], model[600];
+    char folder[1300], model[1400];
     json_t *cases;
     tkr_tensors *expected;
     size_t n;
 } golden;
 
 static inline void golden_open(golden *g, const char *relative) {
-    char path[700];
+    char path[1400];
     tkr_error error = {TKR_OK, NULL, ""};
     snprintf(g->folder, sizeof g->folder, "%s/golden/%s", TKR_TEST_DIR, relative);
     snprintf(g->model, sizeof g->model, "%s/model", g->folder);
@@ -104,6 +104,7 @@ typedef struct embedder_options {
     tkr_quantization quantization;
     unsigned threads;
     const char *cpu;
+    const char *device;
 } embedder_options;
 
 static inline void embedder_open(embedder *e, const char *reference, const embedder_options *options) {
@@ -115,6 +116,7 @@ static inline void embedder_open(embedder *e, const char *reference, const embed
     o.quantization = options->quantization;
     o.threads = options->threads;
     o.cpu = options->cpu;
+    o.device = options->device;
     if (tkr_model_load(&e->model, reference, &o, &error) != TKR_OK ||
         tkr_session_create(&e->session, e->model, &error) != TKR_OK)
         fail_msg("%s: %s", reference, error.message);

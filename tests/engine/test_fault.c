@@ -1,64 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fails the N-th allocation and the N-th file operation of load + embed, for every N, of folders and GGUF files: a
  * clean error and no leak each time. */
-#include <stdatomic.h>
-
+#include "fault.h"
 #include "golden.h"
-
-/* Blocks alive, counted by standing in for malloc; under the sanitizers their own leak check does it. */
-static atomic_long alive;
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__GLIBC__)
-#define COUNTS_BLOCKS 1
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *block, size_t size);
-void *__libc_memalign(size_t align, size_t size);
-void __libc_free(void *block);
-
-#pragma GCC visibility push(default) /* the C library and jansson shall call these, too */
-static void *count_block(void *block) {
-    atomic_fetch_add(&alive, block != NULL);
-    return block;
-}
-void *malloc(size_t size) { return count_block(__libc_malloc(size)); }
-void *calloc(size_t count, size_t size) { return count_block(__libc_calloc(count, size)); }
-void *realloc(void *block, size_t size) {
-    return block ? __libc_realloc(block, size) : count_block(__libc_malloc(size));
-}
-void *aligned_alloc(size_t align, size_t size) { return count_block(__libc_memalign(align, size)); }
-void *memalign(size_t align, size_t size);
-void *memalign(size_t align, size_t size) { return count_block(__libc_memalign(align, size)); }
-int posix_memalign(void **out, size_t align, size_t size);
-int posix_memalign(void **out, size_t align, size_t size) {
-    *out = count_block(__libc_memalign(align, size));
-    return *out ? 0 : 12;
-}
-void free(void *block) {
-    atomic_fetch_sub(&alive, block != NULL);
-    __libc_free(block);
-}
-#pragma GCC visibility pop
-#else
-#define COUNTS_BLOCKS 0
-#endif
 
 static char model_folder[600];
 static tkr_quantization quantization;
+static const char *device;
 static char last_message[TKR_ERROR_MESSAGE_SIZE];
-
-typedef struct fault {
-    char kind;
-    size_t at, seen;
-    bool hit;
-} fault;
-
-static bool allow(void *user, char kind) {
-    fault *f = user;
-    if (kind != f->kind) return true;
-    if (f->seen++ != f->at) return true;
-    f->hit = true;
-    return false;
-}
 
 /* TKR_OK when everything worked; else the status, whose message must say something. */
 static tkr_status load_and_embed(void) {
@@ -73,6 +22,7 @@ static tkr_status load_and_embed(void) {
     options.threads = 1;
     options.offline = 1;
     options.quantization = quantization;
+    options.device = device;
     tkr_status status = tkr_model_load(&model, model_folder, &options, &error);
     if (status == TKR_OK) status = tkr_session_create(&session, model, &error);
     if (status == TKR_OK) status = tkr_embed(&result, session, inputs, 2, NULL, &error);
@@ -125,15 +75,18 @@ static size_t sweep(char kind) {
 static const struct {
     const char *path;
     tkr_quantization quantization;
-} models[] = {{"bert/bert-dense/model", TKR_QUANTIZATION_AUTO},
-              {"quant/gguf-bert-q4_0/model.gguf", TKR_QUANTIZATION_Q4},
-              {"quant/gguf-qwen3-k/model.gguf", TKR_QUANTIZATION_NONE},
-              {"quant/mlx-qwen3-mixed/model", TKR_QUANTIZATION_Q4}};
+    const char *device; /* a GPU is fake_mlx_module.c */
+} models[] = {{"bert/bert-dense/model", TKR_QUANTIZATION_AUTO, "cpu"},
+              {"bert/bert-mean/model", TKR_QUANTIZATION_AUTO, "gpu"},
+              {"quant/gguf-bert-q4_0/model.gguf", TKR_QUANTIZATION_Q4, "cpu"},
+              {"quant/gguf-qwen3-k/model.gguf", TKR_QUANTIZATION_NONE, "cpu"},
+              {"quant/mlx-qwen3-mixed/model", TKR_QUANTIZATION_Q4, "cpu"}};
 
 static void sweep_all(char kind, size_t least) {
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         snprintf(model_folder, sizeof model_folder, "%s/golden/%s", TKR_TEST_DIR, models[i].path);
         quantization = models[i].quantization;
+        device = models[i].device;
         size_t runs = sweep(kind);
         print_message("%s: %zu operations of kind '%c' failed in turn\n", models[i].path, runs, kind);
         assert_true(runs > least);
@@ -151,6 +104,7 @@ static void every_file_operation(void **state) {
 }
 
 int main(void) {
+    if (setenv("TKR_MLX_MODULE", TKR_BUILD_DIR "/tests/fake_mlx_module.so", 1) != 0) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation), cmocka_unit_test(every_file_operation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,7 +121,7 @@ static void run_case(const char *folder) {
 static void run_all(tkr_precision precision, const char *cpu, bool by_ids) {
     at_hand = (variant){precision, cpu, by_ids};
     for (const tkr_arch *const *arch = tkr_archs(); *arch; arch++)
-        if (golden_each((*arch)->name, run_case) == 0)
+        if (!(*arch)->vision && golden_each((*arch)->name, run_case) == 0)
             fail_msg("architecture \"%s\" has no golden case", (*arch)->name);
 }
 

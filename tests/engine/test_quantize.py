@@ -5,6 +5,7 @@ refused, interrupted or out of space."""
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -187,9 +188,15 @@ class Quantize(harness.CliTest):
         fails(1, b"is a file", BERT, "-o", self.path("full/notes.txt"))
         fails(1, b"is a GGUF file", os.path.join(QUANT, "gguf-bert-f32", "model.gguf"), "-o", self.path("new"))
         fails(1, b"is quantised already", os.path.join(QUANT, "mlx-bert-q4-g64", "model"), "-o", self.path("new"))
+        shutil.copytree(os.path.join(GOLDEN, "lora", "colqwen2_5_lora", "adapter"), self.path("adapter"))
+        with open(self.path("adapter/adapter_config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        config["base_model_name_or_path"] = os.path.join(GOLDEN, "qwen2_5_vl", "colqwen2_5", "model")
+        self.path("adapter/adapter_config.json", json.dumps(config))
+        fails(1, b"is an adapter", self.path("adapter"), "-o", self.path("new"))
         fails(1, b"no matrix has rows of whole groups", BERT, "--group-size", "128", "-o", self.path("new"))
         fails(2, b"expected one of q4|q8", BERT, "-q", "q5", "-o", self.path("new"))
-        self.assertEqual(sorted(os.listdir(self.folder)), ["full", "link"])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["adapter", "full", "link"])
 
     def test_force(self):
         out = self.path("out")

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/input_json: one JSON line as an input: a text, pictures, or both, with settings of its own. Refuses keys that are
+ * probably misspelt. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/stream.h"
+#include "core/base64.h"
+#include "core/json.h"
+
+enum { MAX_IMAGES = 1024, BARE_BASE64 = 64 };
+
+typedef enum known_key {
+    KEY_ID,
+    KEY_TEXT,
+    KEY_IMAGE,
+    KEY_IMAGES,
+    KEY_PROMPT_NAME,
+    KEY_PROMPT,
+    KEY_INSTRUCT,
+    KEY_INSTRUCTION,
+    KEY_MIN_PIXELS,
+    KEY_MAX_PIXELS,
+    KEY_WIDTH,
+    KEY_HEIGHT,
+    KEY_INTERPOLATE,
+    KEY_HUB_LIMITS,
+    N_KEYS
+} known_key;
+static const char *const key_names[N_KEYS] = {"id",
+                                              "text",
+                                              "image",
+                                              "images",
+                                              "prompt_name",
+                                              "prompt",
+                                              "instruct",
+                                              "instruction",
+                                              "min_pixels",
+                                              "max_pixels",
+                                              "width",
+                                              "height",
+                                              "interpolate_pos_encoding",
+                                              "hub_limits"};
+
+/* One line while it is parsed. */
+typedef struct line_parser {
+    tkr_jr reader;
+    tkr_cli_block *block;
+    tkr_cli_item *item;
+    const tkr_cli_source *source;
+    const char *text; /* NULL: none */
+    size_t n_text;
+    tkr_buf parts; /* tkr_part of the pictures */
+    bool seen[N_KEYS];
+    char near[N_KEYS][24]; /* an unknown key that is probably this one, misspelt */
+    tkr_error *error;
+} line_parser;
+
+static tkr_status no_memory(tkr_error *error) { return TKR_FAIL(error, NO_MEMORY, "out of memory"); }
+
+/* Remembers an unknown key that differs from a known one in a letter, in case or in its separators. */
+static void note_misspelling(line_parser *parser, const char *key, size_t size) {
+    char plain[24] = "";
+    size_t n = 0;
+    if (size == 0 || size >= sizeof plain) {
+        return;
+    }
+    for (size_t i = 0; i < size; i++) {
+        plain[n++] = (char)(key[i] == '-' || key[i] == ' ' ? '_' : tolower((unsigned char)key[i]));
+    }
+    for (size_t k = 0; k < N_KEYS; k++) {
+        size_t distance = tkr_cli_distance(plain, key_names[k], 1);
+        if (distance == 0 || (distance == 1 && k != KEY_ID)) {
+            memcpy(parser->near[k], key, size);
+            parser->near[k][size] = '\0';
+        }
+    }
+}
+
+/* ---- pictures ---- */
+
+static bool begins(const char *text, size_t size, const char *with) {
+    size_t n = strlen(with);
+    return size >= n && memcmp(text, with, n) == 0;
+}
+
+/* Base64 of a JPEG, PNG, GIF, WebP, BMP or TIFF: long, without a dot, and it begins as one of them does. */
+static bool is_bare_base64(const char *text, size_t size) {
+    static const char *const magic[] = {"/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0AK"};
+    if (size < BARE_BASE64 || memchr(text, '.', size) != NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof magic / sizeof magic[0]; i++) {
+        if (begins(text, size, magic[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static tkr_status fill_base64(tkr_part *part, tkr_cli_block *block, const char *text, size_t size, tkr_error *error) {
+    tkr_buf bytes = {0};
+    tkr_status status = tkr_base64_decode(&bytes, text, size, error);
+    if (status == TKR_OK) {
+        const char *copy = tkr_arena_strndup(&block->strings, bytes.data, bytes.size);
+        *part = (tkr_part){.kind = TKR_PART_IMAGE, .data = copy, .n_data = bytes.size};
+        block->bytes += bytes.size;
+        status = copy != NULL ? TKR_OK : no_memory(error);
+    }
+    tkr_buf_free(&bytes);
+    return status;
+}
+
+tkr_status tkr_cli_fill_picture(tkr_part *part, tkr_cli_block *block, const char *text, size_t size, const char *folder,
+                                tkr_error *error) {
+    bool url = begins(text, size, "data:") || begins(text, size, "http://") || begins(text, size, "https://");
+    if (size == 0) {
+        return TKR_FAIL(error, FORMAT, "the name of a picture is empty");
+    }
+    if (!url && is_bare_base64(text, size)) {
+        return fill_base64(part, block, text, size, error);
+    }
+    const char *before = folder != NULL && !url && text[0] != '/' ? folder : "";
+    char *copy = tkr_arena_alloc(&block->strings, strlen(before) + size + 1);
+    if (copy == NULL) {
+        return no_memory(error);
+    }
+    memcpy(copy, before, strlen(before));
+    memcpy(copy + strlen(before), text, size);
+    *part = (tkr_part){.kind = url ? TKR_PART_URL : TKR_PART_FILE, .data = copy, .n_data = strlen(before) + size};
+    return TKR_OK;
+}
+
+/* {"path": ...}, {"url": ...} or {"base64": ...} */
+static tkr_status parse_picture_object(line_parser *parser, tkr_part *part) {
+    tkr_jr *reader = &parser->reader;
+    tkr_status status = TKR_OK;
+    size_t n = 0;
+    tkr_jr_type type = TKR_JR_ERROR;
+    while (status == TKR_OK && (type = tkr_jr_next(reader)) == TKR_JR_KEY) {
+        bool base64 = reader->n_string == 6 && memcmp(reader->string, "base64", 6) == 0;
+        bool other = (reader->n_string == 4 && memcmp(reader->string, "path", 4) == 0) ||
+                     (reader->n_string == 3 && memcmp(reader->string, "url", 3) == 0);
+        if (!base64 && !other) {
+            return TKR_FAIL(parser->error, FORMAT, "unknown key \"%.*s\" of a picture: path, url or base64",
+                            (int)(reader->n_string > 40 ? 40 : reader->n_string), reader->string);
+        }
+        type = tkr_jr_next(reader);
+        if (type == TKR_JR_ERROR) {
+            return TKR_FORMAT;
+        }
+        if (type != TKR_JR_STRING) {
+            return TKR_FAIL(parser->error, FORMAT, "a picture's path, url or base64 must be a string");
+        }
+        n++;
+        status = base64 ? fill_base64(part, parser->block, reader->string, reader->n_string, parser->error)
+                        : tkr_cli_fill_picture(part, parser->block, reader->string, reader->n_string,
+                                               parser->source->folder, parser->error);
+    }
+    if (status == TKR_OK && type == TKR_JR_ERROR) {
+        return TKR_FORMAT;
+    }
+    if (status == TKR_OK && n != 1) {
+        status = TKR_FAIL(parser->error, FORMAT, "a picture needs one of path, url and base64");
+    }
+    return status;
+}
+
+/* The value that the last event began. */
+static tkr_status parse_picture(line_parser *parser, tkr_jr_type type) {
+    tkr_part part = {0};
+    tkr_status status = TKR_OK;
+    if (type == TKR_JR_ERROR) {
+        return TKR_FORMAT;
+    }
+    if (type == TKR_JR_STRING) {
+        status = tkr_cli_fill_picture(&part, parser->block, parser->reader.string, parser->reader.n_string,
+                                      parser->source->folder, parser->error);
+    } else if (type == TKR_JR_OBJECT) {
+        status = parse_picture_object(parser, &part);
+    } else {
+        return TKR_FAIL(parser->error, FORMAT,
+                        "a picture must be a path, a URL, or an object such as {\"base64\": \"...\"}");
+    }
+    if (status == TKR_OK && parser->parts.size >= MAX_IMAGES * sizeof part) {
+        return TKR_FAIL(parser->error, LIMIT, "more than %d pictures", (int)MAX_IMAGES);
+    }
+    return status != TKR_OK || tkr_buf_append(&parser->parts, &part, sizeof part) ? status : no_memory(parser->error);
+}
+
+static tkr_status parse_pictures(line_parser *parser) {
+    tkr_jr_type type = tkr_jr_next(&parser->reader);
+    if (type != TKR_JR_ARRAY) {
+        return type == TKR_JR_NULL ? TKR_OK : TKR_FAIL(parser->error, FORMAT, "\"images\" must be a list");
+    }
+    while ((type = tkr_jr_next(&parser->reader)) != TKR_JR_ARRAY_END) {
+        tkr_status status = parse_picture(parser, type);
+        if (status != TKR_OK) {
+            return status;
+        }
+    }
+    return TKR_OK;
+}
+
+/* ---- other values ---- */
+
+/* The value of "id": its JSON text is kept as it is. */
+static tkr_status parse_id(line_parser *parser) {
+    const char *begin = parser->reader.at;
+    tkr_jr_type type = tkr_jr_next(&parser->reader);
+    if (type == TKR_JR_ERROR) {
+        return TKR_FORMAT;
+    }
+    if (type == TKR_JR_NULL) {
+        return TKR_OK;
+    }
+    if (type != TKR_JR_STRING && type != TKR_JR_NUMBER) {
+        return TKR_FAIL(parser->error, FORMAT, "\"id\" must be a string or a number");
+    }
+    while (begin < parser->reader.at && strchr(" \t\r\n:", *begin) != NULL) {
+        begin++;
+    }
+    parser->item->n_id = (size_t)(parser->reader.at - begin);
+    parser->item->id = tkr_arena_strndup(&parser->block->strings, begin, parser->item->n_id);
+    return parser->item->id != NULL ? TKR_OK : no_memory(parser->error);
+}
+
+static tkr_status take_text(line_parser *parser) {
+    parser->n_text = parser->reader.n_string;
+    parser->text = tkr_arena_strndup(&parser->block->strings, parser->reader.string, parser->n_text);
+    parser->block->bytes += parser->n_text;
+    return parser->text != NULL ? TKR_OK : no_memory(parser->error);
+}
+
+static tkr_status parse_number(line_parser *parser, known_key key, tkr_jr_type type) {
+    tkr_input *input = &parser->item->input;
+    if (type != TKR_JR_NUMBER || !parser->reader.is_integer || parser->reader.integer < 1 ||
+        parser->reader.integer > (int64_t)1 << 40) {
+        return TKR_FAIL(parser->error, FORMAT, "\"%s\" must be a whole number from 1", key_names[key]);
+    }
+    size_t *to = key == KEY_MIN_PIXELS   ? &input->min_pixels
+                 : key == KEY_MAX_PIXELS ? &input->max_pixels
+                 : key == KEY_WIDTH      ? &input->width
+                                         : &input->height;
+    *to = (size_t)parser->reader.integer;
+    return TKR_OK;
+}
+
+static tkr_status parse_flag(line_parser *parser, known_key key, tkr_jr_type type) {
+    if (type != TKR_JR_TRUE && type != TKR_JR_FALSE) {
+        return TKR_FAIL(parser->error, FORMAT, "\"%s\" must be true or false", key_names[key]);
+    }
+    *(key == KEY_INTERPOLATE ? &parser->item->input.interpolate : &parser->item->input.hub_limits) =
+        type == TKR_JR_TRUE;
+    return TKR_OK;
+}
+
+static tkr_status parse_words(line_parser *parser, known_key key) {
+    tkr_input *input = &parser->item->input;
+    if (memchr(parser->reader.string, '\0', parser->reader.n_string) != NULL) {
+        return TKR_FAIL(parser->error, FORMAT, "\"%s\" must not hold U+0000", key_names[key]);
+    }
+    const char *copy = tkr_arena_strndup(&parser->block->strings, parser->reader.string, parser->reader.n_string);
+    *(key == KEY_PROMPT ? &input->prompt : key == KEY_PROMPT_NAME ? &input->prompt_name : &input->instruction) = copy;
+    return copy != NULL ? TKR_OK : no_memory(parser->error);
+}
+
+static tkr_status parse_field(line_parser *parser, known_key key) {
+    if (parser->seen[key]) {
+        return TKR_FAIL(parser->error, FORMAT, "\"%s\" is there twice", key_names[key]);
+    }
+    parser->seen[key] = true;
+    if (key == KEY_ID) {
+        return parse_id(parser);
+    }
+    if (key == KEY_IMAGES) {
+        return parse_pictures(parser);
+    }
+    tkr_jr_type type = tkr_jr_next(&parser->reader);
+    if (type == TKR_JR_ERROR) {
+        return TKR_FORMAT;
+    }
+    if (type == TKR_JR_NULL && key != KEY_TEXT) {
+        return TKR_OK;
+    }
+    if (key == KEY_IMAGE) {
+        return parse_picture(parser, type);
+    }
+    if (key >= KEY_MIN_PIXELS && key <= KEY_HEIGHT) {
+        return parse_number(parser, key, type);
+    }
+    if (key == KEY_INTERPOLATE || key == KEY_HUB_LIMITS) {
+        return parse_flag(parser, key, type);
+    }
+    if (type != TKR_JR_STRING) {
+        return TKR_FAIL(parser->error, FORMAT, "\"%s\" must be a string", key_names[key]);
+    }
+    return key == KEY_TEXT ? take_text(parser) : parse_words(parser, key);
+}
+
+static tkr_status parse_object(line_parser *parser) {
+    tkr_jr *reader = &parser->reader;
+    tkr_jr_type type;
+    while ((type = tkr_jr_next(reader)) == TKR_JR_KEY) {
+        size_t key = 0;
+        while (key < N_KEYS && (strlen(key_names[key]) != reader->n_string ||
+                                memcmp(key_names[key], reader->string, reader->n_string) != 0)) {
+            key++;
+        }
+        if (key < N_KEYS) {
+            tkr_status status = parse_field(parser, (known_key)key);
+            if (status != TKR_OK) {
+                return status;
+            }
+            continue;
+        }
+        note_misspelling(parser, reader->string, reader->n_string);
+        if (!tkr_jr_skip(reader)) {
+            return TKR_FORMAT;
+        }
+    }
+    if (type == TKR_JR_ERROR) {
+        return TKR_FORMAT;
+    }
+    for (size_t k = 0; k < N_KEYS; k++) {
+        if (!parser->seen[k] && parser->near[k][0] != '\0') {
+            return TKR_FAIL(parser->error, FORMAT, "unknown key \"%s\", did you mean \"%s\"?", parser->near[k],
+                            key_names[k]);
+        }
+    }
+    if (parser->seen[KEY_INSTRUCT] && parser->seen[KEY_INSTRUCTION]) {
+        return TKR_FAIL(parser->error, FORMAT, "\"instruct\" and \"instruction\" mean the same: give one");
+    }
+    return parser->text != NULL || parser->parts.size > 0
+               ? TKR_OK
+               : TKR_FAIL(parser->error, FORMAT, "no \"text\", \"image\" or \"images\" in the object");
+}
+
+/* ---- the whole line ---- */
+
+/* Names of the pictures, and the text. */
+static tkr_status make_label(line_parser *parser) {
+    tkr_buf label = {0};
+    const tkr_part *parts = (const tkr_part *)(const void *)parser->parts.data;
+    for (size_t i = 0; i < parser->parts.size / sizeof *parts; i++) {
+        bool file = parts[i].kind == TKR_PART_FILE;
+        tkr_buf_printf(&label, "%s%.*s", i > 0 ? ", " : "", (int)(file && parts[i].n_data < 4096 ? parts[i].n_data : 7),
+                       file ? (const char *)parts[i].data : "picture");
+    }
+    if (parser->n_text > 0) {
+        tkr_buf_printf(&label, ": ");
+        tkr_buf_append(&label, parser->text, parser->n_text);
+    }
+    parser->item->n_label = label.size;
+    parser->item->label = label.failed ? NULL : tkr_arena_strndup(&parser->block->strings, label.data, label.size);
+    tkr_buf_free(&label);
+    return parser->item->label != NULL ? TKR_OK : no_memory(parser->error);
+}
+
+static tkr_status finish(line_parser *parser) {
+    tkr_input *input = &parser->item->input;
+    const size_t n = parser->parts.size / sizeof(tkr_part);
+    if (n == 0) {
+        parser->item->label = input->text = parser->text;
+        parser->item->n_label = input->n_text = parser->n_text;
+        return TKR_OK;
+    }
+    tkr_part *parts = tkr_arena_alloc(&parser->block->strings, (n + 1) * sizeof *parts);
+    if (parts == NULL) {
+        return no_memory(parser->error);
+    }
+    memcpy(parts, parser->parts.data, n * sizeof *parts);
+    parts[n] = (tkr_part){.kind = TKR_PART_TEXT, .data = parser->text, .n_data = parser->n_text};
+    input->kind = TKR_INPUT_PARTS;
+    input->parts = parts;
+    input->n_parts = n + (parser->n_text > 0);
+    input->min_pixels = input->min_pixels != 0 ? input->min_pixels : parser->source->min_pixels;
+    return make_label(parser);
+}
+
+tkr_status tkr_cli_parse_item(tkr_cli_block *block, tkr_cli_item *item, const tkr_cli_source *source, const char *line,
+                              size_t size, tkr_error *error) {
+    line_parser parser = {.block = block, .item = item, .source = source, .error = error};
+    tkr_status status = TKR_FORMAT;
+    tkr_jr_init(&parser.reader, line, size, "JSON", error);
+    tkr_jr_type type = tkr_jr_next(&parser.reader);
+    if (type == TKR_JR_STRING) {
+        status = take_text(&parser);
+    } else if (type == TKR_JR_OBJECT) {
+        status = parse_object(&parser);
+    } else if (type != TKR_JR_ERROR) {
+        status = TKR_FAIL(error, FORMAT, "expected a JSON string or an object with \"text\" or \"image\"");
+    }
+    if (status == TKR_OK && tkr_jr_next(&parser.reader) != TKR_JR_END) {
+        status = TKR_FORMAT;
+    }
+    if (status == TKR_OK) {
+        status = finish(&parser);
+    }
+    tkr_jr_free(&parser.reader);
+    tkr_buf_free(&parser.parts);
+    return status;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/thumbnail: small pictures of what was embedded, as PNG of our own making: bytes of unknown origin go through
+ * the jail, not on to whoever looks at the result. */
+#include "engine/engine.h"
+#include "engine/tools.h"
+#include "media/png.h"
+#include "media/resize.h"
+
+tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const char *path,
+                               size_t side, tkr_error *error) {
+    tkr_image image = {0}, small = {0};
+    tkr_buf file = {0};
+    if (!model->processor) return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures", model->info.reference);
+    tkr_status status = model->jail ? tkr_file_read(&file, path, model->max_image_bytes, error)
+                                    : tkr_error_set(error, TKR_HERE, model->jail_error.status, "%s: %s", path,
+                                                    model->jail_error.message);
+    if (status == TKR_OK)
+        status = tkr_jail_image(&image, model->jail, path, file.data, file.size, TKR_ALPHA_WHITE, error);
+    tkr_buf_free(&file);
+    if (status != TKR_OK) return status;
+    const size_t longest = image.width > image.height ? image.width : image.height;
+    tkr_resize_options options = {.width = image.width, .height = image.height, .filter = TKR_FILTER_BICUBIC};
+    if (longest > side) {
+        options.width = image.width * side / longest > 0 ? image.width * side / longest : 1;
+        options.height = image.height * side / longest > 0 ? image.height * side / longest : 1;
+    }
+    status = tkr_resize(&small, &image, &options, error);
+    if (status == TKR_OK) status = tkr_png_encode(png, &small, error);
+    *width = options.width;
+    *height = options.height;
+    tkr_image_free(&small);
+    tkr_image_free(&image);
+    return status;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/vision: what a model that reads pictures needs besides its weights: the processor, the decoder, limits. */
+#include <string.h>
+
+#include "engine/engine.h"
+
+#define PILLOW_MAX_PIXELS ((size_t)178956970) /* beyond, Pillow takes a picture for a bomb */
+#define LEAST_MAX_PIXELS ((size_t)16 << 20)
+#define MAX_IMAGE_BYTES ((size_t)256 << 20)
+
+static tkr_processor_family family_of(const char *name) {
+    static const char *const names[] = {"fixed", "qwen2", "ops"};
+    static const tkr_processor_family families[] = {TKR_PROCESSOR_FIXED, TKR_PROCESSOR_QWEN2, TKR_PROCESSOR_OPS};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0) return families[i];
+    return TKR_PROCESSOR_QWEN3_VL;
+}
+
+/* A decoded picture of each worker takes at most an eighth of the memory together. */
+static size_t max_image_pixels(const tkr_model *model, const tkr_model_options *options) {
+    if (options->max_image_pixels) return options->max_image_pixels;
+    const uint64_t fit = model->device.limit / 8 / 3 / tkr_pool_size(model->pool);
+    if (fit >= PILLOW_MAX_PIXELS) return PILLOW_MAX_PIXELS;
+    return fit < LEAST_MAX_PIXELS ? LEAST_MAX_PIXELS : (size_t)fit;
+}
+
+/* A model without a decoder still embeds texts, so that its absence is no failure to load. */
+static tkr_status open_jail(tkr_model *model, const tkr_model_options *options) {
+    const tkr_jail_options jail = {.program = options->decoder,
+                                   .unconfined = options->no_jail != 0,
+                                   .n_processes = tkr_pool_size(model->pool) > 4 ? 4 : tkr_pool_size(model->pool),
+                                   .max_pixels = model->max_image_pixels,
+                                   .max_bytes = model->max_image_bytes};
+    tkr_status status = tkr_jail_create(&model->jail, &jail, &model->jail_error);
+    if (status == TKR_NO_MEMORY) return status;
+    if (status != TKR_OK)
+        tkr_log_line(&model->log, TKR_LOG_WARNING, "pictures can't be decoded: %s", model->jail_error.message);
+    return TKR_OK;
+}
+
+static tkr_status copy_hosts(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
+    const size_t n = options->n_allow_hosts;
+    if (n == 0) return TKR_OK;
+    const char **hosts = tkr_arena_alloc(&model->checkpoint.arena, n * sizeof *hosts);
+    for (size_t i = 0; hosts && i < n; i++) {
+        hosts[i] =
+            tkr_arena_strndup(&model->checkpoint.arena, options->allow_hosts[i], strlen(options->allow_hosts[i]));
+        if (!hosts[i]) hosts = NULL;
+    }
+    if (!hosts) return TKR_FAIL(error, NO_MEMORY, "no memory for a list of %zu hosts", n);
+    model->allow_hosts = hosts;
+    model->n_allow_hosts = n;
+    return TKR_OK;
+}
+
+tkr_status tkr_model_open_pictures(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
+    const tkr_checkpoint *c = &model->checkpoint;
+    const tkr_vision_arch *vision = c->arch->vision;
+    if (!vision) return TKR_OK;
+    const char *combined = tkr_checkpoint_folder(c, "processor_config.json"),
+               *plain = tkr_checkpoint_folder(c, "preprocessor_config.json");
+    const tkr_processor_options processor = {.folder = plain == c->folder ? combined : plain,
+                                             .family = family_of(vision->processor),
+                                             .patch_size = c->vision.patch_size,
+                                             .temporal_patch_size = c->vision.temporal_patch_size,
+                                             .merge_size = c->vision.merge_size,
+                                             .image_size = c->vision.image_size,
+                                             .kernels = &model->kernels};
+    if (processor.family == TKR_PROCESSOR_FIXED && options->max_pixels)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "max_pixels was given, but %s takes every picture at %zu x %zu pixels",
+                        c->arch->name, c->vision.image_size, c->vision.image_size);
+    tkr_status status = tkr_processor_load(&model->processor, &processor, error);
+    if (status == TKR_OK) status = copy_hosts(model, options, error);
+    if (status != TKR_OK) return status;
+    model->process.max_pixels = options->max_pixels;
+    model->process.horizontal_first = options->horizontal_first != 0;
+    model->max_image_bytes = options->max_image_bytes ? options->max_image_bytes : MAX_IMAGE_BYTES;
+    model->max_image_pixels = max_image_pixels(model, options);
+    return open_jail(model, options) == TKR_OK ? TKR_OK
+                                               : TKR_FAIL(error, NO_MEMORY, "no memory for the decoder of pictures");
+}
+
+/* The limit is on the area, which sides in whole patches meet more or less well: of many shapes the largest. */
+size_t tkr_model_picture_patches(const tkr_model *model) {
+    enum { SIDE = 60000, SHAPES = 100 };
+    size_t most = 0;
+    if (!model->processor) return 0;
+    for (size_t k = 1; k <= SHAPES; k++) {
+        size_t t = 0, h = 0, w = 0;
+        if (tkr_processor_grid(&t, &h, &w, model->processor, SIDE, SIDE / k, &model->process, NULL) == TKR_OK &&
+            t * h * w > most)
+            most = t * h * w;
+    }
+    return most;
+}

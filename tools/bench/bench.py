@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """make bench: tkr-embed beside its fastest peers, the same ids, the same threads, turn by turn on this machine.
 
-usage: bench.py --build DIR [--quick] [--only-peers A,B] [--only-shapes | --no-shapes] [--threads N]
+usage: bench.py --build DIR [--quick] [--only-peers A,B] [--only-shapes | --only-vision | --only-preprocess]
+                [--no-shapes] [--no-vision] [--threads N]
 (scripts/bench calls it)
 
 Each engine is a process of its own, stopped (SIGSTOP) while another's turn runs. A round of a cell goes ours, peer,
@@ -14,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import engines
 import extras
 import report
 import shapes
+import vision
 import workload
 
 HERE = Path(__file__).resolve().parent
@@ -31,6 +34,7 @@ SAMPLE = "mixed-sample"  # for cosines
 COSINE_CASES = ["1x16", "1x128", "32x32", "8x512", SAMPLE]
 # A peer that takes so many times as long there as the fastest peer of its number format is left out of what follows.
 JUDGED_AT, TOO_SLOW = "32x32", 4
+PATIENCE = 300  # seconds for one answer of a peer, which is ended then
 LONG = 20  # seconds of one call: such a cell gets one round
 OURS = {"f32": "ours-f32", "bf16": "ours-bf16", "int8": "ours-q8"}
 
@@ -58,12 +62,16 @@ class Worker:
     def ask(self, **command):
         """The answer to one command; the process runs only meanwhile."""
         self.process.send_signal(signal.SIGCONT)
+        timer = threading.Timer(PATIENCE, self.process.kill)
+        timer.start()
         try:
             self.process.stdin.write(json.dumps(command) + "\n")
             self.process.stdin.flush()
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
+        finally:
+            timer.cancel()
         answer = json.loads(line) if line else {"error": f"the process ended with {self.process.wait()}"}
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)
@@ -215,8 +223,12 @@ def main():
     parser.add_argument("--quick", action="store_true", help="few rounds: a look, not figures to publish")
     parser.add_argument("--only-peers", default="", help="comma-separated: onnxruntime,openvino-bf16,...")
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
-    parser.add_argument("--only-shapes", action="store_true", help="the rows of made checkpoints alone")
-    parser.add_argument("--no-shapes", action="store_true", help="without the rows of made checkpoints")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--only-shapes", action="store_true", help="the rows of made text checkpoints alone")
+    alone.add_argument("--only-vision", action="store_true", help="the rows of made picture towers alone")
+    alone.add_argument("--only-preprocess", action="store_true", help="resize, normalise, patches: nothing else")
+    parser.add_argument("--no-shapes", action="store_true", help="without the rows of made text checkpoints")
+    parser.add_argument("--no-vision", action="store_true", help="without the rows of made picture towers")
     args = parser.parse_args()
     build = Path(args.build).resolve()
     folder = build / "bench"
@@ -225,6 +237,12 @@ def main():
         rows = shapes.measure(build, args.threads, args.quick, [n for n in args.only_peers.split(",") if n])
         (folder / "shapes.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         print(*shapes.table(rows), sep="\n")
+    elif args.only_vision:
+        print(vision.write(vision.measure(Worker, build, args.threads, args.quick), folder))
+    elif args.only_preprocess:
+        rows = extras.pictures(build, args.quick)
+        (folder / "preprocess.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        print("| what | measured | bar |", "|---|---|---|", *report.picture_lines(rows), sep="\n")
     else:
         run(args, build, folder)
 
@@ -305,9 +323,11 @@ def extra(results, build, checkpoint, model, texts, args):
             ("tokenizer", lambda: extras.tokenizer(build, checkpoint, model, texts, args.quick)),
             ("start", lambda: extras.start(build / "tkr-embed", args.quick)),
             ("memory", lambda: extras.memory(build / "tkr-embed", texts)),
+            ("pictures", lambda: extras.pictures(build, args.quick)),
             ("roofline", lambda: extras.roofline(build / "tkr-embed", args.threads)),
             ("fraction", lambda: extras.fractions(build / "tkr-embed", model, args.threads, args.quick)),
-            ("shapes", lambda: [] if args.no_shapes else shapes.measure(build, args.threads, args.quick))):
+            ("shapes", lambda: [] if args.no_shapes else shapes.measure(build, args.threads, args.quick)),
+            ("vision", lambda: [] if args.no_vision else vision.measure(Worker, build, args.threads, args.quick))):
         say(f"bench: {name}")
         try:
             results[name] = function()

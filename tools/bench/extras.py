@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def ours_tokenizer(build, json_file, corpus, seconds):
             name, value = line.split(" us/text")[0].rsplit(maxsplit=1)
             found[name.strip()] = float(value) * 1e-6
     return found
+
+
+def pictures(build, quick):
+    """preprocess.py's rows; a process of its own, because transformers brings torch in."""
+    command = [sys.executable, str(Path(__file__).parent / "preprocess.py"), "--json", "--build", str(build),
+               "--rounds", "3" if quick else "7"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
 
 
 def tokenizer(build, checkpoint, model, texts, quick):

@@ -5,6 +5,7 @@ import statistics
 
 import engines
 import shapes
+import vision
 
 GRID = ["1x16", "1x128", "32x32", "32x128", "8x512"]
 CASES = [*GRID, "mixed"]
@@ -111,6 +112,17 @@ def verdict_table(results):
     return lines
 
 
+def picture_lines(rows):
+    """Of extras.pictures."""
+    lines = []
+    for row in rows:
+        peers = ", ".join(f"{ratio:.1f}x {peer} ({row['ms'][peer]:.2f} ms)" for peer, ratio in row["ratio"].items())
+        lines.append(f"| resize, normalise and patches of a {row['picture']} picture, {row['processor']}, one thread | "
+                     f"{row['ms']['tkr-embed']:.2f} ms: {peers}; values {'identical' if row['same'] else 'DIFFER'} | "
+                     "1.5x |")
+    return lines
+
+
 def other_rows(results):
     lines = ["| what | measured | bar |", "|---|---|---|"]
     tok = results.get("tokenizer")
@@ -122,6 +134,7 @@ def other_rows(results):
                          f"{r['median']:.1f}x ({r['low']:.1f}-{r['high']:.1f}); {ours:.2f} us a text against "
                          f"{theirs:.2f}; ids of {tok['texts']} texts "
                          f"{'identical' if tok['identical'] else 'DIFFER'} | 6x |")
+    lines += picture_lines(results.get("pictures", []))
     q8 = results["speed"].get("ours-q8", {}).get("1x16")
     if q8:
         lines.append(f"| one text of 16 tokens, q8, in process | {q8 * 1e3:.2f} ms | 0.75 ms |")
@@ -180,7 +193,8 @@ def markdown(results):
     body = [*speed_table(results), "",
             "Ratios of pairs measured in turn (above 1: ours is faster), quartiles in brackets:",
             "", *ratio_table(results), "", *verdict_table(results), "", *other_rows(results), "",
-            *(shapes.table(results["shapes"]) if results.get("shapes") else []), "", *remarks(results), "",
+            *(shapes.table(results["shapes"]) if results.get("shapes") else []), "",
+            *(vision.table(results["vision"]) if results.get("vision") else []), "", *remarks(results), "",
             f"Versions: {versions(results)}.", ""]
     return "\n".join(head + body)
 

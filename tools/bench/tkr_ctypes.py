@@ -16,7 +16,11 @@ class ModelOptions(c.Structure):
                 ("offline", c.c_int), ("cache_dir", c.c_char_p),
                 ("weight_cache_dir", c.c_char_p), ("no_weight_cache", c.c_int), ("weight_cache_bytes", c.c_uint64),
                 ("weight_cache_least", c.c_uint64), ("cpu", c.c_char_p), ("log", c.c_void_p),
-                ("log_user", c.c_void_p), ("download", c.c_void_p), ("download_user", c.c_void_p)]
+                ("log_user", c.c_void_p), ("download", c.c_void_p), ("download_user", c.c_void_p),
+                ("device", c.c_char_p), ("device_cache", c.c_uint64), ("base", c.c_char_p), ("decoder", c.c_char_p),
+                ("no_jail", c.c_int), ("horizontal_first", c.c_int), ("max_pixels", c.c_size_t),
+                ("max_image_pixels", c.c_size_t), ("max_image_bytes", c.c_size_t), ("allow_hosts", c.c_void_p),
+                ("n_allow_hosts", c.c_size_t)]
 
 
 class Pair(c.Structure):
@@ -25,21 +29,30 @@ class Pair(c.Structure):
 
 class ModelInfo(c.Structure):
     _fields_ = ([(name, c.c_char_p) for name in ("reference", "path", "architecture", "pooling", "precision",
-                                                 "quantization", "fingerprint", "default_prompt")] +
+                                                 "quantization", "fingerprint", "device", "default_prompt")] +
                 [(name, c.c_size_t) for name in ("dimensions", "max_tokens", "vocab_size", "hidden_size", "n_layers",
                                                  "n_heads", "intermediate_size")] +
                 [("n_parameters", c.c_uint64), ("bits_per_weight", c.c_double)] +
                 [(name, c.c_uint64) for name in ("weights_bytes", "mapped_bytes", "workspace_bytes",
                                                  "memory_limit")] +
                 [("threads", c.c_uint), ("batch_tokens", c.c_size_t), ("normalizes", c.c_int),
+                 ("multi_vector", c.c_int), ("modalities", c.c_char_p), ("max_images", c.c_size_t),
+                 ("max_image_patches", c.c_size_t), ("processor", c.c_char_p),
                  ("prompts", c.POINTER(Pair)), ("n_prompts", c.c_size_t), ("kernels", c.POINTER(Pair)),
                  ("n_kernels", c.c_size_t), ("notes", c.POINTER(Pair)), ("n_notes", c.c_size_t)])
+
+
+class Part(c.Structure):
+    _fields_ = [("kind", c.c_int), ("data", c.c_void_p), ("n_data", c.c_size_t), ("width", c.c_size_t),
+                ("height", c.c_size_t), ("name", c.c_char_p)]
 
 
 class Input(c.Structure):
     _fields_ = [("kind", c.c_int), ("text", c.c_char_p), ("n_text", c.c_size_t), ("pair", c.c_char_p),
                 ("n_pair", c.c_size_t), ("ids", c.c_void_p), ("n_ids", c.c_size_t), ("prompt_name", c.c_char_p),
-                ("prompt", c.c_char_p), ("instruction", c.c_char_p)]
+                ("prompt", c.c_char_p), ("instruction", c.c_char_p), ("parts", c.POINTER(Part)),
+                ("n_parts", c.c_size_t), ("min_pixels", c.c_size_t), ("max_pixels", c.c_size_t),
+                ("interpolate", c.c_int), ("width", c.c_size_t), ("height", c.c_size_t), ("hub_limits", c.c_int)]
 
 
 class ResultItem(c.Structure):
@@ -54,7 +67,8 @@ class Tokens(c.Structure):
 
 PRECISION = {"auto": 0, "f32": 1, "bf16": 2}
 QUANTIZATION = {"auto": 0, "none": 1, "q8": 2, "q4": 3}
-INPUT_TEXT, INPUT_TOKENS = 0, 1
+INPUT_TEXT, INPUT_TOKENS, INPUT_PARTS = 0, 1, 3
+PART_RGB = 4
 
 
 class Library:
@@ -113,6 +127,16 @@ class Model:
         for one, array in zip(inputs, arrays):
             one.kind, one.ids, one.n_ids = INPUT_TOKENS, array.ctypes.data, array.size
         return inputs, arrays
+
+    def prepare_pictures(self, pictures):
+        """Of arrays [height, width, 3] of bytes; each picture is an input."""
+        arrays = [np.ascontiguousarray(picture, dtype=np.uint8) for picture in pictures]
+        inputs, parts = (Input * len(arrays))(), (Part * len(arrays))()
+        for one, part, array in zip(inputs, parts, arrays):
+            part.kind, part.data, part.n_data = PART_RGB, array.ctypes.data, array.size
+            part.height, part.width = array.shape[:2]
+            one.kind, one.parts, one.n_parts = INPUT_PARTS, c.pointer(part), 1
+        return inputs, (arrays, parts)
 
     def run(self, prepared, vectors=None):
         inputs, _ = prepared

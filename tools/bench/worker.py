@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One engine in one process: reads a JSON command a line, answers with a JSON line. bench.py stops it between turns."""
+import importlib
 import json
 import os
 import sys
 import time
-
-import engines
 
 
 def rss_anon():
@@ -34,6 +33,7 @@ def main():
         command = json.loads(line)
         try:
             if command["do"] == "load":
+                engines = importlib.import_module(command["setup"].get("engines", "engines"))
                 engine = engines.create(command["engine"], command["setup"])
                 with open(command["cases"], encoding="ascii") as file:
                     cases = json.load(file)

@@ -67,8 +67,13 @@ void tkr_cli_files_report(const tkr_cli_files *files, const tkr_cli_args *args) 
         return;
     }
     tkr_cli_note(args, "%zu file%s could not be used:", files->n_failures, files->n_failures == 1 ? "" : "s");
-    for (const char *end = at; at != NULL && (end = strchr(at, '\n')) != NULL; at = end + 1) {
+    while (at != NULL) {
+        const char *end = strchr(at, '\n');
+        if (end == NULL) {
+            break;
+        }
         tkr_cli_note(args, "  %.*s", (int)(end - at), at);
+        at = end + 1;
     }
     if (files->n_failures > FAILURES_SHOWN) {
         tkr_cli_note(args, "  and %zu more", files->n_failures - FAILURES_SHOWN);

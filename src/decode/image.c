@@ -104,7 +104,7 @@ static const char *kind_of_text(const tkr_decoding *d) {
         if (c < 32 && c != '\t' && c != '\n' && c != '\r' && c != '\f') return NULL;
         head[i] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
     }
-    if (contains(head, n, "<svg")) return "an SVG drawing: render it to pixels first";
+    if (contains(head, n, "<svg")) return "an SVG drawing (render it to pixels first)";
     if (contains(head, n, "<!doctype html") || contains(head, n, "<html")) return "an HTML page";
     if (contains(head, n, "<?xml")) return "an XML document";
     return "text";

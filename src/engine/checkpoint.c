@@ -400,7 +400,7 @@ tkr_status tkr_checkpoint_config(tkr_checkpoint *checkpoint, const tkr_model_opt
     }
     if (status == TKR_OK && checkpoint->arch)
         status = checkpoint->arch->configure(&checkpoint->config, json, path, error);
-    if (status == TKR_OK) status = configure_vision(checkpoint, json, path, error);
+    if (status == TKR_OK && checkpoint->arch) status = configure_vision(checkpoint, json, path, error);
     if (status == TKR_OK) status = read_quantization(checkpoint, json, path, error);
     if (status == TKR_OK) adjust(checkpoint, json);
     json_decref(json);

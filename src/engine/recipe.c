@@ -281,19 +281,20 @@ typedef struct wide_ids {
     uint8_t *types, *special;
 } wide_ids;
 
-static tkr_status carve(wide_ids *w, tkr_buf *buf, size_t n, tkr_error *error) {
+/* false: no memory. */
+static bool carve(wide_ids *w, tkr_buf *buf, size_t n) {
     size_t bytes = 0;
     buf->size = 0;
     if (!tkr_mul_size(&bytes, n, 2 * sizeof(uint64_t) + sizeof(int32_t) + 2) || !tkr_buf_reserve(buf, bytes + 16)) {
         buf->failed = false;
-        return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
+        return false;
     }
     char *at = (char *)(((uintptr_t)buf->data + 15) & ~(uintptr_t)15);
     w->offsets = (uint64_t *)(void *)at;
     w->ids = (int32_t *)(void *)(at + n * 2 * sizeof(uint64_t));
     w->types = (uint8_t *)(w->ids + n);
     w->special = w->types + n;
-    return TKR_OK;
+    return true;
 }
 
 static void put_id(wide_ids *w, size_t to, const tkr_tok_result *from, size_t i) {
@@ -311,8 +312,8 @@ static tkr_status put_pictures(tkr_tok_result *ids, const tkr_encode_request *r,
     tkr_status status = check_placeholders(&n_placeholders, ids, r, error);
     if (status != TKR_OK || r->n_pictures == 0) return status;
     const size_t n = ids->n - n_placeholders + tkr_picture_tokens(r);
-    status = carve(&w, r->wide, n, error);
-    for (size_t i = 0; status == TKR_OK && i < ids->n; i++) {
+    if (!carve(&w, r->wide, n)) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
+    for (size_t i = 0; i < ids->n; i++) {
         size_t copies = 1;
         if (ids->ids[i] == r->checkpoint->vision.image_token) {
             const tkr_patches *p = &r->pictures[picture++].patches;
@@ -320,8 +321,8 @@ static tkr_status put_pictures(tkr_tok_result *ids, const tkr_encode_request *r,
         }
         while (copies-- > 0) put_id(&w, to++, ids, i);
     }
-    if (status == TKR_OK) *ids = (tkr_tok_result){w.ids, w.types, ids->offsets ? w.offsets : NULL, w.special, n, n};
-    return status;
+    *ids = (tkr_tok_result){w.ids, w.types, ids->offsets ? w.offsets : NULL, w.special, n, n};
+    return TKR_OK;
 }
 
 /* SigLIP reads texts of one length: padding is part of the model. */
@@ -333,8 +334,7 @@ static tkr_status pad(tkr_tok_result *ids, const tkr_encode_request *r, tkr_erro
         return TKR_FAIL(error, FORMAT, "%s: the padding token \"%.60s\" is not in the tokenizer", r->checkpoint->folder,
                         r->checkpoint->pad_piece);
     if (ids->n >= n) return TKR_OK;
-    tkr_status status = carve(&w, r->wide, n, error);
-    if (status != TKR_OK) return status;
+    if (!carve(&w, r->wide, n)) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
     for (size_t i = 0; i < ids->n; i++) put_id(&w, i, ids, i);
     for (size_t i = ids->n; i < n; i++) {
         w.ids[i] = pad_id;

@@ -142,7 +142,8 @@ static void fill_frequencies(tkr_stack *stack) {
     const size_t half = c->rotary_dim / 2, axes = c->rope_own_frequencies ? c->n_position_axes : 1;
     for (size_t kind = 0; kind < 2; kind++)
         for (size_t i = 0; c->rope_theta[kind] > 0 && i < half; i++) {
-            const float exponent = (float)(2 * (i % (half / axes))) / (float)(c->rotary_dim / axes);
+            const size_t own_dim = c->rotary_dim / axes, own = i % (half / axes);
+            const float exponent = (float)(2 * own) / (float)own_dim;
             stack->inv_freq[kind][i] = 1.0f / powf(c->rope_theta[kind], exponent) / c->rope_factor[kind];
         }
 }

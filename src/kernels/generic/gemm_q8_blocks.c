@@ -159,35 +159,7 @@ static void panel(const tkr_gemm_args *args, size_t block) {
     }
 }
 
-#define DEFINE(kernel, label, block)                                                                               \
-    static void pack_rows_##block(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, \
-                                  size_t n_rows, size_t k, size_t k_padded) {                                      \
-        (void)quant;                                                                                               \
-        pack_rows(dst, dst_stride, src, ld, n_rows, k, k_padded, block);                                           \
-    }                                                                                                              \
-    static void pack_panel_##block(void *p, float *scale, int32_t *sum, const float *w, size_t ld, size_t n_cols,  \
-                                   size_t k, size_t k_padded) {                                                    \
-        (void)scale;                                                                                               \
-        (void)sum;                                                                                                 \
-        pack_panel(p, w, ld, n_cols, k, k_padded, block);                                                          \
-    }                                                                                                              \
-    static void panel_##block(const tkr_gemm_args *args) { panel(args, block); }                                   \
-    static size_t row_bytes_##block(size_t k_padded) { return tkr_q8_blocks_row_bytes(k_padded, block); }          \
-    static size_t panel_bytes_##block(size_t k_padded, size_t group, tkr_scale_kind scale_kind) {                  \
-        (void)group;                                                                                               \
-        (void)scale_kind;                                                                                          \
-        return tkr_q8_blocks_panel_bytes(k_padded, block);                                                         \
-    }                                                                                                              \
-    const tkr_gemm kernel = {.name = label,                                                                        \
-                             .nr = NR,                                                                             \
-                             .mr = 1,                                                                              \
-                             .k_align = block,                                                                     \
-                             .act_bytes = 1,                                                                       \
-                             .weight_bits = 8,                                                                     \
-                             .pack_rows = pack_rows_##block,                                                       \
-                             .pack_panel = pack_panel_##block,                                                     \
-                             .panel = panel_##block,                                                               \
-                             .row_bytes = row_bytes_##block,                                                       \
-                             .panel_bytes = panel_bytes_##block}
-DEFINE(tkr_gemm_q8_blocks_generic, "q8-blocks/generic", 32);
-DEFINE(tkr_gemm_q8_fine_blocks_generic, "q8-fine-blocks/generic", 16);
+static void panel_32(const tkr_gemm_args *args) { panel(args, 32); }
+static void panel_16(const tkr_gemm_args *args) { panel(args, 16); }
+TKR_Q8_BLOCKS_KERNEL(tkr_gemm_q8_blocks_generic, "q8-blocks/generic", 32, 1, .scratch_bytes = NULL);
+TKR_Q8_BLOCKS_KERNEL(tkr_gemm_q8_fine_blocks_generic, "q8-fine-blocks/generic", 16, 1, .scratch_bytes = NULL);

@@ -67,6 +67,39 @@ static inline tkr_q8_blocks_panel tkr_q8_blocks_panel_at(void *panel, size_t k_p
     return (tkr_q8_blocks_panel){panel, codes, (uint16_t *)(void *)(codes + TKR_Q8_BLOCKS_NR * k_padded)};
 }
 
+/* Defines the kernel `variable` of a rung that has pack_rows and pack_panel, told the block, and panel_<block>; what
+ * follows `rows` is more members. */
+#define TKR_Q8_BLOCKS_KERNEL(variable, label, block, rows, ...)                                                    \
+    static void pack_rows_##block(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, \
+                                  size_t n_rows, size_t k, size_t k_padded) {                                      \
+        (void)quant;                                                                                               \
+        pack_rows(dst, dst_stride, src, ld, n_rows, k, k_padded, block);                                           \
+    }                                                                                                              \
+    static void pack_panel_##block(void *p, float *scale, int32_t *sum, const float *w, size_t ld, size_t n_cols,  \
+                                   size_t k, size_t k_padded) {                                                    \
+        (void)scale;                                                                                               \
+        (void)sum;                                                                                                 \
+        pack_panel(p, w, ld, n_cols, k, k_padded, block);                                                          \
+    }                                                                                                              \
+    static size_t row_bytes_##block(size_t k_padded) { return tkr_q8_blocks_row_bytes(k_padded, block); }          \
+    static size_t panel_bytes_##block(size_t k_padded, size_t group, tkr_scale_kind scale_kind) {                  \
+        (void)group;                                                                                               \
+        (void)scale_kind;                                                                                          \
+        return tkr_q8_blocks_panel_bytes(k_padded, block);                                                         \
+    }                                                                                                              \
+    const tkr_gemm variable = {.name = label,                                                                      \
+                               .nr = TKR_Q8_BLOCKS_NR,                                                             \
+                               .mr = rows,                                                                         \
+                               .k_align = block,                                                                   \
+                               .act_bytes = 1,                                                                     \
+                               .weight_bits = 8,                                                                   \
+                               .pack_rows = pack_rows_##block,                                                     \
+                               .pack_panel = pack_panel_##block,                                                   \
+                               .panel = panel_##block,                                                             \
+                               .row_bytes = row_bytes_##block,                                                     \
+                               .panel_bytes = panel_bytes_##block,                                                 \
+                               __VA_ARGS__}
+
 /* The encoders that every rung's equal bit for bit; block is 32 or 16. */
 tkr_q8_block_tail tkr_q8_encode_block(int8_t *q, const float *x, size_t block);
 /* Scale of a block of weights on its own; 0: too small for one. */

@@ -10,8 +10,8 @@
 
 #include "kernels/generic/gemm_q4.h"
 #include "kernels/x86/avx2.h"
+#include "kernels/x86/dot_avx2.h"
 #include "kernels/x86/math_avx2.h"
-#include "kernels/x86/tile_avx2.h"
 
 enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR, BLOCK = TKR_Q4_BLOCK, BLOCK_BYTES = NR * BLOCK / 2 };
 
@@ -21,36 +21,17 @@ static const _Alignas(32) int16_t ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
 static const _Alignas(32) uint32_t nibbles[8] = {0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f,
                                                  0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f};
 
-#define HALF(p) (*(const __m256i *)(const void *)(p))
-
-/* In assembly for the reason given in tile_avx2.h; the addresses too, or gcc keeps one for each row and quad. p and p3
- * point into rows 0 and 3. The clobber stands for the rows that are read. */
-#define BROADCAST_0(p, at) "vbroadcastss " at "(%[" #p "]), %[x]\n\t"
-#define BROADCAST_1(p, at) "vbroadcastss " at "(%[" #p "],%[lda]), %[x]\n\t"
-#define BROADCAST_2(p, at) "vbroadcastss " at "(%[" #p "],%[lda],2), %[x]\n\t"
-#define BROADCAST_3(p, at) "vbroadcastss " at "(%[" #p "3]), %[x]\n\t"
-#define BROADCAST_4(p, at) "vbroadcastss " at "(%[" #p "3],%[lda]), %[x]\n\t"
-#define BROADCAST_5(p, at) "vbroadcastss " at "(%[" #p "3],%[lda],2), %[x]\n\t"
 /* clang-format off */
 #define DOT_FIRST(r)                                                               \
-    __asm__(BROADCAST_##r(a, "0")                                                  \
+    __asm__(TKR_BROADCAST_##r(a, "0")                                                  \
             "vpmaddubsw %[x], %[b0], %[c0]\n\t"                                    \
             "vpmaddubsw %[x], %[b1], %[c1]"                                        \
             : [c0] "=&x"(c##r##0), [c1] "=&x"(c##r##1), [x] "=&x"(x)               \
             : [b0] "x"(b0), [b1] "x"(b1), [a] "r"(a), [a3] "r"(a3), [lda] "r"(lda) \
             : "memory")
-#define DOT(r, at)                                                                 \
-    __asm__(BROADCAST_##r(a, at)                                                   \
-            "vpmaddubsw %[x], %[b0], %[y]\n\t"                                     \
-            "vpmaddubsw %[x], %[b1], %[x]\n\t"                                     \
-            "vpaddw %[y], %[c0], %[c0]\n\t"                                        \
-            "vpaddw %[x], %[c1], %[c1]"                                            \
-            : [c0] "+x"(c##r##0), [c1] "+x"(c##r##1), [x] "=&x"(x), [y] "=&x"(y)   \
-            : [b0] "x"(b0), [b1] "x"(b1), [a] "r"(a), [a3] "r"(a3), [lda] "r"(lda) \
-            : "memory")
 /* b0, b1: scales of the columns; s: scale of the row's block */
 #define SCALE(r)                                                                                          \
-    __asm__(BROADCAST_##r(s, "0")                                                                         \
+    __asm__(TKR_BROADCAST_##r(s, "0")                                                                         \
             "vpmaddwd %[one], %[c0], %[c0]\n\t"                                                           \
             "vpmaddwd %[one], %[c1], %[c1]\n\t"                                                           \
             "vcvtdq2ps %[c0], %[c0]\n\t"                                                                  \
@@ -63,22 +44,15 @@ static const _Alignas(32) uint32_t nibbles[8] = {0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0
             "vmovaps %[c1], %[y1]"                                                                        \
             : [c0] "+x"(c##r##0), [c1] "+x"(c##r##1), [x] "=&x"(x), [y0] "+m"(*(__m256 *)(c + r * NR)),   \
               [y1] "+m"(*(__m256 *)(c + r * NR + 8))                                                      \
-            : [b0] "x"(b0), [b1] "x"(b1), [s] "r"(s), [s3] "r"(s3), [lda] "r"(lda), [one] "m"(HALF(ones)) \
+            : [b0] "x"(b0), [b1] "x"(b1), [s] "r"(s), [s3] "r"(s3), [lda] "r"(lda), [one] "m"(TKR_HALF(ones)) \
             : "memory")
 /* clang-format on */
-#define DOT_1(r) DOT(r, "4")
-#define DOT_2(r) DOT(r, "8")
-#define DOT_3(r) DOT(r, "12")
-#define DOT_4(r) DOT(r, "16")
-#define DOT_5(r) DOT(r, "20")
-#define DOT_6(r) DOT(r, "24")
-#define DOT_7(r) DOT(r, "28")
 #define LOW(p)                               \
     __asm__("vmovdqa %[m], %[b1]\n\t"        \
             "vpand %[p0], %[b1], %[b0]\n\t"  \
             "vpand %[p1], %[b1], %[b1]"      \
             : [b0] "=&x"(b0), [b1] "=&x"(b1) \
-            : [p0] "m"(HALF(p)), [p1] "m"(HALF(p + 32)), [m] "m"(HALF(nibbles)))
+            : [p0] "m"(TKR_HALF(p)), [p1] "m"(TKR_HALF(p + 32)), [m] "m"(TKR_HALF(nibbles)))
 #define HIGH(p)                              \
     __asm__("vmovdqa %[p0], %[b0]\n\t"       \
             "vmovdqa %[p1], %[b1]\n\t"       \
@@ -87,7 +61,7 @@ static const _Alignas(32) uint32_t nibbles[8] = {0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0
             "vpand %[m], %[b0], %[b0]\n\t"   \
             "vpand %[m], %[b1], %[b1]"       \
             : [b0] "=&x"(b0), [b1] "=&x"(b1) \
-            : [p0] "m"(HALF(p)), [p1] "m"(HALF(p + 32)), [m] "m"(HALF(nibbles)))
+            : [p0] "m"(TKR_HALF(p)), [p1] "m"(TKR_HALF(p + 32)), [m] "m"(TKR_HALF(nibbles)))
 
 /* c[r][0..15] += scaled products, c 32-byte aligned. a: rows of s8, s: their block scales, both lda bytes apart; w:
  * scales [G][16], one row for each 1 << shift blocks. */
@@ -102,21 +76,21 @@ static const _Alignas(32) uint32_t nibbles[8] = {0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0
             LOW(b);                                                                                                  \
             TKR_ROWS_##R(DOT_FIRST);                                                                                 \
             HIGH(b);                                                                                                 \
-            TKR_ROWS_##R(DOT_1);                                                                                     \
+            TKR_ROWS_##R(TKR_DOT_1);                                                                                 \
             LOW(b + 64);                                                                                             \
-            TKR_ROWS_##R(DOT_2);                                                                                     \
+            TKR_ROWS_##R(TKR_DOT_2);                                                                                 \
             HIGH(b + 64);                                                                                            \
-            TKR_ROWS_##R(DOT_3);                                                                                     \
+            TKR_ROWS_##R(TKR_DOT_3);                                                                                 \
             LOW(b + 128);                                                                                            \
-            TKR_ROWS_##R(DOT_4);                                                                                     \
+            TKR_ROWS_##R(TKR_DOT_4);                                                                                 \
             HIGH(b + 128);                                                                                           \
-            TKR_ROWS_##R(DOT_5);                                                                                     \
+            TKR_ROWS_##R(TKR_DOT_5);                                                                                 \
             LOW(b + 192);                                                                                            \
-            TKR_ROWS_##R(DOT_6);                                                                                     \
+            TKR_ROWS_##R(TKR_DOT_6);                                                                                 \
             HIGH(b + 192);                                                                                           \
-            TKR_ROWS_##R(DOT_7);                                                                                     \
-            b0 = HALF(w + (i >> shift) * NR);                                                                        \
-            b1 = HALF(w + (i >> shift) * NR + 8);                                                                    \
+            TKR_ROWS_##R(TKR_DOT_7);                                                                                 \
+            b0 = TKR_HALF(w + (i >> shift) * NR);                                                                    \
+            b1 = TKR_HALF(w + (i >> shift) * NR + 8);                                                                \
             TKR_ROWS_##R(SCALE);                                                                                     \
             a += BLOCK;                                                                                              \
             a3 += BLOCK;                                                                                             \
@@ -157,7 +131,7 @@ TKR_V_INLINE __m256i encode_block(int8_t *q, const float *x, __m256 inverse) {
     __m256i high = _mm256_packs_epi32(encode(x + 16, inverse), encode(x + 24, inverse));
     __m256i codes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
     _mm256_storeu_si256((__m256i *)(void *)q, codes);
-    return _mm256_madd_epi16(_mm256_add_epi16(low, high), HALF(ones));
+    return _mm256_madd_epi16(_mm256_add_epi16(low, high), TKR_HALF(ones));
 }
 
 /* Four blocks, 128 values: the reductions of four are as cheap as one's. */

@@ -10,44 +10,25 @@
 
 #include "kernels/generic/gemm_q8_blocks.h"
 #include "kernels/x86/avx2.h"
+#include "kernels/x86/dot_avx2.h"
 #include "kernels/x86/math_avx2.h"
-#include "kernels/x86/tile_avx2.h"
 
 enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
 
 /* ---- tile ---- */
 
-#define HALF(p) (*(const __m256i *)(const void *)(p))
-
-/* In assembly for the reason given in tile_avx2.h; the addresses too, or gcc keeps one for each row and step. p and p3
- * point into rows 0 and 3. The clobber stands for the rows that are read. */
-#define BROADCAST_0(p, at) "vbroadcastss " at "(%[" #p "]), %[x]\n\t"
-#define BROADCAST_1(p, at) "vbroadcastss " at "(%[" #p "],%[lda]), %[x]\n\t"
-#define BROADCAST_2(p, at) "vbroadcastss " at "(%[" #p "],%[lda],2), %[x]\n\t"
-#define BROADCAST_3(p, at) "vbroadcastss " at "(%[" #p "3]), %[x]\n\t"
-#define BROADCAST_4(p, at) "vbroadcastss " at "(%[" #p "3],%[lda]), %[x]\n\t"
-#define BROADCAST_5(p, at) "vbroadcastss " at "(%[" #p "3],%[lda],2), %[x]\n\t"
 /* clang-format off */
-/* The sums start with what takes the weights' 128 out. */
+/* The sums start with what takes the weights' centre out. */
 #define START(r)                                                             \
-    __asm__(BROADCAST_##r(s, "0")                                            \
+    __asm__(TKR_BROADCAST_##r(s, "0")                                            \
             "vmovdqa %[x], %[c0]\n\t"                                        \
             "vmovdqa %[x], %[c1]"                                            \
             : [c0] "=&x"(c##r##0), [c1] "=&x"(c##r##1), [x] "=&x"(x)         \
             : [s] "r"(s), [s3] "r"(s3), [lda] "r"(lda)                       \
             : "memory")
-#define DOT(r, at)                                                                 \
-    __asm__(BROADCAST_##r(a, at)                                                   \
-            "vpmaddubsw %[x], %[b0], %[y]\n\t"                                     \
-            "vpmaddubsw %[x], %[b1], %[x]\n\t"                                     \
-            "vpaddw %[y], %[c0], %[c0]\n\t"                                        \
-            "vpaddw %[x], %[c1], %[c1]"                                            \
-            : [c0] "+x"(c##r##0), [c1] "+x"(c##r##1), [x] "=&x"(x), [y] "=&x"(y)   \
-            : [b0] "x"(b0), [b1] "x"(b1), [a] "r"(a), [a3] "r"(a3), [lda] "r"(lda) \
-            : "memory")
 /* b0, b1: multipliers of the columns, once for each lane; s + 4: scale of the row's block */
 #define SCALE(r)                                                                                        \
-    __asm__(BROADCAST_##r(s, "4")                                                                       \
+    __asm__(TKR_BROADCAST_##r(s, "4")                                                                       \
             "vpmaddwd %[b0], %[c0], %[c0]\n\t"                                                          \
             "vpmaddwd %[b1], %[c1], %[c1]\n\t"                                                          \
             "vcvtdq2ps %[c0], %[c0]\n\t"                                                                \
@@ -61,18 +42,10 @@ enum { MR = TKR_AVX2_MR, NR = TKR_AVX2_NR };
             : [b0] "x"(b0), [b1] "x"(b1), [s] "r"(s), [s3] "r"(s3), [lda] "r"(lda)                      \
             : "memory")
 /* clang-format on */
-#define DOT_0(r) DOT(r, "0")
-#define DOT_1(r) DOT(r, "4")
-#define DOT_2(r) DOT(r, "8")
-#define DOT_3(r) DOT(r, "12")
-#define DOT_4(r) DOT(r, "16")
-#define DOT_5(r) DOT(r, "20")
-#define DOT_6(r) DOT(r, "24")
-#define DOT_7(r) DOT(r, "28")
-#define STEP(R, j)              \
-    b0 = HALF(b + 64 * j);      \
-    b1 = HALF(b + 64 * j + 32); \
-    TKR_ROWS_##R(DOT_##j)
+#define STEP(R, j)                  \
+    b0 = TKR_HALF(b + 64 * j);      \
+    b1 = TKR_HALF(b + 64 * j + 32); \
+    TKR_ROWS_##R(TKR_DOT_##j)
 
 #define VARS(r) __m256i c##r##0, c##r##1
 #define ZERO(r)                                       \
@@ -106,8 +79,8 @@ typedef struct panel_parts {
             STEP(R, 2);                                                                                        \
             STEP(R, 3);                                                                                        \
             MORE(R)                                                                                            \
-            b0 = HALF(w);                                                                                      \
-            b1 = HALF(w + 8);                                                                                  \
+            b0 = TKR_HALF(w);                                                                                  \
+            b1 = TKR_HALF(w + 8);                                                                              \
             TKR_ROWS_##R(SCALE);                                                                               \
             a += block;                                                                                        \
             a3 += block;                                                                                       \
@@ -335,38 +308,10 @@ TKR_V_INLINE void panel(const tkr_gemm_args *args, size_t block, tile_fn *const 
     }
 }
 
-#define KERNEL(variable, label, block)                                                                             \
-    static void pack_rows_##block(void *dst, size_t dst_stride, tkr_row_quant *quant, const float *src, size_t ld, \
-                                  size_t n_rows, size_t k, size_t k_padded) {                                      \
-        (void)quant;                                                                                               \
-        pack_rows(dst, dst_stride, src, ld, n_rows, k, k_padded, block);                                           \
-    }                                                                                                              \
-    static void pack_panel_##block(void *p, float *scale, int32_t *sum, const float *w, size_t ld, size_t n_cols,  \
-                                   size_t k, size_t k_padded) {                                                    \
-        (void)scale;                                                                                               \
-        (void)sum;                                                                                                 \
-        pack_panel(p, w, ld, n_cols, k, k_padded, block);                                                          \
-    }                                                                                                              \
-    static void panel_##block(const tkr_gemm_args *args) { panel(args, block, tiles_##block); }                    \
-    static size_t row_bytes_##block(size_t k_padded) { return tkr_q8_blocks_row_bytes(k_padded, block); }          \
-    static size_t panel_bytes_##block(size_t k_padded, size_t group, tkr_scale_kind scale_kind) {                  \
-        (void)group;                                                                                               \
-        (void)scale_kind;                                                                                          \
-        return tkr_q8_blocks_panel_bytes(k_padded, block);                                                         \
-    }                                                                                                              \
-    /* multipliers for both lanes */                                                                               \
-    static size_t scratch_bytes_##block(size_t k_padded) { return k_padded / block * NR * sizeof(uint32_t); }      \
-    const tkr_gemm variable = {.name = label,                                                                      \
-                               .nr = NR,                                                                           \
-                               .mr = MR,                                                                           \
-                               .k_align = block,                                                                   \
-                               .act_bytes = 1,                                                                     \
-                               .weight_bits = 8,                                                                   \
-                               .pack_rows = pack_rows_##block,                                                     \
-                               .pack_panel = pack_panel_##block,                                                   \
-                               .panel = panel_##block,                                                             \
-                               .scratch_bytes = scratch_bytes_##block,                                             \
-                               .row_bytes = row_bytes_##block,                                                     \
-                               .panel_bytes = panel_bytes_##block}
-KERNEL(tkr_gemm_q8_avx2, "q8/avx2", 32);
-KERNEL(tkr_gemm_q8_fine_avx2, "q8-fine/avx2", 16);
+static void panel_32(const tkr_gemm_args *args) { panel(args, 32, tiles_32); }
+static void panel_16(const tkr_gemm_args *args) { panel(args, 16, tiles_16); }
+/* Multipliers for both lanes. */
+static size_t scratch_bytes_32(size_t k_padded) { return k_padded / 32 * NR * sizeof(uint32_t); }
+static size_t scratch_bytes_16(size_t k_padded) { return k_padded / 16 * NR * sizeof(uint32_t); }
+TKR_Q8_BLOCKS_KERNEL(tkr_gemm_q8_avx2, "q8/avx2", 32, MR, .scratch_bytes = scratch_bytes_32);
+TKR_Q8_BLOCKS_KERNEL(tkr_gemm_q8_fine_avx2, "q8-fine/avx2", 16, MR, .scratch_bytes = scratch_bytes_16);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base64.h"
+
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -46,16 +48,6 @@ static void text(tkr_buf *out, const char *s) {
     }
 }
 
-static void base64(tkr_buf *out, const tkr_buf *in) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < in->size; i += 3) {
-        uint32_t bits = 0;
-        size_t n = in->size - i < 3 ? in->size - i : 3;
-        for (size_t j = 0; j < 3; j++) bits = bits << 8 | (j < n ? (uint8_t)in->data[i + j] : 0u);
-        for (size_t j = 0; j < 4; j++) tkr_buf_putc(out, j <= n ? digits[bits >> (18 - 6 * j) & 63] : '=');
-    }
-}
-
 static void picture(tkr_buf *out, const tkr_cli_sheet *sheet, const char *path) {
     tkr_buf png = {0};
     tkr_error error = {0};
@@ -64,7 +56,7 @@ static void picture(tkr_buf *out, const tkr_cli_sheet *sheet, const char *path) 
         tkr_buf_printf(out, "<img width=\"%zu\" height=\"%zu\" alt=\"", width, height);
         text(out, path);
         put(out, "\" src=\"data:image/png;base64,");
-        base64(out, &png);
+        (void)tkr_base64_encode(out, png.data, png.size); /* out->failed tells */
         put(out, "\">");
     } else {
         put(out, "<span>");

@@ -237,3 +237,16 @@ tkr_status tkr_json_get_string(const char **out, const json_t *object, const cha
     *out = text;
     return TKR_OK;
 }
+
+tkr_status tkr_json_require(const json_t *object, const tkr_json_flag *flags, size_t n_flags, const char *what,
+                            tkr_error *error) {
+    for (size_t i = 0; i < n_flags; i++) {
+        bool value = flags[i].value;
+        tkr_status status = tkr_json_get_bool(&value, object, flags[i].name, false, what, error);
+        if (status != TKR_OK) return status;
+        if (value != flags[i].value)
+            return TKR_FAIL(error, UNSUPPORTED, "%s: %s %s is not supported; supported: %s", what, flags[i].name,
+                            value ? "true" : "false", flags[i].value ? "true" : "false");
+    }
+    return TKR_OK;
+}

@@ -34,6 +34,14 @@ tkr_status tkr_json_get_bool(bool *out, const json_t *object, const char *field,
 /* Borrows the string from the object; rejects strings with embedded NUL. */
 tkr_status tkr_json_get_string(const char **out, const json_t *object, const char *field, bool required,
                                const char *what, tkr_error *error);
+/* A flag and the only value of it that the code stands for, which is also what its absence means. */
+typedef struct tkr_json_flag {
+    const char *name;
+    bool value;
+} tkr_json_flag;
+/* TKR_UNSUPPORTED names the first flag that has another value. */
+tkr_status tkr_json_require(const json_t *object, const tkr_json_flag *flags, size_t n_flags, const char *what,
+                            tkr_error *error);
 const char *tkr_json_type_name(const json_t *value); /* "an object", "a string", ... */
 
 /* ---- pull reader ---- */

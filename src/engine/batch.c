@@ -111,7 +111,8 @@ static tkr_status fill_text(tkr_batch *batch, const batch_arrays *a, const tkr_c
                                        .n = n,
                                        .stride = batch->n_tokens,
                                        .visuals = a->visuals + place->visual,
-                                       .n_visuals = item->n_pictures};
+                                       .n_visuals = item->n_pictures,
+                                       .frames_apart = vision && vision->frames_apart};
     return tkr_mrope_positions(a->positions + first, &c->vision, &options, error);
 }
 

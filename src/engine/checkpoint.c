@@ -306,11 +306,11 @@ tkr_status tkr_checkpoint_open(tkr_checkpoint *checkpoint, const char *reference
     return status;
 }
 
-static void list_architectures(char *out, size_t size) {
+void tkr_list_architectures(char *out, size_t size, bool pictures) {
     size_t at = 0;
     out[0] = '\0';
     for (const tkr_arch *const *arch = tkr_archs(); *arch && at < size; arch++)
-        for (size_t t = 0; (*arch)->model_types[t] && at < size; t++)
+        for (size_t t = 0; (*arch)->model_types[t] && (!pictures || (*arch)->vision) && at < size; t++)
             at += (size_t)snprintf(out + at, size - at, "%s%s", at ? ", " : "", (*arch)->model_types[t]);
 }
 
@@ -394,7 +394,7 @@ tkr_status tkr_checkpoint_config(tkr_checkpoint *checkpoint, const tkr_model_opt
     }
     if (status == TKR_OK && !checkpoint->arch) {
         char known[320];
-        list_architectures(known, sizeof known);
+        tkr_list_architectures(known, sizeof known, false);
         status =
             TKR_FAIL(error, UNSUPPORTED, "%s: model_type \"%.60s\" is not supported; supported: %s", path, type, known);
     }

@@ -6,6 +6,7 @@
 
 #include "core/mem.h"
 #include "engine/device.h"
+#include "engine/noise.h"
 
 /* Tokens of three sequences; heads of which two share keys; a vocabulary; groups of 4-bit weights. */
 enum { TOKENS = 29, SEQS = 3, HEAD = 32, HEADS = 4, WIDTH = HEADS * HEAD, OUT = 64, VOCAB = 41, GROUP = 32 };
@@ -45,26 +46,17 @@ typedef struct side {
     const data *d;
 } side;
 
-static float noise(uint32_t *state) {
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(int32_t)*state * (1.0f / 2147483648.0f);
-}
-
-static void fill(float *x, size_t n, uint32_t seed) {
-    for (size_t i = 0; i < n; i++) x[i] = noise(&seed);
-}
-
 static void fill_data(data *d) {
-    fill(d->table, VOCAB * WIDTH, 1);
-    fill(d->gain, WIDTH, 2);
-    fill(d->shift, WIDTH, 3);
-    fill(d->bias, 2 * OUT, 4);
-    fill(d->x, TOKENS * WIDTH, 5);
-    fill(d->qkv, MOST_VALUES, 6);
+    tkr_noise_fill(d->table, VOCAB * WIDTH, 1);
+    tkr_noise_fill(d->gain, WIDTH, 2);
+    tkr_noise_fill(d->shift, WIDTH, 3);
+    tkr_noise_fill(d->bias, 2 * OUT, 4);
+    tkr_noise_fill(d->x, TOKENS * WIDTH, 5);
+    tkr_noise_fill(d->qkv, MOST_VALUES, 6);
     /* Multiples of 1/16 that reach from -8/16 to 7/16 in every group: 4 bits hold them exactly. */
     uint32_t state = 7;
     for (size_t i = 0; i < 2 * OUT * WIDTH; i++) {
-        const float code = floorf(8.0f * noise(&state));
+        const float code = floorf(8.0f * tkr_noise(&state));
         d->matrix[i] = (i % GROUP == 0 ? -8.0f : i % GROUP == 1 ? 7.0f : code) / 16.0f;
     }
     for (size_t i = 0; i < HEAD / 2; i++) d->inv_freq[i] = 1.0f / (1.0f + (float)(i * i));

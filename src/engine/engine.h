@@ -222,6 +222,10 @@ typedef struct tkr_call {
 
 /* Asks the caller's check function whether to go on; the status that ends the call. From the calling thread only. */
 tkr_status tkr_call_ask(tkr_call *call, int may_block);
+/* Reads a part that is a picture but no RGB into `file` and decodes it in the model's jail; `name` stands in messages.
+ */
+tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *model, const tkr_part *part,
+                           const char *name, tkr_alpha alpha, tkr_error *error);
 /* Stage 0: takes the inputs from call->end on whose pictures memory is for, checks them and decodes and processes their
  * pictures in parallel. A failed picture is its input's failure. */
 tkr_status tkr_call_pictures(tkr_call *call, tkr_error *error);
@@ -268,6 +272,13 @@ size_t tkr_picture_tokens(const tkr_encode_request *request);
 static inline bool tkr_part_is_image(const tkr_part *part) { return part->kind != TKR_PART_TEXT; }
 /* "text, image, text+image" */
 const char *tkr_modalities(const tkr_checkpoint *checkpoint);
+/* "bert, clip, ...": model_type values of config.json, cut to size; of all architectures, or of those that read
+ * pictures. */
+void tkr_list_architectures(char *out, size_t size, bool pictures);
+/* Appends the texts of an input of parts. false: no memory. */
+bool tkr_put_part_texts(tkr_buf *out, const tkr_input *input);
+/* Pictures of one input: 0: none; SIZE_MAX: as many as fit. */
+size_t tkr_max_images(const tkr_checkpoint *checkpoint);
 /* The limit of a call: the smaller of the model's and the caller's; 0 only when neither says one. */
 size_t tkr_effective_max_tokens(size_t model, size_t caller);
 /* Reads the folder's tokenizer, or takes it from the cache: then it lies in *file, which must live as long. */

@@ -123,11 +123,13 @@ static void finish_rows(const forward_job *job, const tkr_chunk *c, const float 
         const size_t n = call->result->multi_vector ? item->n_tokens : 1;
         float *out = NULL;
         if (call->result->multi_vector) {
-            tkr_error error;
             out = item->rows = tkr_malloc(n * kept * sizeof *out);
             item->n_rows = n;
-            TKR_FAIL(&error, NO_MEMORY, "no memory for %zu vectors of %zu values", n, kept);
-            if (!out) tkr_item_fail(item, &error);
+            if (!out) {
+                tkr_error error;
+                TKR_FAIL(&error, NO_MEMORY, "no memory for %zu vectors of %zu values", n, kept);
+                tkr_item_fail(item, &error);
+            }
         } else {
             out = call->result->rows + job->order[i].index * kept;
         }

@@ -127,12 +127,6 @@ static uint64_t table_bytes(const tkr_model *model) {
     return bytes;
 }
 
-static size_t max_images(const tkr_checkpoint *c) {
-    if (!c->arch->vision) return 0;
-    if (c->arch->vision->two_towers) return 1;
-    return c->arch->vision->max_visuals ? c->arch->vision->max_visuals : SIZE_MAX;
-}
-
 static tkr_status describe_processor(const char **out, tkr_model *model, tkr_error *error) {
     const tkr_vision_config *v = &model->checkpoint.vision;
     const tkr_vision_arch *vision = model->checkpoint.arch->vision;
@@ -193,7 +187,7 @@ tkr_status tkr_info_fill(tkr_model *model, const char *reference, uint64_t n_par
     info->multi_vector = recipe && recipe->multi_vector;
     if (info->multi_vector) info->pooling = "none: one vector a token";
     info->modalities = tkr_modalities(c);
-    info->max_images = max_images(c);
+    info->max_images = tkr_max_images(c);
     info->max_image_patches = model->plan.max_patches;
     info->processor = processor;
     info->prompts = c->prompts;

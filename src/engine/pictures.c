@@ -69,9 +69,8 @@ static tkr_status read_file(encoded *out, tkr_buf *file, const tkr_part *part, s
     return status;
 }
 
-static tkr_status read_picture(encoded *out, tkr_worker *worker, const tkr_model *model, const tkr_part *part,
+static tkr_status read_picture(encoded *out, tkr_buf *file, const tkr_model *model, const tkr_part *part,
                                tkr_error *error) {
-    tkr_buf *file = &worker->file;
     file->size = 0;
     file->failed = false;
     if (part->kind == TKR_PART_FILE) return read_file(out, file, part, model->max_image_bytes, error);
@@ -110,14 +109,14 @@ static void name_picture(char *out, size_t size, const tkr_picture *picture) {
         snprintf(out, size, "picture %zu", picture->number);
 }
 
-static tkr_status decode(tkr_image *image, tkr_worker *worker, const tkr_model *model, const tkr_part *part,
-                         const char *name, tkr_alpha alpha, tkr_error *error) {
-    encoded file = {NULL, 0};
+tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *model, const tkr_part *part,
+                           const char *name, tkr_alpha alpha, tkr_error *error) {
+    encoded bytes = {NULL, 0};
     if (!model->jail)
         return tkr_error_set(error, TKR_HERE, model->jail_error.status, "%s: %s", name, model->jail_error.message);
-    tkr_status status = read_picture(&file, worker, model, part, error);
+    tkr_status status = read_picture(&bytes, file, model, part, error);
     if (status != TKR_OK) return part->kind == TKR_PART_FILE ? status : tkr_error_prefix(error, status, "%s", name);
-    return tkr_jail_image(image, model->jail, name, file.bytes, file.n, alpha, error);
+    return tkr_jail_image(image, model->jail, name, bytes.bytes, bytes.n, alpha, error);
 }
 
 static tkr_process_options settings_of(const tkr_call *call, const tkr_input *input) {
@@ -154,8 +153,8 @@ static tkr_status make_picture(tkr_call *call, tkr_worker *worker, tkr_picture *
     tkr_image image = {0};
     name_picture(name, sizeof name, picture);
     tkr_status status = rgb ? take_rgb(&image, picture->part, model, error)
-                            : decode(&image, worker, model, picture->part, name,
-                                     tkr_processor_alpha(model->processor, &options), error);
+                            : tkr_decode_part(&image, &worker->file, model, picture->part, name,
+                                              tkr_processor_alpha(model->processor, &options), error);
     if (status != TKR_OK) return rgb ? tkr_error_prefix(error, status, "%s", name) : status;
     status = process(picture, model, &options, &image, error);
     if (!rgb) tkr_image_free(&image);

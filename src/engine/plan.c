@@ -50,10 +50,7 @@ static size_t workspace_with(const tkr_plan_request *r, size_t tokens, size_t lo
     const tkr_vision_config *v = &r->checkpoint->vision;
     const tkr_device *d = r->device;
     if (r->picture_patches == 0) return text;
-    const size_t merged = v->tower.hidden_size * v->merge_size * v->merge_size;
-    size_t widest = tkr_arch_widest(&v->tower);
-    widest = widest < merged ? merged : widest;
-    widest = widest < v->patch_cols ? v->patch_cols : widest;
+    const size_t widest = tkr_vision_widest(v);
     const size_t vision = tkr_vision_workspace(v, patches, chunk_rows(r)) +
                           workers * d->ops->scratch_bytes(d->backend, patches, patches, widest, v->tower.head_dim) +
                           ((size_t)1 << 20);

@@ -22,19 +22,32 @@ static size_t text_bytes(const tkr_input *input) {
     return n;
 }
 
+bool tkr_put_part_texts(tkr_buf *out, const tkr_input *input) {
+    bool good = true;
+    for (size_t i = 0; i < input->n_parts; i++)
+        if (!tkr_part_is_image(&input->parts[i]))
+            good = good && tkr_buf_append(out, input->parts[i].data, input->parts[i].n_data);
+    return good;
+}
+
 /* ---- what a model can read ---- */
 
 static bool reads_both(const tkr_vision_arch *vision) {
     return !vision->two_towers && vision->recipe->with_visuals && strstr(vision->recipe->with_visuals, "{text}");
 }
 
-static size_t max_images(const tkr_vision_arch *vision) { return vision->two_towers ? 1 : vision->max_visuals; }
+size_t tkr_max_images(const tkr_checkpoint *checkpoint) {
+    const tkr_vision_arch *vision = checkpoint->arch ? checkpoint->arch->vision : NULL;
+    if (!vision) return 0;
+    return vision->max_visuals ? vision->max_visuals : SIZE_MAX;
+}
 
 const char *tkr_modalities(const tkr_checkpoint *checkpoint) {
     const tkr_vision_arch *vision = checkpoint->arch ? checkpoint->arch->vision : NULL;
     if (!vision) return "text";
-    if (!reads_both(vision)) return max_images(vision) == 1 ? "text, image" : "text, image, images";
-    return max_images(vision) == 1 ? "text, image, text+image" : "text, image, text+image, images";
+    const bool one = tkr_max_images(checkpoint) == 1;
+    if (!reads_both(vision)) return one ? "text, image" : "text, image, images";
+    return one ? "text, image, text+image" : "text, image, text+image, images";
 }
 
 static tkr_status check_settings(const tkr_checkpoint *c, const tkr_input *input, tkr_error *error) {
@@ -63,13 +76,16 @@ static tkr_status check_settings(const tkr_checkpoint *c, const tkr_input *input
 static tkr_status check_images(const tkr_checkpoint *c, const tkr_input *input, size_t n, tkr_error *error) {
     const char *name = c->arch ? c->arch->name : "this model";
     const tkr_vision_arch *vision = c->arch ? c->arch->vision : NULL;
-    if (!vision)
+    if (!vision) {
+        char known[160];
+        tkr_list_architectures(known, sizeof known, true);
         return TKR_FAIL(error, INVALID_ARGUMENT,
-                        "the input has a picture, but %s reads text only; models that read pictures: siglip, clip, "
-                        "qwen2_vl, qwen2_5_vl, qwen3_vl (-m demo is one)",
-                        name);
-    const size_t most = max_images(vision);
-    if (most && n > most)
+                        "the input has a picture, but %s reads text only; models that read pictures: %s (-m demo is "
+                        "one)",
+                        name, known);
+    }
+    const size_t most = tkr_max_images(c);
+    if (n > most)
         return TKR_FAIL(error, INVALID_ARGUMENT, "the input has %zu pictures; %s takes %zu of an input (it reads: %s)",
                         n, name, most, tkr_modalities(c));
     if (text_bytes(input) > 0 && !reads_both(vision))
@@ -157,10 +173,7 @@ static bool put_text(tkr_buf *out, const filling *f) {
     bool good = true;
     for (size_t i = 0; i < 3; i++) good = good && tkr_buf_append(out, f->prompt.parts[i], strlen(f->prompt.parts[i]));
     if (input->kind != TKR_INPUT_PARTS) return good && tkr_buf_append(out, input->text, input->n_text);
-    for (size_t i = 0; i < input->n_parts; i++)
-        if (!tkr_part_is_image(&input->parts[i]))
-            good = good && tkr_buf_append(out, input->parts[i].data, input->parts[i].n_data);
-    return good;
+    return good && tkr_put_part_texts(out, input);
 }
 
 /* Fills one place, whose name is `name` with its closing brace; false after running out of memory. */

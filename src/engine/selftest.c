@@ -6,17 +6,9 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "engine/noise.h"
 
 enum { ROWS = 13, COLS = 40, DEPTH = 100, TOKENS = 37, HEAD = 32, GROUP = 32, N_GROUPS = 4 };
-
-static float noise(uint32_t *state) {
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(int32_t)*state * (1.0f / 2147483648.0f);
-}
-
-static void fill(float *x, size_t n, uint32_t seed) {
-    for (size_t i = 0; i < n; i++) x[i] = noise(&seed);
-}
 
 /* |c - reference| relative to the largest reference value */
 static double gemm_error(const float *c, const float *a, const float *w) {
@@ -42,7 +34,7 @@ static void pack_grouped(const tkr_gemm *gemm, void *panel, float *columns, size
     }
     for (size_t i = 0; i < n * DEPTH; i++) {
         const size_t g = i / DEPTH * N_GROUPS + i % DEPTH / GROUP;
-        codes[i] = (uint8_t)(8 + 7 * noise(&state));
+        codes[i] = (uint8_t)(8 + 7 * tkr_noise(&state));
         columns[i] = scale[g] * (float)codes[i] + bias[g];
     }
     const tkr_codes grouped = {codes, scale, bias, n, DEPTH, k, GROUP, TKR_SCALE_F16};
@@ -64,8 +56,8 @@ double tkr_selftest_gemm(const tkr_gemm *gemm) {
           *scale = c + ROWS * COLS;
     tkr_row_quant quant[ROWS];
     int32_t sums[64] = {0};
-    fill(a, ROWS * DEPTH, 1);
-    fill(w, COLS * DEPTH, 2);
+    tkr_noise_fill(a, ROWS * DEPTH, 1);
+    tkr_noise_fill(w, COLS * DEPTH, 2);
     gemm->pack_rows(packed, stride, quant, a, DEPTH, ROWS, DEPTH, k);
     for (size_t first = 0; first < COLS; first += gemm->nr) {
         size_t n = COLS - first < gemm->nr ? COLS - first : gemm->nr;
@@ -120,7 +112,7 @@ double tkr_selftest_attention(const tkr_attention *attention) {
     char *block = tkr_aligned_alloc(total);
     if (!block) return INFINITY;
     float *qkv = (float *)(void *)(block + scratch), *out = qkv + TOKENS * 3 * HEAD;
-    fill(qkv, TOKENS * 3 * HEAD, 3);
+    tkr_noise_fill(qkv, TOKENS * 3 * HEAD, 3);
     const tkr_attention_args args = {.q = qkv,
                                      .k = qkv + HEAD,
                                      .v = qkv + 2 * HEAD,
@@ -146,9 +138,9 @@ double tkr_selftest_attention(const tkr_attention *attention) {
 double tkr_selftest_layer_norm(tkr_layer_norm_fn *layer_norm) {
     float x[3 * DEPTH], gain[DEPTH], shift[DEPTH], y[3 * DEPTH];
     double worst = 0;
-    fill(x, 3 * DEPTH, 4);
-    fill(gain, DEPTH, 5);
-    fill(shift, DEPTH, 6);
+    tkr_noise_fill(x, 3 * DEPTH, 4);
+    tkr_noise_fill(gain, DEPTH, 5);
+    tkr_noise_fill(shift, DEPTH, 6);
     layer_norm(y, x, gain, shift, 1e-12f, 3, DEPTH);
     for (size_t r = 0; r < 3; r++) {
         double mean = 0, var = 0;

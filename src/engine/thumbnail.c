@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine/thumbnail: small pictures of what was embedded, as PNG of our own making: bytes of unknown origin go through
  * the jail, not on to whoever looks at the result. */
+#include <string.h>
+
 #include "engine/engine.h"
 #include "engine/tools.h"
 #include "media/png.h"
@@ -11,11 +13,8 @@ tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_
     tkr_image image = {0}, small = {0};
     tkr_buf file = {0};
     if (!model->processor) return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures", model->info.reference);
-    tkr_status status = model->jail ? tkr_file_read(&file, path, model->max_image_bytes, error)
-                                    : tkr_error_set(error, TKR_HERE, model->jail_error.status, "%s: %s", path,
-                                                    model->jail_error.message);
-    if (status == TKR_OK)
-        status = tkr_jail_image(&image, model->jail, path, file.data, file.size, TKR_ALPHA_WHITE, error);
+    const tkr_part part = {.kind = TKR_PART_FILE, .data = path, .n_data = strlen(path)};
+    tkr_status status = tkr_decode_part(&image, &file, model, &part, path, TKR_ALPHA_WHITE, error);
     tkr_buf_free(&file);
     if (status != TKR_OK) return status;
     const size_t longest = image.width > image.height ? image.width : image.height;

@@ -154,15 +154,6 @@ static tkr_status prompt_tokens(size_t *n, const tkr_encode_request *r, tkr_erro
     return status;
 }
 
-/* Texts of the parts, behind what r->text holds. */
-static tkr_status put_parts(const tkr_encode_request *r, tkr_error *error) {
-    for (size_t i = 0; i < r->input->n_parts; i++)
-        if (!tkr_part_is_image(&r->input->parts[i]) &&
-            !tkr_buf_append(r->text, r->input->parts[i].data, r->input->parts[i].n_data))
-            return TKR_FAIL(error, NO_MEMORY, "no memory for a text of %zu bytes", r->input->parts[i].n_data);
-    return TKR_OK;
-}
-
 /* Prompt and text, or the model's template filled in. */
 static tkr_status fill_request(tkr_tok_request *request, size_t *n_prompt_tokens, const tkr_encode_request *r,
                                tkr_error *error) {
@@ -177,7 +168,8 @@ static tkr_status fill_request(tkr_tok_request *request, size_t *n_prompt_tokens
         status = tkr_prompt_find(&prompt, r->checkpoint, input, r->options, error);
         if (status == TKR_OK) status = put_prompt(r->text, &prompt, error);
         if (status == TKR_OK && r->count_prompt && r->text->size) status = prompt_tokens(n_prompt_tokens, r, error);
-        if (status == TKR_OK && parts) status = put_parts(r, error);
+        if (status == TKR_OK && parts && !tkr_put_part_texts(r->text, input))
+            status = TKR_FAIL(error, NO_MEMORY, "no memory for a text of %zu parts", input->n_parts);
     }
     if (status != TKR_OK) return status;
     request->text = input->text && !parts ? input->text : "";

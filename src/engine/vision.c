@@ -4,23 +4,28 @@
 
 #include "engine/engine.h"
 
-#define PILLOW_MAX_PIXELS ((size_t)178956970) /* beyond, Pillow takes a picture for a bomb */
 #define LEAST_MAX_PIXELS ((size_t)16 << 20)
-#define MAX_IMAGE_BYTES ((size_t)256 << 20)
 
-static tkr_processor_family family_of(const char *name) {
-    static const char *const names[] = {"fixed", "qwen2", "ops"};
-    static const tkr_processor_family families[] = {TKR_PROCESSOR_FIXED, TKR_PROCESSOR_QWEN2, TKR_PROCESSOR_OPS};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], name) == 0) return families[i];
-    return TKR_PROCESSOR_QWEN3_VL;
+static tkr_status family_of(tkr_processor_family *family, const char *name, tkr_error *error) {
+    static const struct {
+        const char *name;
+        tkr_processor_family family;
+    } families[] = {{"fixed", TKR_PROCESSOR_FIXED},
+                    {"qwen2", TKR_PROCESSOR_QWEN2},
+                    {"ops", TKR_PROCESSOR_OPS},
+                    {"qwen3_vl", TKR_PROCESSOR_QWEN3_VL}};
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        *family = families[i].family;
+        if (strcmp(families[i].name, name) == 0) return TKR_OK;
+    }
+    return TKR_FAIL(error, INTERNAL, "an architecture with the unknown processor \"%s\"", name);
 }
 
 /* A decoded picture of each worker takes at most an eighth of the memory together. */
 static size_t max_image_pixels(const tkr_model *model, const tkr_model_options *options) {
     if (options->max_image_pixels) return options->max_image_pixels;
     const uint64_t fit = model->device.limit / 8 / 3 / tkr_pool_size(model->pool);
-    if (fit >= PILLOW_MAX_PIXELS) return PILLOW_MAX_PIXELS;
+    if (fit >= TKR_MAX_PIXELS) return TKR_MAX_PIXELS;
     return fit < LEAST_MAX_PIXELS ? LEAST_MAX_PIXELS : (size_t)fit;
 }
 
@@ -59,22 +64,23 @@ tkr_status tkr_model_open_pictures(tkr_model *model, const tkr_model_options *op
     if (!vision) return TKR_OK;
     const char *combined = tkr_checkpoint_folder(c, "processor_config.json"),
                *plain = tkr_checkpoint_folder(c, "preprocessor_config.json");
-    const tkr_processor_options processor = {.folder = plain == c->folder ? combined : plain,
-                                             .family = family_of(vision->processor),
-                                             .patch_size = c->vision.patch_size,
-                                             .temporal_patch_size = c->vision.temporal_patch_size,
-                                             .merge_size = c->vision.merge_size,
-                                             .image_size = c->vision.image_size,
-                                             .kernels = &model->kernels};
+    tkr_processor_options processor = {.folder = plain == c->folder ? combined : plain,
+                                       .patch_size = c->vision.patch_size,
+                                       .temporal_patch_size = c->vision.temporal_patch_size,
+                                       .merge_size = c->vision.merge_size,
+                                       .image_size = c->vision.image_size,
+                                       .kernels = &model->kernels};
+    tkr_status status = family_of(&processor.family, vision->processor, error);
+    if (status != TKR_OK) return status;
     if (processor.family == TKR_PROCESSOR_FIXED && options->max_pixels)
         return TKR_FAIL(error, INVALID_ARGUMENT, "max_pixels was given, but %s takes every picture at %zu x %zu pixels",
                         c->arch->name, c->vision.image_size, c->vision.image_size);
-    tkr_status status = tkr_processor_load(&model->processor, &processor, error);
+    status = tkr_processor_load(&model->processor, &processor, error);
     if (status == TKR_OK) status = copy_hosts(model, options, error);
     if (status != TKR_OK) return status;
     model->process.max_pixels = options->max_pixels;
     model->process.horizontal_first = options->horizontal_first != 0;
-    model->max_image_bytes = options->max_image_bytes ? options->max_image_bytes : MAX_IMAGE_BYTES;
+    model->max_image_bytes = options->max_image_bytes ? options->max_image_bytes : TKR_MAX_IMAGE_BYTES;
     model->max_image_pixels = max_image_pixels(model, options);
     return open_jail(model, options) == TKR_OK ? TKR_OK
                                                : TKR_FAIL(error, NO_MEMORY, "no memory for the decoder of pictures");

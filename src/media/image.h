@@ -9,6 +9,11 @@
 
 #include "tkr/embed.h"
 
+/* Pillow refuses pictures of more pixels as decompression bombs. */
+#define TKR_MAX_PIXELS 178956970
+/* Of one encoded picture, where the caller doesn't say. */
+#define TKR_MAX_IMAGE_BYTES ((size_t)256 << 20)
+
 /* What becomes of transparency on the way to RGB. */
 typedef enum tkr_alpha {
     TKR_ALPHA_DROP = 0, /* Pillow's convert("RGB"): the colour stays, alpha goes */

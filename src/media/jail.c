@@ -23,8 +23,6 @@ enum {
     KEPT_BYTES = 16 << 20,
     MOST_KEPT_BYTES = 64 << 20
 };
-static const size_t default_pixels = 178956970; /* where Pillow sees a decompression bomb */
-static const size_t default_bytes = (size_t)256 << 20;
 
 typedef struct worker {
     tkr_process *process; /* NULL: none runs */
@@ -85,8 +83,8 @@ tkr_status tkr_jail_create(tkr_jail **out, const tkr_jail_options *options, tkr_
     if (!jail) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     jail->unconfined = options->unconfined;
     jail->n_workers = options->n_processes ? options->n_processes : default_processes();
-    jail->max_pixels = options->max_pixels ? options->max_pixels : default_pixels;
-    jail->max_bytes = options->max_bytes ? options->max_bytes : default_bytes;
+    jail->max_pixels = options->max_pixels ? options->max_pixels : TKR_MAX_PIXELS;
+    jail->max_bytes = options->max_bytes ? options->max_bytes : TKR_MAX_IMAGE_BYTES;
     jail->timeout = options->timeout_seconds ? options->timeout_seconds : DEFAULT_SECONDS;
     if (!tkr_decoder_shared_size(&jail->shared_size, jail->max_bytes, jail->max_pixels)) {
         status = TKR_FAIL(error, INVALID_ARGUMENT, "limits of %zu bytes and %zu pixels: more than this machine has",

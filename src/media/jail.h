@@ -15,8 +15,8 @@ typedef struct tkr_jail_options {
     const char *program;      /* path of tkr-decode; NULL: found beside the library or program (core), TKR_DECODE */
     bool unconfined;          /* --no-jail: the same program without seccomp and Landlock */
     unsigned n_processes;     /* 0: one a thread that this process may use, at most 4 */
-    size_t max_pixels;        /* of one picture; 0: 178,956,970 as Pillow refuses more */
-    size_t max_bytes;         /* of one encoded input; 0: 256 MiB */
+    size_t max_pixels;        /* of one picture; 0: TKR_MAX_PIXELS */
+    size_t max_bytes;         /* of one encoded input; 0: TKR_MAX_IMAGE_BYTES */
     unsigned timeout_seconds; /* of one input; 0: 30 */
 } tkr_jail_options;
 

@@ -240,32 +240,16 @@ static tkr_status read_values(tkr_processor *p, const json_t *json, const defaul
     return status;
 }
 
-/* Flags that have one supported value. */
-static tkr_status check_flags(const json_t *json, const char *what, tkr_error *error) {
-    static const struct {
-        const char *name;
-        bool value;
-    } flags[] = {
-        {"do_convert_rgb", true}, {"do_pad", false}, {"do_flip_channel_order", false}, {"do_splitting", false}};
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        bool value = flags[i].value;
-        tkr_status status = tkr_json_get_bool(&value, json, flags[i].name, false, what, error);
-        if (status != TKR_OK) return status;
-        if (value != flags[i].value)
-            return TKR_FAIL(error, UNSUPPORTED, "%s: %s %s is not supported; supported: %s", what, flags[i].name,
-                            value ? "true" : "false", flags[i].value ? "true" : "false");
-    }
-    return TKR_OK;
-}
-
 tkr_status tkr_processor_read(tkr_processor *processor, const json_t *json, const char *what, tkr_error *error) {
+    static const tkr_json_flag flags[] = {
+        {"do_convert_rgb", true}, {"do_pad", false}, {"do_flip_channel_order", false}, {"do_splitting", false}};
     const bool qwen_family = processor->family != TKR_PROCESSOR_FIXED;
     const defaults *d = NULL;
     int64_t filter = TKR_FILTER_BICUBIC;
     if (!json_is_object(json))
         return TKR_FAIL(error, FORMAT, "%s: holds %s, expected an object", what, tkr_json_type_name(json));
     tkr_status status = find_defaults(&d, json, qwen_family, what, error);
-    if (status == TKR_OK) status = check_flags(json, what, error);
+    if (status == TKR_OK) status = tkr_json_require(json, flags, sizeof flags / sizeof *flags, what, error);
     if (status == TKR_OK) status = tkr_json_get_int(&filter, json, "resample", 0, 1000, false, what, error);
     if (status == TKR_OK && filter > TKR_FILTER_BOX)
         status = TKR_FAIL(error, UNSUPPORTED,

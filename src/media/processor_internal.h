@@ -6,9 +6,6 @@
 #include "core/json.h"
 #include "media/processor.h"
 
-/* Pillow refuses larger pictures; no processor makes one. */
-#define TKR_MAX_PIXELS 178956970
-
 struct tkr_processor {
     tkr_processor_family family;
     size_t patch_size, temporal_patch_size, merge_size, image_size; /* of the model */

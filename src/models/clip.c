@@ -54,20 +54,11 @@ static size_t text_end(const tkr_vision_config *vision, const int32_t *ids, size
 }
 
 static const char *const model_types[] = {"clip", NULL};
-static const char *const prefixes[] = {"text_model.", "model.text_model.", NULL};
-static const char *const vision_prefixes[] = {"vision_model.", "model.vision_model.", NULL};
 static const char *const root_prefixes[] = {"", "model.", NULL};
 static const char *const ignored[] = {"*logit_scale", "*embeddings.position_ids", NULL};
 
-static const tkr_layout layout = {
-    .prefixes = prefixes,
-    .ignored = ignored,
-    .words = "embeddings.token_embedding",
-    .positions = "embeddings.position_embedding",
-    .final_norm = "final_layer_norm",
-    TKR_NAMES_OF_TOWERS,
-};
-static const tkr_layout vision_layout = {.prefixes = vision_prefixes, TKR_NAMES_OF_TOWERS};
+static const tkr_layout layout = {TKR_LAYOUT_OF_TEXT_TOWER, .ignored = ignored};
+static const tkr_layout vision_layout = {.prefixes = tkr_tower_vision_prefixes, TKR_NAMES_OF_TOWERS};
 
 typedef struct clip_weights {
     tkr_tower tower;

@@ -56,19 +56,6 @@ tkr_status tkr_config_common(tkr_arch_config *config, const json_t *json, const 
     return status != TKR_OK ? status : tkr_config_heads(config, what, error);
 }
 
-tkr_status tkr_config_require(const json_t *json, const tkr_config_flag *flags, size_t n_flags, const char *what,
-                              tkr_error *error) {
-    for (size_t i = 0; i < n_flags; i++) {
-        bool value = flags[i].value;
-        tkr_status status = tkr_json_get_bool(&value, json, flags[i].name, false, what, error);
-        if (status != TKR_OK) return status;
-        if (value != flags[i].value)
-            return TKR_FAIL(error, UNSUPPORTED, "%s: %s %s is not supported; supported: %s", what, flags[i].name,
-                            value ? "true" : "false", flags[i].value ? "true" : "false");
-    }
-    return TKR_OK;
-}
-
 tkr_status tkr_config_positions_from_pad(tkr_arch_config *config, int64_t pad_id, const char *what, tkr_error *error) {
     if (pad_id < 0 || (size_t)pad_id + 1 >= config->max_positions)
         return TKR_FAIL(error, FORMAT, "%s: pad_token_id %lld leaves none of the %zu max_position_embeddings", what,
@@ -83,12 +70,12 @@ tkr_status tkr_config_positions_from_pad(tkr_arch_config *config, int64_t pad_id
 
 tkr_status tkr_config_bert(tkr_arch_config *config, const json_t *json, const char *what, tkr_error *error) {
     static const tkr_config_field types[] = {{"type_vocab_size", offsetof(tkr_arch_config, type_vocab_size), 4096, -1}};
-    static const tkr_config_flag flags[] = {{"is_decoder", false}};
+    static const tkr_json_flag flags[] = {{"is_decoder", false}};
     double eps = 1e-12;
     const char *positions = "absolute";
     tkr_status status = tkr_config_common(config, json, "gelu", what, error);
     if (status == TKR_OK) status = tkr_config_sizes(config, json, types, 1, what, error);
-    if (status == TKR_OK) status = tkr_config_require(json, flags, 1, what, error);
+    if (status == TKR_OK) status = tkr_json_require(json, flags, 1, what, error);
     if (status == TKR_OK) status = tkr_json_get_double(&eps, json, "layer_norm_eps", 0.0, 1.0, false, what, error);
     if (status == TKR_OK) status = tkr_json_get_string(&positions, json, "position_embedding_type", false, what, error);
     if (status != TKR_OK) return status;

@@ -141,13 +141,6 @@ tkr_status tkr_config_heads(tkr_arch_config *config, const char *what, tkr_error
  * hidden_activation or hidden_act, else `activation`. */
 tkr_status tkr_config_common(tkr_arch_config *config, const json_t *json, const char *activation, const char *what,
                              tkr_error *error);
-/* A flag of config.json and the only value of it that the architecture's code stands for. */
-typedef struct tkr_config_flag {
-    const char *name;
-    bool value; /* also what its absence means */
-} tkr_config_flag;
-tkr_status tkr_config_require(const json_t *json, const tkr_config_flag *flags, size_t n_flags, const char *what,
-                              tkr_error *error);
 /* rope_theta (or rope_parameters, also per layer type) with rope_scaling of type default or linear; others are refused
  * by name. theta_local 0: local layers have the angles of full ones. Sets rotary_dim to head_dim where it is 0. */
 tkr_status tkr_config_rope(tkr_arch_config *config, const json_t *json, double theta_full, double theta_local,

@@ -17,7 +17,7 @@ static tkr_status configure_published(tkr_arch_config *config, const json_t *jso
         {"vocab_size", offsetof(tkr_arch_config, vocab_size), 1 << 26, -1},
         {"n_positions", offsetof(tkr_arch_config, max_positions), 1 << 24, -1},
     };
-    static const tkr_config_flag flags[] = {
+    static const tkr_json_flag flags[] = {
         {"prenorm", false},          {"parallel_block", false},         {"causal", false},
         {"use_rms_norm", false},     {"rotary_emb_interleaved", false}, {"scale_attn_by_inverse_layer_idx", false},
         {"scale_attn_weights", true}};
@@ -26,7 +26,7 @@ static tkr_status configure_published(tkr_arch_config *config, const json_t *jso
     double base = 10000, fraction = 0, scaling = 0;
     int64_t trained = 0;
     tkr_status status = tkr_config_sizes(config, json, fields, sizeof fields / sizeof *fields, what, error);
-    if (status == TKR_OK) status = tkr_config_require(json, flags, sizeof flags / sizeof *flags, what, error);
+    if (status == TKR_OK) status = tkr_json_require(json, flags, sizeof flags / sizeof *flags, what, error);
     if (status == TKR_OK) status = tkr_json_get_string(&activation, json, "activation_function", false, what, error);
     if (status == TKR_OK) status = tkr_json_get_bool(&fc1_bias, json, "mlp_fc1_bias", false, what, error);
     if (status == TKR_OK) status = tkr_json_get_bool(&fc2_bias, json, "mlp_fc2_bias", false, what, error);

@@ -77,14 +77,10 @@ static const char *const vision_prefixes[] = {"visual.", "model.visual.", "vlm.m
 static const char *const heads[] = {"custom_text_proj", "embedding_proj_layer", "model.custom_text_proj", NULL};
 
 static const tkr_layout blocks = {
-    .layer = "blocks.%zu.",
-    .qkv = "attn.qkv",
-    .output = "attn.proj",
+    TKR_NAMES_OF_QWEN_TOWERS,
     .gate = "mlp.gate_proj",
     .up = "mlp.up_proj",
     .down = "mlp.down_proj",
-    .before_attention = "norm1",
-    .before_mlp = "norm2",
 };
 
 static const tkr_qwen_names names = {
@@ -106,7 +102,7 @@ static tkr_status bind(void **weights, tkr_binder *binder, const tkr_vision_conf
 static const tkr_recipe recipe = {
     .with_visuals = "<|im_start|>user\n{visuals}Describe the image.<|im_end|>" PAD,
     .text_only = "{prefix}{text}" PAD PAD PAD PAD PAD PAD PAD PAD PAD PAD, /* 10 tokens that count like the text's */
-    .visual = "<|vision_start|><|image_pad|><|vision_end|>",
+    .visual = TKR_QWEN_VISUAL,
     .default_prefix = "Query: ",
     .never_truncate = true,
     .multi_vector = true,

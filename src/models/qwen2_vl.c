@@ -35,13 +35,9 @@ static const tkr_layout layout = {
 static const char *const vision_prefixes[] = {"model.visual.", "visual.", NULL};
 
 static const tkr_layout blocks = {
-    .layer = "blocks.%zu.",
-    .qkv = "attn.qkv",
-    .output = "attn.proj",
+    TKR_NAMES_OF_QWEN_TOWERS,
     .up = "mlp.fc1",
     .down = "mlp.fc2",
-    .before_attention = "norm1",
-    .before_mlp = "norm2",
 };
 
 static const tkr_qwen_names names = {
@@ -57,14 +53,10 @@ static tkr_status bind(void **weights, tkr_binder *binder, const tkr_vision_conf
     return tkr_qwen_vision_bind(weights, binder, vision, text, &names, error);
 }
 
-#define PROMPT                                                                                   \
-    "<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{visuals}{text}<|im_end|>\n" \
-    "<|im_start|>assistant\n<|endoftext|>"
-
 static const tkr_recipe recipe = {
-    .with_visuals = PROMPT,
-    .text_only = PROMPT,
-    .visual = "<|vision_start|><|image_pad|><|vision_end|>",
+    .with_visuals = TKR_QWEN_CHAT "<|endoftext|>",
+    .text_only = TKR_QWEN_CHAT "<|endoftext|>",
+    .visual = TKR_QWEN_VISUAL,
     .default_instruction = "You are a helpful assistant.",
     .never_truncate = true, /* the last token gives the vector */
 };

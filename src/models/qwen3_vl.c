@@ -73,13 +73,9 @@ static const tkr_layout layout = {
 static const char *const vision_prefixes[] = {"model.visual.", "visual.", NULL};
 
 static const tkr_layout blocks = {
-    .layer = "blocks.%zu.",
-    .qkv = "attn.qkv",
-    .output = "attn.proj",
+    TKR_NAMES_OF_QWEN_TOWERS,
     .up = "mlp.linear_fc1",
     .down = "mlp.linear_fc2",
-    .before_attention = "norm1",
-    .before_mlp = "norm2",
 };
 
 static const tkr_qwen_names names = {
@@ -102,14 +98,10 @@ static tkr_status bind(void **weights, tkr_binder *binder, const tkr_vision_conf
 }
 
 /* The tokenizer's post-processor appends the token that gives the vector. */
-#define PROMPT                                                                                   \
-    "<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{visuals}{text}<|im_end|>\n" \
-    "<|im_start|>assistant\n"
-
 static const tkr_recipe recipe = {
-    .with_visuals = PROMPT,
-    .text_only = PROMPT,
-    .visual = "<|vision_start|><|image_pad|><|vision_end|>",
+    .with_visuals = TKR_QWEN_CHAT,
+    .text_only = TKR_QWEN_CHAT,
+    .visual = TKR_QWEN_VISUAL,
     .default_instruction = "Represent the user's input.",
     .empty = "NULL",
     .instruction_ends_sentence = true,

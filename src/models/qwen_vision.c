@@ -118,6 +118,7 @@ typedef struct vision_pass {
     tkr_run *run;
     const tkr_batch *batch;
     size_t square;            /* patches that are merged */
+    size_t side;              /* of the square table of learned positions, where there is one */
     size_t *frames, n_frames; /* [n_frames + 1] rows where frames begin */
     size_t *windows, n_windows;
     int32_t *positions;  /* [2, n_patches] row and column, in the tower's order */
@@ -165,6 +166,7 @@ static bool pass_allocate(vision_pass *p) {
         good = p->windows && p->patch_row && p->feature_row;
     }
     if (good && p->w->positions.data) {
+        while (p->side * p->side < p->w->positions.rows) p->side++;
         p->table = tkr_calloc((p->chunk < n ? p->chunk : n) + 4, h * sizeof *p->table);
         good = p->table != NULL;
     }
@@ -227,9 +229,7 @@ static float evenly(size_t i, size_t n, size_t last) {
 /* Learned positions of a square table, stretched over a grid of h x w patches: bilinear, corners on corners. */
 static void interpolate(const vision_pass *p, float *out, const tkr_visual *grid, size_t row) {
     const tkr_matrix *table = &p->w->positions;
-    const size_t n = p->batch->n_patches, hidden = table->cols;
-    size_t side = 1;
-    while (side * side < table->rows) side++;
+    const size_t n = p->batch->n_patches, hidden = table->cols, side = p->side;
     const float y = evenly((size_t)p->positions[row], grid->h, side - 1);
     const float x = evenly((size_t)p->positions[n + row], grid->w, side - 1);
     const size_t top = (size_t)y, left = (size_t)x, bottom = top + 1 < side ? top + 1 : top,

@@ -6,6 +6,17 @@
 
 #include "models/vision.h"
 
+/* ---- data that the members share ---- */
+
+/* Names below the tower's layers, but for the MLP's. */
+#define TKR_NAMES_OF_QWEN_TOWERS \
+    .layer = "blocks.%zu.", .qkv = "attn.qkv", .output = "attn.proj", .before_attention = "norm1", .before_mlp = "norm2"
+/* One picture in a prompt, and the chat up to where an answer would begin. */
+#define TKR_QWEN_VISUAL "<|vision_start|><|image_pad|><|vision_end|>"
+#define TKR_QWEN_CHAT                                                                            \
+    "<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{visuals}{text}<|im_end|>\n" \
+    "<|im_start|>assistant\n"
+
 /* ---- configuration (qwen_config.c) ---- */
 
 /* The object that describes the text model: "text_config" where there is one, else `json` itself. */

@@ -22,12 +22,12 @@ static tkr_status configure(tkr_arch_config *config, const json_t *json, const c
 
 static tkr_status configure_vision(tkr_vision_config *vision, const tkr_arch_config *text, const json_t *json,
                                    const char *what, tkr_error *error) {
-    static const tkr_config_flag head[] = {{"vision_use_head", true}};
+    static const tkr_json_flag head[] = {{"vision_use_head", true}};
     int64_t projection = (int64_t)text->hidden_size;
     const json_t *section = NULL;
     tkr_status status = tkr_tower_config_vision(vision, json, &defaults, what, error);
     if (status == TKR_OK) status = tkr_tower_section(&section, json, "vision_config", what, error);
-    if (status == TKR_OK) status = tkr_config_require(section, head, 1, what, error);
+    if (status == TKR_OK) status = tkr_json_require(section, head, 1, what, error);
     if (status == TKR_OK) status = tkr_tower_section(&section, json, "text_config", what, error);
     if (status == TKR_OK)
         status = tkr_json_get_int(&projection, section, "projection_size", 1, 65536, false, what, error);
@@ -40,20 +40,11 @@ static tkr_status configure_vision(tkr_vision_config *vision, const tkr_arch_con
 }
 
 static const char *const model_types[] = {"siglip", NULL};
-static const char *const prefixes[] = {"text_model.", "model.text_model.", NULL};
-static const char *const vision_prefixes[] = {"vision_model.", "model.vision_model.", NULL};
 static const char *const ignored[] = {"*logit_scale", "*logit_bias", "*embeddings.position_ids", NULL};
 
-static const tkr_layout layout = {
-    .prefixes = prefixes,
-    .ignored = ignored,
-    .words = "embeddings.token_embedding",
-    .positions = "embeddings.position_embedding",
-    .final_norm = "final_layer_norm",
-    TKR_NAMES_OF_TOWERS,
-};
+static const tkr_layout layout = {TKR_LAYOUT_OF_TEXT_TOWER, .ignored = ignored};
 static const tkr_layout vision_layout = {
-    .prefixes = vision_prefixes,
+    .prefixes = tkr_tower_vision_prefixes,
     .final_norm = "post_layernorm",
     TKR_NAMES_OF_TOWERS,
 };

@@ -5,6 +5,9 @@
 #include "core/mem.h"
 #include "models/towers.h"
 
+const char *const tkr_tower_text_prefixes[] = {"text_model.", "model.text_model.", NULL};
+const char *const tkr_tower_vision_prefixes[] = {"vision_model.", "model.vision_model.", NULL};
+
 /* ---- binding ---- */
 
 tkr_status tkr_tower_bind(tkr_tower *tower, tkr_binder *binder, const tkr_vision_config *vision,

@@ -31,6 +31,12 @@ tkr_status tkr_tower_config_vision(tkr_vision_config *vision, const json_t *json
     .output = "self_attn.out_proj", .up = "mlp.fc1", .down = "mlp.fc2", .before_attention = "layer_norm1",     \
     .before_mlp = "layer_norm2"
 
+/* The rest of a text tower's layout. */
+extern const char *const tkr_tower_text_prefixes[], *const tkr_tower_vision_prefixes[];
+#define TKR_LAYOUT_OF_TEXT_TOWER                                                \
+    .prefixes = tkr_tower_text_prefixes, .words = "embeddings.token_embedding", \
+    .positions = "embeddings.position_embedding", .final_norm = "final_layer_norm", TKR_NAMES_OF_TOWERS
+
 /* The encoder of pictures: patches and positions in, states of the last layer out. Both architectures' weights begin
  * with it. */
 typedef struct tkr_tower {

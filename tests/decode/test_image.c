@@ -3,17 +3,8 @@
  * and an allocation that fails is an error. Nothing beyond the result's room is written. */
 #include "../media/golden.h"
 
+#include "../countdown.h"
 #include "decode/decode.h"
-
-typedef struct countdown {
-    long left;
-} countdown;
-
-static bool fail_nth(void *user, char kind) {
-    countdown *count = user;
-    (void)kind;
-    return count->left-- != 0;
-}
 
 /* Decodes with the n-th allocation failing; returns whether there was an n-th. */
 static bool decode_with_fault(const tkr_buf *bytes, uint8_t *out, size_t max_pixels, long n) {

@@ -46,32 +46,6 @@ static tkr_status load_and_embed(void) {
     return status;
 }
 
-static size_t sweep(char kind) {
-    size_t runs = 0;
-    json_set_alloc_funcs(tkr_malloc, tkr_free); /* jansson's allocations fail in turn, too */
-    assert_int_equal(load_and_embed(), TKR_OK); /* whatever libraries keep for themselves is kept now */
-    long before = atomic_load(&alive);
-    assert_true(before > 0 || !COUNTS_BLOCKS);
-    for (size_t n = 0;; n++) {
-        fault f = {.kind = kind, .at = n};
-        tkr_seam_set(allow, &f);
-        tkr_status status = load_and_embed();
-        tkr_seam_set(NULL, NULL);
-        if (atomic_load(&alive) != before)
-            fail_msg("failing operation %zu of kind '%c' leaks %ld blocks", n, kind, atomic_load(&alive) - before);
-        if (!f.hit) {
-            assert_int_equal(status, TKR_OK);
-            break;
-        }
-        runs++;
-        /* A few failures are survivable by design (an optional file, a message that could not be copied). */
-        if (status != TKR_OK && kind == 'a' && status != TKR_NO_MEMORY)
-            fail_msg("failing allocation %zu gives status \"%s\": %s", n, tkr_status_text(status), last_message);
-    }
-    json_set_alloc_funcs(malloc, free);
-    return runs;
-}
-
 static const struct {
     const char *path;
     tkr_quantization quantization;
@@ -87,7 +61,7 @@ static void sweep_all(char kind, size_t least) {
         snprintf(model_folder, sizeof model_folder, "%s/golden/%s", TKR_TEST_DIR, models[i].path);
         quantization = models[i].quantization;
         device = models[i].device;
-        size_t runs = sweep(kind);
+        const size_t runs = fault_sweep(&(fault_case){load_and_embed, last_message}, kind);
         print_message("%s: %zu operations of kind '%c' failed in turn\n", models[i].path, runs, kind);
         assert_true(runs > least);
     }

@@ -33,15 +33,8 @@ typedef struct open_case {
 } open_case;
 
 static tkr_model_options model_options(const vision_case *c, open_case *o) {
-    tkr_model_options options;
-    tkr_model_options_init(&options);
-    options.offline = 1;
-    options.no_weight_cache = 1;
-    options.device = "cpu";
-    options.precision = TKR_PRECISION_F32;
+    tkr_model_options options = vision_options();
     options.quantization = TKR_QUANTIZATION_NONE;
-    options.decoder = TKR_BUILD_DIR "/tkr-decode";
-    options.threads = 2;
     if (c->base) {
         snprintf(o->base, sizeof o->base, "%s/golden/%s/model", TKR_TEST_DIR, c->base);
         options.base = o->base;

@@ -16,18 +16,6 @@
 #define GOOD GOLDEN "siglip/siglip/inputs/a.png"
 #define OTHER GOLDEN "siglip/siglip/inputs/b.jpg"
 
-static tkr_model_options defaults(void) {
-    tkr_model_options options;
-    tkr_model_options_init(&options);
-    options.offline = 1;
-    options.no_weight_cache = 1;
-    options.device = "cpu";
-    options.precision = TKR_PRECISION_F32;
-    options.decoder = TKR_BUILD_DIR "/tkr-decode";
-    options.threads = 2;
-    return options;
-}
-
 static void open_with(embedder *e, const char *folder, const tkr_model_options *options) {
     tkr_error error = {TKR_OK, NULL, ""};
     if (tkr_model_load(&e->model, folder, options, &error) != TKR_OK ||
@@ -36,7 +24,7 @@ static void open_with(embedder *e, const char *folder, const tkr_model_options *
 }
 
 static void open_default(embedder *e, const char *folder) {
-    const tkr_model_options options = defaults();
+    const tkr_model_options options = vision_options();
     open_with(e, folder, &options);
 }
 
@@ -249,7 +237,7 @@ static void placeholders_in_text(void **state) {
 /* ---- limits ---- */
 
 static void limits(void **state) {
-    tkr_model_options options = defaults();
+    tkr_model_options options = vision_options();
     const tkr_part part = file_part(GOOD);
     tkr_part many[64];
     tkr_input input = parts_input(&part, 1);
@@ -264,7 +252,7 @@ static void limits(void **state) {
     open_with(&e, DEMO, &options);
     refuses(&e, &input, TKR_LIMIT, "a.png");
     embedder_close(&e);
-    options = defaults();
+    options = vision_options();
     options.max_pixels = 20000;
     open_with(&e, OPS, &options);
     const tkr_model_info *info = tkr_model_get_info(e.model);
@@ -292,7 +280,7 @@ static void limits(void **state) {
 /* Far more pictures than are held at a time: the bits of each alone. */
 static void many_pictures(void **state) {
     enum { N = 120 };
-    tkr_model_options options = defaults();
+    tkr_model_options options = vision_options();
     const tkr_part parts[2] = {file_part(GOOD), file_part(OTHER)};
     tkr_input inputs[N];
     embedder e;
@@ -371,7 +359,7 @@ static void link_without(char *folder, const char *from, const char *without) {
 
 static void missing_files(void **state) {
     char first[] = "/tmp/tkr-vision-XXXXXX", second[] = "/tmp/tkr-vision-XXXXXX";
-    const tkr_model_options options = defaults();
+    const tkr_model_options options = vision_options();
     (void)state;
     link_without(first, DEMO, "preprocessor_config.json");
     load_fails(first, &options, TKR_NOT_FOUND, "preprocessor_config.json");
@@ -383,7 +371,7 @@ static void missing_files(void **state) {
 
 static void adapters(void **state) {
     static const char adapter[] = GOLDEN "lora/colqwen2_5_lora/adapter";
-    tkr_model_options options = defaults();
+    tkr_model_options options = vision_options();
     (void)state;
     load_fails(adapter, &options, TKR_NOT_FOUND, "vidore/colqwen2.5-base");
     options.base = GOLDEN "none";
@@ -404,7 +392,7 @@ static void adapters(void **state) {
 
 /* The merged model isn't taken for its base. */
 static void fingerprints(void **state) {
-    tkr_model_options options = defaults();
+    tkr_model_options options = vision_options();
     embedder base, merged, other_order;
     (void)state;
     open_with(&base, COLQWEN, &options);
@@ -424,7 +412,7 @@ static void fingerprints(void **state) {
 /* Without its decoder a model still reads texts and pixels. */
 static void no_decoder(void **state) {
     static const unsigned char pixels[3 * 8 * 8];
-    tkr_model_options options = defaults();
+    tkr_model_options options = vision_options();
     const tkr_part part = file_part(GOOD),
                    rgb = {.kind = TKR_PART_RGB, .data = pixels, .n_data = sizeof pixels, .width = 8, .height = 8};
     embedder e;

@@ -55,30 +55,6 @@ static tkr_status load_and_embed(void) {
     return status;
 }
 
-static size_t sweep(char kind) {
-    size_t runs = 0;
-    json_set_alloc_funcs(tkr_malloc, tkr_free); /* jansson's allocations fail in turn, too */
-    assert_int_equal(load_and_embed(), TKR_OK); /* whatever libraries keep for themselves is kept now */
-    const long before = atomic_load(&alive);
-    for (size_t n = 0;; n++) {
-        fault f = {.kind = kind, .at = n};
-        tkr_seam_set(allow, &f);
-        const tkr_status status = load_and_embed();
-        tkr_seam_set(NULL, NULL);
-        if (atomic_load(&alive) != before)
-            fail_msg("failing operation %zu of kind '%c' leaks %ld blocks", n, kind, atomic_load(&alive) - before);
-        if (!f.hit) {
-            assert_int_equal(status, TKR_OK);
-            break;
-        }
-        runs++;
-        if (status != TKR_OK && kind == 'a' && status != TKR_NO_MEMORY)
-            fail_msg("failing allocation %zu gives status \"%s\": %s", n, tkr_status_text(status), last_message);
-    }
-    json_set_alloc_funcs(malloc, free);
-    return runs;
-}
-
 static const struct {
     const char *folder, *base;
 } models[] = {{GOLDEN "siglip/siglip/model", NULL},
@@ -89,7 +65,7 @@ static void sweep_all(char kind, size_t least) {
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         folder = models[i].folder;
         base = models[i].base;
-        const size_t runs = sweep(kind);
+        const size_t runs = fault_sweep(&(fault_case){load_and_embed, last_message}, kind);
         print_message("%s: %zu operations of kind '%c' failed in turn\n", folder, runs, kind);
         assert_true(runs > least);
     }

@@ -9,6 +9,19 @@
 
 enum { MAX_INPUTS = 32, MAX_PARTS = 8, MAX_PATH = 1600 };
 
+/* f32 on the CPU by two threads, nothing from outside. */
+static inline tkr_model_options vision_options(void) {
+    tkr_model_options options;
+    tkr_model_options_init(&options);
+    options.offline = 1;
+    options.no_weight_cache = 1;
+    options.device = "cpu";
+    options.precision = TKR_PRECISION_F32;
+    options.decoder = TKR_BUILD_DIR "/tkr-decode";
+    options.threads = 2;
+    return options;
+}
+
 /* One input; points into the case and into itself: fill it where it stays. */
 typedef struct vision_input {
     tkr_input input;

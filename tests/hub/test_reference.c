@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "../countdown.h"
 #include "hub/hub_internal.h"
 
 #define COMMIT_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -420,16 +421,6 @@ static void list(void **state) {
 
 /* Every allocation and file operation of a resolve fails once: a clean error each time, or success that it didn't need.
  */
-typedef struct countdown {
-    long left;
-} countdown;
-
-static bool fail_nth(void *user, char kind) {
-    countdown *count = user;
-    (void)kind;
-    return count->left-- != 0;
-}
-
 static void faults(void **state) {
     (void)state;
     make_model();

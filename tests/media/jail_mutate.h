@@ -90,4 +90,14 @@ static inline void mutate_format(tkr_jail *jail, size_t format, size_t count, ui
     for (size_t i = 0; i < 4; i++) tkr_buf_free(&seeds[i]);
 }
 
+/* `count` damaged pictures of each format. */
+static inline void mutate_all(size_t count, uint64_t seed) {
+    tkr_jail_options options = jail_options();
+    options.n_processes = 1;
+    options.max_pixels = 4000000; /* of pictures of 2600: larger ones are refused before they cost time */
+    tkr_jail *jail = open_jail(&options);
+    for (size_t format = 0; format < MUTATE_FORMATS; format++) mutate_format(jail, format, count, seed);
+    tkr_jail_free(&jail);
+}
+
 #endif

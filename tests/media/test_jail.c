@@ -3,6 +3,7 @@
  * stops the decoder costs that input only. */
 #include "golden.h"
 
+#include "../countdown.h"
 #include "core/task.h"
 #include "jail_helpers.h"
 #include "media/jail.h"
@@ -193,16 +194,6 @@ static void threads(void **state) {
         tkr_buf_free(&bytes[i]);
     }
     tkr_jail_free(&jail);
-}
-
-typedef struct countdown {
-    long left;
-} countdown;
-
-static bool fail_nth(void *user, char kind) {
-    countdown *count = user;
-    (void)kind;
-    return count->left-- != 0;
 }
 
 static void faults(void **state) {

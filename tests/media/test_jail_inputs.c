@@ -128,12 +128,7 @@ static void many_frames(void **state) {
 
 static void mutations(void **state) {
     (void)state;
-    tkr_jail_options options = jail_options();
-    options.n_processes = 1;
-    options.max_pixels = 4000000; /* of pictures of 2600: larger ones are refused before they cost time */
-    tkr_jail *jail = open_jail(&options);
-    for (size_t format = 0; format < MUTATE_FORMATS; format++) mutate_format(jail, format, 200, 1);
-    tkr_jail_free(&jail);
+    mutate_all(200, 1);
 }
 
 int main(void) {

@@ -193,4 +193,54 @@ static inline size_t each_case(const char *arch, void (*fn)(const char *folder))
     return n;
 }
 
+/* 1 - cosine. */
+static inline double cosine_distance(const float *a, const float *b, size_t n) {
+    double ab = 0, aa = 0, bb = 0;
+    for (size_t i = 0; i < n; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return 1 - ab / sqrt(aa * bb);
+}
+
+static inline const void *network_keeps_nothing(void *user, const char *key, size_t *bytes) {
+    (void)user;
+    (void)key;
+    *bytes = 0;
+    return NULL;
+}
+
+static inline void network_count_packed(void *user, const char *key, const void *packed, size_t bytes) {
+    (void)key;
+    (void)packed;
+    *(uint64_t *)user += bytes;
+}
+
+/* The bytes that are measured are those that packing then takes. For a network without weights; leaves it so. */
+static inline void network_check_measured(network *n, tkr_gemm_mode mode, unsigned spared) {
+    uint64_t packed = 0, measured = 0, vectors = 0;
+    tkr_binder *binder = NULL;
+    const tkr_packed_store store = {&packed, network_keeps_nothing, network_count_packed};
+    const tkr_binder_options options = {.set = n->tensors,
+                                        .ops = &tkr_ops_cpu,
+                                        .backend = n->backend,
+                                        .mode = mode,
+                                        .group = 32,
+                                        .spared = spared,
+                                        .quantization = json_object_get(n->json, "quantization"),
+                                        .store = &store};
+    assert_int_equal(tkr_arch_measure(&measured, &options, &n->spec, NULL), TKR_OK);
+    assert_int_equal(packed, 0);
+    assert_int_equal(tkr_binder_create(&binder, &options, NULL), TKR_OK);
+    assert_int_equal(tkr_arch_bind(&n->model, binder, &n->spec, NULL), TKR_OK);
+    tkr_binder_free(&binder);
+    tkr_arch_free(&n->model);
+    for (size_t i = 0; i < tkr_tensors_count(n->tensors); i++) {
+        const tkr_tensor_view *view = tkr_tensors_at(n->tensors, i);
+        if (view->n_dims == 1) vectors += view->n_elements * sizeof(float);
+    }
+    assert_true(packed > 0 && measured >= packed && measured <= packed + vectors + 4096);
+}
+
 #endif

@@ -124,49 +124,10 @@ static void chunks_change_no_bit(void **state) {
 
 /* ---- what the weights take ---- */
 
-static const void *nothing_kept(void *user, const char *key, size_t *bytes) {
-    (void)user;
-    (void)key;
-    *bytes = 0;
-    return NULL;
-}
-
-static void count_packed(void *user, const char *key, const void *packed, size_t bytes) {
-    (void)key;
-    (void)packed;
-    *(uint64_t *)user += bytes;
-}
-
-/* The measured bytes are those that packing then takes. */
 static void check_measure(const char *folder) {
     network n;
     network_prepare(&n, folder, NULL);
-    for (int spare = 0; spare < 2; spare++) {
-        uint64_t packed = 0, measured = 0, vectors = 0;
-        tkr_error error = {TKR_OK, NULL, ""};
-        tkr_binder *binder = NULL;
-        const tkr_arch_spec spec = {.arch = n.arch, .config = &n.config};
-        const tkr_packed_store store = {&packed, nothing_kept, count_packed};
-        const tkr_binder_options options = {.set = n.tensors,
-                                            .ops = &tkr_ops_cpu,
-                                            .backend = n.backend,
-                                            .mode = mode_at_hand,
-                                            .group = 32,
-                                            .spared = spare ? TKR_SENSITIVE_WEIGHT : 0u,
-                                            .quantization = json_object_get(n.json, "quantization"),
-                                            .store = &store};
-        assert_int_equal(tkr_arch_measure(&measured, &options, &spec, &error), TKR_OK);
-        assert_int_equal(packed, 0);
-        assert_int_equal(tkr_binder_create(&binder, &options, NULL), TKR_OK);
-        assert_int_equal(tkr_arch_bind(&n.model, binder, &spec, &error), TKR_OK);
-        tkr_binder_free(&binder);
-        tkr_arch_free(&n.model);
-        for (size_t i = 0; i < tkr_tensors_count(n.tensors); i++) {
-            const tkr_tensor_view *view = tkr_tensors_at(n.tensors, i);
-            if (view->n_dims == 1) vectors += view->n_elements * sizeof(float);
-        }
-        assert_true(measured >= packed && measured <= packed + vectors + 4096);
-    }
+    for (int spare = 0; spare < 2; spare++) network_check_measured(&n, mode_at_hand, spare ? TKR_SENSITIVE_WEIGHT : 0u);
     network_close(&n);
 }
 

@@ -2,11 +2,10 @@
 /* Loading the Qwen-VL families: spellings of config.json, names of tensors, what is refused, what the weights take; the
  * N-th allocation failed and a stop at the N-th operation, for every N. */
 #define _XOPEN_SOURCE 700
+#include "fault.h"
 #include "visual.h"
 
 #include <unistd.h>
-
-#include "core/mem.h"
 
 static const char *const folders[] = {"qwen2_vl/qwen2_vl", "qwen2_5_vl/colqwen2_5", "qwen3_vl/qwen3_vl"};
 enum { N_FOLDERS = sizeof folders / sizeof *folders };
@@ -251,47 +250,13 @@ static void names(void **state) {
 
 /* ---- memory ---- */
 
-static const void *nothing_kept(void *user, const char *key, size_t *bytes) {
-    (void)user;
-    (void)key;
-    *bytes = 0;
-    return NULL;
-}
-
-static void count_packed(void *user, const char *key, const void *packed, size_t bytes) {
-    (void)key;
-    (void)packed;
-    *(uint64_t *)user += bytes;
-}
-
-/* The measured bytes are those that packing then takes. */
 static void measured_weights(void **state) {
     (void)state;
     for (size_t f = 0; f < N_FOLDERS; f++)
         for (int mode = TKR_GEMM_F32; mode < TKR_GEMM_MODES; mode++) {
             network n;
-            uint64_t packed = 0, measured = 0, vectors = 0;
-            tkr_error error = {TKR_OK, NULL, ""};
-            tkr_binder *binder = NULL;
             network_prepare(&n, folders[f], NULL);
-            const tkr_packed_store store = {&packed, nothing_kept, count_packed};
-            const tkr_binder_options options = {.set = n.tensors,
-                                                .ops = &tkr_ops_cpu,
-                                                .backend = n.backend,
-                                                .mode = (tkr_gemm_mode)mode,
-                                                .group = 32,
-                                                .spared = TKR_SENSITIVE_WEIGHT,
-                                                .store = &store};
-            assert_int_equal(tkr_arch_measure(&measured, &options, &n.spec, &error), TKR_OK);
-            assert_int_equal(packed, 0);
-            assert_int_equal(tkr_binder_create(&binder, &options, NULL), TKR_OK);
-            assert_int_equal(tkr_arch_bind(&n.model, binder, &n.spec, &error), TKR_OK);
-            tkr_binder_free(&binder);
-            for (size_t i = 0; i < tkr_tensors_count(n.tensors); i++) {
-                const tkr_tensor_view *view = tkr_tensors_at(n.tensors, i);
-                if (view->n_dims == 1) vectors += view->n_elements * sizeof(float);
-            }
-            assert_true(measured >= packed && measured <= packed + vectors + 4096);
+            network_check_measured(&n, (tkr_gemm_mode)mode, TKR_SENSITIVE_WEIGHT);
             network_close(&n);
         }
 }
@@ -313,26 +278,11 @@ static void operations(void **state) {
 
 /* ---- faults ---- */
 
-typedef struct fault {
-    size_t at, seen;
-} fault;
-
-static bool allow(void *user, char kind) {
-    fault *f = user;
-    return kind != 'a' || f->seen++ != f->at;
-}
-
-static tkr_status stop(void *user) {
-    fault *f = user;
-    return f->seen++ == f->at ? TKR_CANCELLED : TKR_OK;
-}
-
-static tkr_status forward(network *n, const visual_sequence *s, const tkr_run_options *options) {
-    tkr_error error = {TKR_OK, NULL, ""};
+static tkr_status forward(network *n, void *user, const tkr_run_options *options) {
+    const visual_sequence *s = user;
     tkr_ops_cpu.run_begin(n->run, options);
     tkr_tensor *x = tkr_arch_head(n->model, n->run, tkr_arch_forward(n->model, n->run, &s->batch));
-    const tkr_status status = tkr_ops_cpu.run_status(n->run, &error);
-    assert_true(status == TKR_OK ? x != NULL : x == NULL && strlen(error.message) > 3);
+    const tkr_status status = fault_status(n, x);
     tkr_ops_cpu.release(n->run, &x);
     return status;
 }
@@ -342,38 +292,11 @@ static void check_faults(const char *folder, size_t index) {
     visual_pixels p;
     static visual_sequence s;
     char model[600];
-    const tkr_run_options plain = {.chunk_rows = 16};
-    const network_options options = {.mode = TKR_GEMM_Q4, .group = 32};
-    tkr_error error = {TKR_OK, NULL, ""};
     network_prepare(&n, folder, NULL);
     snprintf(model, sizeof model, "%s/model", folder);
     visual_pixels_open(&p, folder, model);
     assert_true(visual_batch(&s, &n, &p, &index, 1));
-    for (size_t at = 0;; at++) {
-        fault f = {.at = at};
-        tkr_seam_set(allow, &f);
-        tkr_status status = network_bind(&n, &options, NULL, &error);
-        if (status == TKR_OK) status = forward(&n, &s, &plain);
-        tkr_seam_set(NULL, NULL);
-        tkr_arch_free(&n.model);
-        tkr_ops_cpu.run_free(&n.run); /* or its buffers would be there the next time */
-        assert_int_equal(tkr_ops_cpu.run_create(&n.run, n.backend, NULL), TKR_OK);
-        if (f.seen <= at) {
-            assert_int_equal(status, TKR_OK);
-            assert_true(at > 100);
-            break;
-        }
-        assert_int_equal(status, TKR_NO_MEMORY);
-    }
-    assert_int_equal(network_bind(&n, &options, NULL, &error), TKR_OK);
-    for (size_t at = 0;; at++) {
-        fault f = {.at = at};
-        const tkr_run_options stopping = {.chunk_rows = 16, .check = stop, .check_user = &f};
-        const tkr_status status = forward(&n, &s, &stopping);
-        if (f.seen <= at) break;
-        assert_int_equal(status, TKR_CANCELLED);
-    }
-    assert_int_equal(forward(&n, &s, &plain), TKR_OK);
+    fault_sweep(&n, forward, &s, 100);
     visual_free(&s);
     tkr_tensors_free(&p.set);
     network_close(&n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SigLIP and CLIP: configurations that are read and refused, what weights take, interpolated positions, the N-th
  * allocation failed and a stop at the N-th operation. */
-#include "core/mem.h"
+#include "fault.h"
 #include "two_towers.h"
 
 static const char *const folders[] = {"siglip/siglip", "siglip/siglip2", "siglip/siglip_bf16", "clip/clip"};
@@ -136,45 +136,13 @@ static void interpolated_grids(void **state) {
 
 /* ---- weights ---- */
 
-static const void *nothing_kept(void *user, const char *key, size_t *bytes) {
-    (void)user;
-    (void)key;
-    *bytes = 0;
-    return NULL;
-}
-
-static void count_packed(void *user, const char *key, const void *packed, size_t bytes) {
-    (void)key;
-    (void)packed;
-    *(uint64_t *)user += bytes;
-}
-
-/* The measured bytes are those that packing then takes. */
 static void measured_weights(void **state) {
     (void)state;
     for (size_t i = 0; i < N_FOLDERS; i++)
         for (int mode = TKR_GEMM_F32; mode < TKR_GEMM_MODES; mode++) {
             network n;
-            uint64_t packed = 0, measured = 0, vectors = 0;
-            tkr_binder *binder = NULL;
-            const tkr_packed_store store = {&packed, nothing_kept, count_packed};
             network_prepare(&n, folders[i], NULL);
-            const tkr_binder_options options = {.set = n.tensors,
-                                                .ops = &tkr_ops_cpu,
-                                                .backend = n.backend,
-                                                .mode = (tkr_gemm_mode)mode,
-                                                .group = 32,
-                                                .store = &store};
-            assert_int_equal(tkr_arch_measure(&measured, &options, &n.spec, NULL), TKR_OK);
-            assert_int_equal(packed, 0);
-            assert_int_equal(tkr_binder_create(&binder, &options, NULL), TKR_OK);
-            assert_int_equal(tkr_arch_bind(&n.model, binder, &n.spec, NULL), TKR_OK);
-            tkr_binder_free(&binder);
-            for (size_t t = 0; t < tkr_tensors_count(n.tensors); t++) {
-                const tkr_tensor_view *view = tkr_tensors_at(n.tensors, t);
-                if (view->n_dims == 1) vectors += view->n_elements * sizeof(float);
-            }
-            assert_true(packed > 0 && measured >= packed && measured <= packed + vectors + 4096);
+            network_check_measured(&n, (tkr_gemm_mode)mode, 0);
             network_close(&n);
         }
 }
@@ -198,80 +166,42 @@ static void channels_last(void **state) {
 
 /* ---- faults ---- */
 
-typedef struct fault {
-    size_t at, seen;
-} fault;
-
-static bool allow(void *user, char kind) {
-    fault *f = user;
-    return kind != 'a' || f->seen++ != f->at;
-}
-
-static tkr_status stop(void *user) {
-    fault *f = user;
-    return f->seen++ == f->at ? TKR_CANCELLED : TKR_OK;
-}
+typedef struct both {
+    pictures pictures;
+    sequence text;
+} both;
 
 /* Pictures, then a text. */
-static tkr_status forward(network *n, const pictures *p, const sequence *s, const tkr_run_options *options) {
-    tkr_error error = {TKR_OK, NULL, ""};
+static tkr_status forward(network *n, void *user, const tkr_run_options *options) {
     static const tkr_pool_mode last = TKR_POOL_LASTTOKEN;
-    const tkr_batch batch = pictures_batch(p);
+    const both *b = user;
+    const tkr_batch batch = pictures_batch(&b->pictures);
     const tkr_ops *ops = &tkr_ops_cpu;
     ops->run_begin(n->run, options);
     tkr_tensor *x = tkr_arch_encode(n->model, n->run, &batch);
-    tkr_status status = ops->run_status(n->run, &error);
-    assert_true(status == TKR_OK ? x != NULL : x == NULL && strlen(error.message) > 3);
+    tkr_status status = fault_status(n, x);
     ops->release(n->run, &x);
     if (status != TKR_OK) return status;
-    x = tkr_arch_forward(n->model, n->run, &s->batch);
-    tkr_tensor *pooled = ops->pool(n->run, x, &s->span, 1, &last, 1);
+    x = tkr_arch_forward(n->model, n->run, &b->text.batch);
+    tkr_tensor *pooled = ops->pool(n->run, x, &b->text.span, 1, &last, 1);
     ops->release(n->run, &x);
     x = tkr_arch_head(n->model, n->run, pooled);
-    status = ops->run_status(n->run, &error);
-    assert_true(status == TKR_OK ? x != NULL : x == NULL && strlen(error.message) > 3);
+    status = fault_status(n, x);
     ops->release(n->run, &x);
     return status;
 }
 
 static void check_faults(const char *folder) {
     network n;
-    static sequence s;
-    pictures p = {0};
-    const tkr_run_options plain = {.chunk_rows = 16};
-    const network_options options = {.mode = TKR_GEMM_Q4, .group = 32};
+    static both b;
+    memset(&b, 0, sizeof b);
     network_prepare(&n, folder, NULL);
-    pictures_add_random(&p, &n, 4, 4);
-    pictures_add_random(&p, &n, 3, 1);
-    for (size_t t = 0; t < 5; t++) s.ids[t] = (int32_t)t;
-    sequence_finish(&s, &n.config, 5);
-    size_t failures = 0;
-    for (size_t at = 0;; at++) {
-        fault f = {.at = at};
-        tkr_error error = {TKR_OK, NULL, ""};
-        tkr_seam_set(allow, &f);
-        tkr_status status = network_bind(&n, &options, NULL, &error);
-        if (status == TKR_OK) status = forward(&n, &p, &s, &plain);
-        tkr_seam_set(NULL, NULL);
-        tkr_arch_free(&n.model);
-        tkr_ops_cpu.run_free(&n.run); /* or its buffers would be there the next time */
-        assert_int_equal(tkr_ops_cpu.run_create(&n.run, n.backend, NULL), TKR_OK);
-        if (f.seen <= at) break;
-        assert_int_equal(status, TKR_NO_MEMORY);
-        failures++;
-    }
-    assert_true(failures > 50);
-
-    assert_int_equal(network_bind(&n, &options, NULL, NULL), TKR_OK);
-    for (size_t at = 0;; at++) {
-        fault f = {.at = at};
-        const tkr_run_options stopping = {.chunk_rows = 16, .check = stop, .check_user = &f};
-        const tkr_status status = forward(&n, &p, &s, &stopping);
-        if (f.seen <= at) break;
-        assert_int_equal(status, TKR_CANCELLED);
-    }
-    assert_int_equal(forward(&n, &p, &s, &plain), TKR_OK);
-    pictures_free(&p);
+    pictures_add_random(&b.pictures, &n, 4, 4);
+    pictures_add_random(&b.pictures, &n, 3, 1);
+    for (size_t t = 0; t < 5; t++) b.text.ids[t] = (int32_t)t;
+    sequence_finish(&b.text, &n.config, 5);
+    fault_sweep(&n, forward, &b, 50);
+    pictures_free(&b.pictures);
     network_close(&n);
 }
 

@@ -113,15 +113,4 @@ static inline float *pictures_encode(network *n, const pictures *p, const tkr_ru
     return out;
 }
 
-/* 1 - cosine. */
-static inline double cosine_distance(const float *a, const float *b, size_t n) {
-    double ab = 0, aa = 0, bb = 0;
-    for (size_t i = 0; i < n; i++) {
-        ab += (double)a[i] * (double)b[i];
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-    }
-    return 1 - ab / sqrt(aa * bb);
-}
-
 #endif

@@ -212,14 +212,4 @@ static inline float *visual_vectors(network *n, const visual_sequence *s, const 
     return visual_read(n, &unit, s->batch.n_spans * visual_vector_size(n));
 }
 
-static inline double cosine_distance(const float *a, const float *b, size_t n) {
-    double ab = 0, aa = 0, bb = 0;
-    for (size_t i = 0; i < n; i++) {
-        ab += (double)a[i] * (double)b[i];
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-    }
-    return 1 - ab / sqrt(aa * bb);
-}
-
 #endif

@@ -4,6 +4,7 @@
 Ours gets RGB bytes, which it turns into normalised patches within the time measured; peers get finished pixel values.
 faster-clip takes encoded pictures only, so reading a stored PNG and its own preprocessing are in its time.
 """
+import engines
 import vision_pictures
 
 # name: (number format, what it is)
@@ -20,25 +21,9 @@ ENGINES = {
 }
 
 
-class Ours:
-    def __init__(self, name, setup):
-        import tkr_ctypes
-        precision, quantization = {"ours-f32": ("f32", "none"), "ours-bf16": ("bf16", "none"),
-                                   "ours-q8": ("auto", "q8")}[name]
-        library = tkr_ctypes.Library(setup["library"])
-        self.model = tkr_ctypes.Model(library, setup["model"], precision, quantization, setup["threads"])
-        self.about = {"version": library.version, "fingerprint": self.model.info.fingerprint.decode()}
-
+class Ours(engines.Ours):
     def prepare(self, numbers):
         return self.model.prepare_pictures([vision_pictures.picture(number) for number in numbers])
-
-    def run(self, prepared):
-        self.model.run(prepared)
-
-    def vectors(self, prepared):
-        rows = []
-        self.model.run(prepared, rows)
-        return rows
 
 
 class Peer:

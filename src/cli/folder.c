@@ -63,6 +63,10 @@ void tkr_cli_files_failed(tkr_cli_files *files, const char *path, const char *re
 
 void tkr_cli_files_report(const tkr_cli_files *files, const tkr_cli_args *args) {
     const char *at = files->failures.data;
+    if (files->n > 0 && files->n_other > 0) {
+        tkr_cli_note(args, "%zu file%s left out: no pictures, by their first bytes", files->n_other,
+                     files->n_other == 1 ? " was" : "s were");
+    }
     if (files->n_failures == 0) {
         return;
     }

@@ -25,7 +25,7 @@ tkr_status tkr_cli_files_walk(tkr_cli_files *files, const char *folder, tkr_erro
 tkr_status tkr_cli_files_pictures(tkr_cli_files *files, const char *folder, tkr_error *error);
 /* "path: reason", for what fails later. */
 void tkr_cli_files_failed(tkr_cli_files *files, const char *path, const char *reason);
-/* Says on standard error what could not be read, all at once. */
+/* Says on standard error what could not be read, all at once, and how many files are no pictures. */
 void tkr_cli_files_report(const tkr_cli_files *files, const tkr_cli_args *args);
 void tkr_cli_files_free(tkr_cli_files *files);
 

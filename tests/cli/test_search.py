@@ -113,6 +113,7 @@ class SearchTest(CliTest):
         self.assertEqual((found["files"], found["failed"]), (1, 1))
         self.assertIn("1 file could not be used", done.stderr.decode())
         self.assertIn("cut.png", done.stderr.decode())
+        self.assertIn("1 file was left out", done.stderr.decode())
 
     def test_embed_takes_a_folder(self):
         folder = self.path("photos")

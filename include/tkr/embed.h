@@ -152,17 +152,32 @@ TKR_API void tkr_model_options_init(tkr_model_options *options);
 typedef struct tkr_progress {
     size_t done_inputs, n_inputs;
     size_t done_tokens, n_tokens;
-    int may_block; /* 1 where no worker thread is held: here the check may wait for more urgent work on the same model
-                    */
+    int may_block; /* 1 where no worker thread is held: here the check may take its time */
 } tkr_progress;
 
 /* Called between operations of the forward pass, from the calling thread only. TKR_OK goes on; TKR_CANCELLED or
- * TKR_DEADLINE stops soon and becomes the status of the call. Where may_block is 0 it must return at once. */
+ * TKR_DEADLINE stops soon and becomes the status of the call. Where may_block is 0 it must return at once, and TKR_BUSY
+ * asks for a point that may block: it comes as soon as each worker is through with what it has in hand, on a CPU in the
+ * order of 10 ms. Else such points come when the library has one, up to 100 ms or so apart. There the check may wait
+ * while other threads use the model, or do more urgent work by itself: tkr_embed on another session of the same model
+ * (never the session whose call it is), with the bits that it always gives. */
 typedef tkr_status (*tkr_check_fn)(void *user, const tkr_progress *progress);
+
+typedef enum tkr_result_kind {
+    TKR_RESULT_DENSE = 0,        /* one row an input */
+    TKR_RESULT_MULTI_VECTOR = 1, /* several rows an input */
+    TKR_RESULT_TOKENS = 2,       /* one row a token, before any pooling */
+    TKR_RESULT_SPARSE = 3,
+    TKR_RESULT_SCORE = 4
+} tkr_result_kind;
 
 /* Fill with tkr_embed_options_init. */
 typedef struct tkr_embed_options {
     size_t struct_size;
+    /* TKR_RESULT_DENSE: what the model is for, one vector an input or several. TKR_RESULT_TOKENS: the last hidden state
+     * of every token, special ones and the prompt's included, behind the model's final norm and before pooling and any
+     * head; hidden_size values, of length 1 only with TKR_YES. Of the call. */
+    tkr_result_kind kind;
     const char *prompt_name; /* name from the checkpoint's prompts; NULL: its default_prompt_name, if any */
     const char *prompt;      /* text put before each input; wins over prompt_name */
     const char *instruction; /* a task, put before each input in the family's own form; wins over both */
@@ -170,9 +185,11 @@ typedef struct tkr_embed_options {
                               * known to be trained for it */
     tkr_choice normalize;    /* TKR_DEFAULT: as the checkpoint's modules say */
     tkr_truncate truncate;
-    size_t max_tokens;  /* 0: the model's; counts special tokens */
-    int strict_utf8;    /* invalid UTF-8 is an error of that input instead of becoming U+FFFD */
-    tkr_check_fn check; /* NULL: none */
+    size_t max_tokens; /* 0: the model's; counts special tokens */
+    int strict_utf8;   /* invalid UTF-8 is an error of that input instead of becoming U+FFFD */
+    /* TKR_NO: none is put around a text. For tkr_tokenize; tkr_embed refuses it, whoever wants other ids gives ids. */
+    tkr_choice special_tokens;
+    tkr_check_fn check; /* NULL: none. Of the call */
     void *check_user;
 } tkr_embed_options;
 
@@ -294,22 +311,18 @@ typedef struct tkr_input {
     int interpolate;      /* models with a fixed size: take width x height instead, by interpolated positions */
     size_t width, height; /* with interpolate: pixels, multiples of the patch size; 0: the model's */
     int hub_limits; /* Qwen3-VL: the limits of the checkpoint's own processor in place of the reference's recipe */
+    /* This input's own, so that inputs of several callers share a call; NULL: the call's. `kind` and `check` are always
+     * the call's. What would fail the call fails this input alone. The prompt fields above win over its prompts. */
+    const tkr_embed_options *options;
 } tkr_input;
-
-typedef enum tkr_result_kind {
-    TKR_RESULT_DENSE = 0,        /* one row an input */
-    TKR_RESULT_MULTI_VECTOR = 1, /* several rows an input */
-    TKR_RESULT_TOKENS = 2,
-    TKR_RESULT_SPARSE = 3,
-    TKR_RESULT_SCORE = 4
-} tkr_result_kind;
 
 /* One input's outcome. An input that failed has a status, a message and no rows; the others are unaffected. */
 typedef struct tkr_result_item {
     tkr_status status;
     const char *message; /* NULL when status is TKR_OK */
     const float *rows;   /* [n_rows, dimensions], borrowed from the result */
-    size_t n_rows;       /* 1; of a multi-vector its tokens */
+    size_t n_rows;       /* 1; of a multi-vector and of TKR_RESULT_TOKENS its tokens */
+    size_t dimensions;   /* length of a row: the result's, or what the input's own options say */
     size_t n_tokens;     /* computed, specials and pictures' included; of a picture in a tower of its own its patches */
     size_t n_tokens_untruncated; /* what it would have been without a limit */
 } tkr_result_item;
@@ -332,6 +345,7 @@ TKR_API void tkr_result_free(tkr_result **result);
 
 TKR_API tkr_result_kind tkr_result_get_kind(const tkr_result *result);
 TKR_API size_t tkr_result_n_items(const tkr_result *result);
+/* Of inputs without options of their own. */
 TKR_API size_t tkr_result_dimensions(const tkr_result *result);
 TKR_API const char *tkr_result_fingerprint(const tkr_result *result);
 /* index < tkr_result_n_items; an index beyond gives an item with TKR_INVALID_ARGUMENT. */
@@ -339,7 +353,8 @@ TKR_API tkr_result_item tkr_result_get(const tkr_result *result, size_t index);
 
 /* ---- Tokenising ------------------------------------------------------------------------------------------------ */
 
-/* Needs the tokenizer files of the checkpoint only. Returns a tokenizer, immutable and shareable by threads. */
+/* Needs the tokenizer files of the checkpoint only. Returns a tokenizer; any number of threads may use it at the same
+ * time, for all functions below, and free it once. */
 TKR_API tkr_status tkr_tokenizer_load(tkr_tokenizer **tokenizer, const char *reference,
                                       const tkr_model_options *options, tkr_error *error);
 TKR_API void tkr_tokenizer_free(tkr_tokenizer **tokenizer);
@@ -349,15 +364,27 @@ typedef struct tkr_tokens {
     int32_t *ids;      /* [n] */
     uint64_t *offsets; /* [n, 2] start and end in bytes of prompt + text, or of the model's template filled in;
                         * 0, 0 for special tokens */
+    uint8_t *special;  /* [n] 1: put around the text, 0: read in it (a special token that the text spells, too) */
     size_t n;
     size_t n_untruncated;
 } tkr_tokens;
 
-/* Tokenises exactly as tkr_embed would (prompt, truncation and special tokens from `options`). */
+/* Tokenises exactly as tkr_embed would (prompt and truncation from `options`), or with options->special_tokens TKR_NO
+ * without the special tokens and padding around the text; a model's own template stays. options->max_tokens SIZE_MAX:
+ * whole, however long. Fills *tokens. */
 TKR_API tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, const tkr_input *input,
                                 const tkr_embed_options *options, tkr_error *error);
 TKR_API void tkr_tokens_free(tkr_tokens *tokens);
 
+/* The text that ids stand for, by the decoder of the checkpoint's tokenizer, as the `decode` of Hugging Face tokenizers
+ * gives it: valid UTF-8, NUL-terminated, n_text bytes. `skip_special` leaves special tokens out, the text's own too. An
+ * id outside of the vocabulary is TKR_INVALID_ARGUMENT. Returns a text; free with tkr_text_free. */
+TKR_API tkr_status tkr_decode(char **text, size_t *n_text, const tkr_tokenizer *tokenizer, const int32_t *ids,
+                              size_t n_ids, int skip_special, tkr_error *error);
+TKR_API void tkr_text_free(char **text);
+
+/* 1 for ids of tokens such as [CLS], </s> or <|endoftext|>, wherever they stand; 0 for all others. */
+TKR_API int tkr_tokenizer_is_special(const tkr_tokenizer *tokenizer, int32_t id);
 /* The vocabulary's spelling of an id, borrowed from the tokenizer; NULL when there is none. */
 TKR_API const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id);
 TKR_API size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer);

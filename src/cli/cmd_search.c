@@ -95,12 +95,15 @@ static tkr_status load(search_run *run, tkr_error *error) {
 
 /* ---- vectors ---- */
 
-static tkr_part file_part(const char *path) {
-    return (tkr_part){.kind = TKR_PART_FILE, .data = path, .n_data = strlen(path)};
+/* A file, or a URL, which messages name by itself. */
+static tkr_part picture_part(const char *path) {
+    const size_t n = strlen(path);
+    return (tkr_part){
+        .kind = tkr_cli_is_url(path, n) ? TKR_PART_URL : TKR_PART_FILE, .data = path, .n_data = n, .name = path};
 }
 
 static tkr_status embed_query(search_run *run, tkr_error *error) {
-    const tkr_part part = file_part(run->query_image != NULL ? run->query_image : "");
+    const tkr_part part = picture_part(run->query_image != NULL ? run->query_image : "");
     tkr_input input = {.kind = TKR_INPUT_PARTS, .parts = &part, .n_parts = 1};
     if (run->query != NULL) {
         input = (tkr_input){.text = run->query, .n_text = strlen(run->query)};
@@ -146,7 +149,7 @@ static tkr_status score_block(search_run *run, size_t first, size_t n, tkr_error
     tkr_result *result = NULL;
     memset(inputs, 0, sizeof inputs);
     for (size_t i = 0; i < n; i++) {
-        parts[i] = file_part(run->files.paths[first + i]);
+        parts[i] = picture_part(run->files.paths[first + i]);
         inputs[i].kind = TKR_INPUT_PARTS;
         inputs[i].parts = &parts[i];
         inputs[i].n_parts = 1;
@@ -231,7 +234,8 @@ static void print_json(tkr_buf *out, const search_run *run, size_t top) {
 static tkr_status thumbnail(void *user, tkr_buf *png, size_t *width, size_t *height, const char *path,
                             tkr_error *error) {
     search_run *run = user;
-    return tkr_tools_thumbnail(png, width, height, run->model, path, THUMBNAIL, error);
+    const tkr_part part = picture_part(path);
+    return tkr_tools_thumbnail(png, width, height, run->model, &part, THUMBNAIL, error);
 }
 
 static tkr_status write_sheet(search_run *run, size_t top, const char *path, tkr_error *error) {

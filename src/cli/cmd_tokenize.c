@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/cmd_tokenize: ids, byte offsets or readable pieces of texts. */
+/* cli/cmd_tokenize: ids, byte offsets or readable pieces of texts; or the text of ids. */
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/stream.h"
+#include "core/json.h"
 #include "core/term.h"
 #include "engine/tools.h"
 
@@ -18,8 +19,9 @@ typedef struct tokenize_run {
     tkr_embed_options options;
     tkr_out *out;
     tkr_buf text; /* of one input's output */
+    tkr_buf ids;  /* int32_t, to be decoded */
     uint64_t n_written, n_skipped, n_cut;
-    bool skip;
+    bool skip, decode;
 } tokenize_run;
 
 static void write_ids(tkr_buf *out, const tkr_tokens *tokens) {
@@ -81,6 +83,14 @@ static tkr_status write_table(tokenize_run *run, const tkr_cli_item *item, const
     return TKR_OK;
 }
 
+static tkr_status write_text(tokenize_run *run, tkr_error *error) {
+    if (run->text.failed) {
+        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    }
+    run->n_written++;
+    return tkr_out_write(run->out, run->text.data, run->text.size, error);
+}
+
 static tkr_status write_item(tokenize_run *run, const tkr_cli_item *item, const tkr_tokens *tokens, tkr_error *error) {
     tkr_status status = TKR_OK;
     run->text.size = 0;
@@ -98,13 +108,73 @@ static tkr_status write_item(tokenize_run *run, const tkr_cli_item *item, const 
     if (status != TKR_OK) {
         return status;
     }
-    if (run->text.failed) {
-        return TKR_FAIL(error, NO_MEMORY, "out of memory");
-    }
-    run->n_written++;
     run->n_cut += tokens->n_untruncated > tokens->n;
-    return tkr_out_write(run->out, run->text.data, run->text.size, error);
+    return write_text(run, error);
 }
+
+/* ---- the other way ---- */
+
+/* Fills run->ids with those of a JSON array. */
+static tkr_status read_ids(tokenize_run *run, const tkr_cli_item *item, tkr_error *error) {
+    json_t *list = NULL;
+    tkr_status status = tkr_json_parse(&list, item->input.text, item->input.n_text, "ids", error);
+    run->ids.size = 0;
+    if (status == TKR_OK && !json_is_array(list)) {
+        status = TKR_FAIL(error, INVALID_ARGUMENT, "%s, expected an array of ids", tkr_json_type_name(list));
+    }
+    for (size_t i = 0; status == TKR_OK && i < json_array_size(list); i++) {
+        const json_t *value = json_array_get(list, i);
+        const json_int_t number = json_integer_value(value);
+        const int32_t id = (int32_t)number;
+        if (!json_is_integer(value)) {
+            status = TKR_FAIL(error, INVALID_ARGUMENT, "id %zu is %s, expected a whole number", i,
+                              tkr_json_type_name(value));
+        } else if (number != id) {
+            status = TKR_FAIL(error, INVALID_ARGUMENT, "id %zu is %" JSON_INTEGER_FORMAT ", which no vocabulary has", i,
+                              number);
+        } else if (!tkr_buf_append(&run->ids, &id, sizeof id)) {
+            status = TKR_FAIL(error, NO_MEMORY, "out of memory");
+        }
+    }
+    json_decref(list);
+    return status;
+}
+
+static tkr_status decode_item(tokenize_run *run, const tkr_cli_item *item, tkr_error *error) {
+    char *text = NULL;
+    size_t n = 0;
+    tkr_status status = read_ids(run, item, error);
+    if (status == TKR_OK) {
+        status = tkr_decode(&text, &n, run->tokenizer, (const int32_t *)(const void *)run->ids.data,
+                            run->ids.size / sizeof(int32_t), tkr_cli_on(run->args, TKR_OPT_NO_SPECIAL), error);
+    }
+    if (status == TKR_OK) {
+        run->text.size = 0;
+        const bool ok = tkr_cli_on(run->args, TKR_OPT_JSON) ? tkr_json_write_string(&run->text, text, n)
+                                                            : tkr_buf_append(&run->text, text, n);
+        if (!ok || !tkr_buf_putc(&run->text, '\n')) {
+            status = TKR_FAIL(error, NO_MEMORY, "out of memory");
+        }
+    }
+    tkr_text_free(&text);
+    return status;
+}
+
+/* Numbers as arguments make one list: *own becomes *args with that. */
+static tkr_status join_numbers(tkr_cli_args *own, tkr_buf *list, const tkr_cli_args *args, tkr_error *error) {
+    *own = *args;
+    if (args->n_operands == 0 || args->operands[0][0] == '[') {
+        return TKR_OK;
+    }
+    for (size_t i = 0; i < args->n_operands; i++) {
+        tkr_buf_printf(list, i > 0 ? ",%s" : "[%s", args->operands[i]);
+    }
+    own->operands = &list->data;
+    own->n_operands = 1;
+    return tkr_buf_putc(list, ']') ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "out of memory");
+}
+
+/* ---- all of it ---- */
 
 static tkr_status tokenize_block(tokenize_run *run, bool *reported, tkr_error *error) {
     for (size_t i = 0; i < run->block.n; i++) {
@@ -114,7 +184,8 @@ static tkr_status tokenize_block(tokenize_run *run, bool *reported, tkr_error *e
         tkr_status status = item->status;
         const char *message = item->message;
         if (status == TKR_OK) {
-            status = tkr_tokenize(&tokens, run->tokenizer, &item->input, &run->options, &why);
+            status = run->decode ? decode_item(run, item, &why)
+                                 : tkr_tokenize(&tokens, run->tokenizer, &item->input, &run->options, &why);
             message = why.message;
         }
         if (status == TKR_NO_MEMORY) {
@@ -126,7 +197,7 @@ static tkr_status tokenize_block(tokenize_run *run, bool *reported, tkr_error *e
             *reported = !run->skip;
             status = run->skip ? TKR_OK : status;
         } else {
-            status = write_item(run, item, &tokens, error);
+            status = run->decode ? write_text(run, error) : write_item(run, item, &tokens, error);
         }
         tkr_tokens_free(&tokens);
         if (status != TKR_OK) {
@@ -153,6 +224,15 @@ static tkr_status tokenize_all(tokenize_run *run, bool *reported, tkr_error *err
     }
 }
 
+static bool check_usage(const tkr_cli_args *args) {
+    if (tkr_cli_on(args, TKR_OPT_JSON) && !tkr_cli_on(args, TKR_OPT_DECODE)) {
+        tkr_cli_fail(TKR_EXIT_USAGE, "tokenize: --json needs --decode; ids are JSON without it");
+        return false;
+    }
+    return tkr_cli_one_prompt(args) && tkr_cli_exclusive(args, TKR_OPT_DECODE, TKR_OPT_JSONL) &&
+           tkr_cli_exclusive(args, TKR_OPT_DECODE, TKR_OPT_TOKENS_FORMAT);
+}
+
 static void summary(const tokenize_run *run) {
     char cut[32], written[32], skipped[32];
     tkr_cli_number(cut, run->n_cut);
@@ -168,18 +248,27 @@ static void summary(const tokenize_run *run) {
 }
 
 int tkr_cmd_tokenize(const tkr_cli_args *args) {
-    tokenize_run run = {.args = args, .skip = tkr_cli_get(args, TKR_OPT_ON_ERROR)->number == 1};
+    tokenize_run run = {.args = args,
+                        .skip = tkr_cli_get(args, TKR_OPT_ON_ERROR)->number == 1,
+                        .decode = tkr_cli_on(args, TKR_OPT_DECODE)};
+    tkr_cli_args own;
+    tkr_buf numbers = {0};
     tkr_model_options options;
     tkr_error error = {0};
     bool reported = false;
     const char *reference = tkr_cli_model(args, false);
-    if (reference == NULL || !tkr_cli_one_prompt(args)) {
+    if (reference == NULL || !check_usage(args)) {
         return TKR_EXIT_USAGE;
     }
     tkr_cli_model_options(&options, args);
     tkr_cli_embed_options(&run.options, args);
-    tkr_status status = tkr_cli_source_open(&run.source, args, &error);
+    run.options.special_tokens = tkr_cli_on(args, TKR_OPT_NO_SPECIAL) ? TKR_NO : TKR_DEFAULT;
+    tkr_status status = run.decode ? join_numbers(&own, &numbers, args, &error) : TKR_OK;
+    if (status == TKR_OK) {
+        status = tkr_cli_source_open(&run.source, run.decode ? &own : args, &error);
+    }
     if (status == TKR_INVALID_ARGUMENT) {
+        tkr_buf_free(&numbers);
         return tkr_cli_fail(TKR_EXIT_USAGE, "tokenize: %s", error.message);
     }
     if (status == TKR_OK) {
@@ -203,6 +292,8 @@ int tkr_cmd_tokenize(const tkr_cli_args *args) {
         code = TKR_EXIT_RUNTIME;
     }
     tkr_buf_free(&run.text);
+    tkr_buf_free(&run.ids);
+    tkr_buf_free(&numbers);
     tkr_cli_block_free(&run.block);
     tkr_cli_source_close(&run.source);
     tkr_tokenizer_free(&run.tokenizer);

@@ -8,6 +8,7 @@
 #include "cli/stream.h"
 #include "core/base64.h"
 #include "core/json.h"
+#include "core/near.h"
 
 enum { MAX_IMAGES = 1024, BARE_BASE64 = 64 };
 
@@ -70,7 +71,7 @@ static void note_misspelling(line_parser *parser, const char *key, size_t size) 
         plain[n++] = (char)(key[i] == '-' || key[i] == ' ' ? '_' : tolower((unsigned char)key[i]));
     }
     for (size_t k = 0; k < N_KEYS; k++) {
-        size_t distance = tkr_cli_distance(plain, key_names[k], 1);
+        size_t distance = tkr_distance(plain, key_names[k], 1);
         if (distance == 0 || (distance == 1 && k != KEY_ID)) {
             memcpy(parser->near[k], key, size);
             parser->near[k][size] = '\0';
@@ -112,9 +113,13 @@ static tkr_status fill_base64(tkr_part *part, tkr_cli_block *block, const char *
     return status;
 }
 
+bool tkr_cli_is_url(const char *text, size_t size) {
+    return begins(text, size, "data:") || begins(text, size, "http://") || begins(text, size, "https://");
+}
+
 tkr_status tkr_cli_fill_picture(tkr_part *part, tkr_cli_block *block, const char *text, size_t size, const char *folder,
                                 tkr_error *error) {
-    bool url = begins(text, size, "data:") || begins(text, size, "http://") || begins(text, size, "https://");
+    const bool url = tkr_cli_is_url(text, size);
     if (size == 0) {
         return TKR_FAIL(error, FORMAT, "the name of a picture is empty");
     }

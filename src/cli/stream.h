@@ -43,6 +43,8 @@ tkr_status tkr_cli_source_open(tkr_cli_source *source, const tkr_cli_args *args,
 /* Fills an item with one JSON line; strings go into the block. TKR_NO_MEMORY, or what is wrong with the line. */
 tkr_status tkr_cli_parse_item(tkr_cli_block *block, tkr_cli_item *item, const tkr_cli_source *source, const char *line,
                               size_t size, tkr_error *error);
+/* Whether a picture is named by a URL: data, http or https. */
+bool tkr_cli_is_url(const char *text, size_t size);
 /* Fills a part with a picture: a path, a URL or base64 of a known format; `folder` goes before relative paths (NULL:
  * none).
  */

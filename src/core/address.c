@@ -3,6 +3,7 @@
  * not. */
 #include "core/address.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdint.h>
@@ -39,9 +40,13 @@ static uint32_t word(const uint8_t *bytes) {
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
+static const uint8_t mapped[12] = {[10] = 0xFF, [11] = 0xFF}; /* ::ffff:0:0/96 */
+
+static bool is_mapped(const uint8_t a[16]) { return memcmp(a, mapped, sizeof mapped) == 0; }
+
 static bool is_public6(const uint8_t a[16]) {
-    static const uint8_t mapped[12] = {[10] = 0xFF, [11] = 0xFF}, nat64[12] = {0x00, 0x64, 0xFF, 0x9B};
-    if (memcmp(a, mapped, sizeof mapped) == 0 || memcmp(a, nat64, sizeof nat64) == 0) return is_public4(word(a + 12));
+    static const uint8_t nat64[12] = {0x00, 0x64, 0xFF, 0x9B};
+    if (is_mapped(a) || memcmp(a, nat64, sizeof nat64) == 0) return is_public4(word(a + 12));
     if ((a[0] & 0xE0) != 0x20) return false;                          /* global unicast is 2000::/3 */
     if (a[0] == 0x20 && a[1] == 0x02) return is_public4(word(a + 2)); /* 6to4 */
     if (a[0] == 0x20 && a[1] == 0x01 && a[2] < 2) return false;       /* 2001::/23: Teredo, benchmarking, ORCHID */
@@ -62,6 +67,30 @@ bool tkr_address_is_public(const void *address, size_t size) {
     if (any.sa_family != AF_INET6 || size < sizeof v6) return false;
     memcpy(&v6, address, sizeof v6);
     return is_public6(v6.sin6_addr.s6_addr);
+}
+
+/* IPv4 addresses in their mapped form; `text` without a scope ("fe80::1%eth0"). */
+static bool parse(uint8_t out[16], const char *text) {
+    char plain[INET6_ADDRSTRLEN];
+    const size_t n = strcspn(text, "%");
+    if (n >= sizeof plain) return false;
+    memcpy(plain, text, n);
+    plain[n] = '\0';
+    memcpy(out, mapped, sizeof mapped);
+    return inet_pton(AF_INET, plain, out + 12) == 1 || inet_pton(AF_INET6, plain, out) == 1;
+}
+
+bool tkr_address_is_loopback(const char *text) {
+    static const uint8_t one[16] = {[15] = 1};
+    uint8_t a[16];
+    if (strcmp(text, "localhost") == 0) return true;
+    return parse(a, text) && (is_mapped(a) ? a[12] == 127 : memcmp(a, one, sizeof one) == 0);
+}
+
+bool tkr_address_network(unsigned char out[16], const char *text) {
+    if (!parse(out, text)) return false;
+    if (!is_mapped(out)) memset(out + 8, 0, 8);
+    return true;
 }
 
 int tkr_socket_open(int family, int type, int protocol) {

@@ -186,7 +186,7 @@ static void sync_folder(const char *path) {
     tkr_free(folder);
 }
 
-tkr_status tkr_file_write_atomic(const char *path, const void *data, size_t size, tkr_error *error) {
+static tkr_status write_atomic(const char *path, const void *data, size_t size, bool is_private, tkr_error *error) {
     struct stat info;
     bool exists = stat(path, &info) == 0;
     if (exists && !S_ISREG(info.st_mode)) { /* renaming over /dev/null would be a disaster */
@@ -199,11 +199,18 @@ tkr_status tkr_file_write_atomic(const char *path, const void *data, size_t size
         return errno == ENOMEM ? TKR_FAIL(error, NO_MEMORY, "%s: no memory for a temporary name", path)
                                : TKR_SYS_FAIL(error, path, "cannot create a temporary file beside it", errno);
     }
-    if (exists) {
-        (void)fchmod(fd, info.st_mode & 07777); /* file systems without modes refuse: nothing is lost */
+    const char *doing = "cannot make it private";
+    bool done = true;
+    if (is_private) {
+        done = fchmod(fd, 0600) == 0;
+    } else if (exists) {
+        (void)!fchown(fd, info.st_uid, info.st_gid); /* root can, others have no need to */
+        (void)fchmod(fd, info.st_mode & 07777);      /* file systems without modes refuse: nothing is lost */
     }
-    const char *doing = "cannot write";
-    bool done = tkr_sys_write(fd, data, size);
+    if (done) {
+        doing = "cannot write";
+        done = tkr_sys_write(fd, data, size);
+    }
     if (done) {
         doing = "cannot sync";
         done = tkr_sys_sync(fd);
@@ -228,4 +235,12 @@ tkr_status tkr_file_write_atomic(const char *path, const void *data, size_t size
     }
     tkr_free(temp);
     return status;
+}
+
+tkr_status tkr_file_write_atomic(const char *path, const void *data, size_t size, tkr_error *error) {
+    return write_atomic(path, data, size, false, error);
+}
+
+tkr_status tkr_file_write_private(const char *path, const void *data, size_t size, tkr_error *error) {
+    return write_atomic(path, data, size, true, error);
 }

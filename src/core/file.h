@@ -33,6 +33,8 @@ tkr_status tkr_file_read(tkr_buf *out, const char *path, size_t max_size, tkr_er
 
 /* Writes to a temporary beside `path`, syncs, renames. On failure `path` is as it was. */
 tkr_status tkr_file_write_atomic(const char *path, const void *data, size_t size, tkr_error *error);
+/* The same for what concerns this user alone: mode 0600, whatever was there. */
+tkr_status tkr_file_write_private(const char *path, const void *data, size_t size, tkr_error *error);
 
 /* Append-only output stream used for results; path "-" is standard output. Errors (ENOSPC, EPIPE) are statuses. After
  * one, a regular file that was opened by path is cut back to what the last tkr_out_flush handed over. */

@@ -132,6 +132,18 @@ tkr_status tkr_fs_size(uint64_t *size, const char *path, tkr_error *error) {
     return status;
 }
 
+tkr_status tkr_fs_access(tkr_file_access *access, const char *path, tkr_error *error) {
+    struct stat info;
+    if (!tkr_seam_allows('r')) {
+        return TKR_SYS_FAIL(error, path, "cannot look at", EIO);
+    }
+    if (stat(path, &info) != 0) {
+        return TKR_SYS_FAIL(error, path, "cannot look at", errno);
+    }
+    *access = (tkr_file_access){(unsigned)info.st_mode & 07777, info.st_uid == 0 || info.st_uid == geteuid()};
+    return TKR_OK;
+}
+
 void tkr_fs_touch(const char *path) {
     if (tkr_seam_allows('w')) (void)utimensat(AT_FDCWD, path, NULL, 0);
 }
@@ -257,6 +269,22 @@ tkr_status tkr_append_open(tkr_append **out, uint64_t *size, const char *path, t
 fail:
     tkr_append_close(&made);
     return status;
+}
+
+tkr_status tkr_append_open_stderr(tkr_append **out, tkr_error *error) {
+    tkr_append *made = tkr_calloc(1, sizeof *made);
+    if (made == NULL || (made->path = tkr_strdup("standard error")) == NULL) {
+        tkr_free(made);
+        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    }
+    made->fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (made->fd < 0) {
+        const tkr_status status = TKR_SYS_FAIL(error, made->path, "cannot open", errno);
+        tkr_append_close(&made);
+        return status;
+    }
+    *out = made;
+    return TKR_OK;
 }
 
 tkr_status tkr_append_write(tkr_append *out, const void *data, size_t size, tkr_error *error) {

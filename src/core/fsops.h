@@ -25,6 +25,12 @@ tkr_status tkr_fs_each_chunk(const char *path, tkr_status (*fn)(void *user, cons
 
 /* Of a regular file, links followed. TKR_NOT_FOUND when absent, dangling or not a regular file. */
 tkr_status tkr_fs_id(tkr_file_id *id, const char *path, tkr_error *error);
+typedef struct tkr_file_access {
+    unsigned mode; /* permission bits, as 0640 */
+    bool trusted;  /* it belongs to this user or to root */
+} tkr_file_access;
+/* Of a file or folder, links followed. */
+tkr_status tkr_fs_access(tkr_file_access *access, const char *path, tkr_error *error);
 /* Sets the time of the last change to now; best effort. */
 void tkr_fs_touch(const char *path);
 /* Makes a folder, and what is missing above it, that this user alone may enter (mode 0700). TKR_DENIED when it is there
@@ -42,6 +48,8 @@ void tkr_fs_unlock(tkr_fs_lock **lock);
 typedef struct tkr_append tkr_append;
 /* Opens or creates; *size is what is there already. Follows no link in the last component. */
 tkr_status tkr_append_open(tkr_append **out, uint64_t *size, const char *path, tkr_error *error);
+/* Standard error in place of a file. */
+tkr_status tkr_append_open_stderr(tkr_append **out, tkr_error *error);
 tkr_status tkr_append_write(tkr_append *out, const void *data, size_t size, tkr_error *error);
 /* Empties the file. */
 tkr_status tkr_append_reset(tkr_append *out, tkr_error *error);

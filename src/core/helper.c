@@ -59,13 +59,21 @@ tkr_status tkr_helper_attach(tkr_shared *shared, size_t size, tkr_error *error) 
     return TKR_OK;
 }
 
-bool tkr_helper_receive(void *data, size_t size) {
+bool tkr_helper_receive(void *data, size_t size, double awake) {
     char *at = data;
+    const double awake_until = tkr_now() + awake;
+    int flags = MSG_DONTWAIT;
     while (size > 0) {
-        const ssize_t n = recv(TKR_HELPER_SOCKET, at, size, 0);
+        const ssize_t n = recv(TKR_HELPER_SOCKET, at, size, flags);
         if (n > 0) {
             at += n;
             size -= (size_t)n;
+        } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            if (tkr_now() < awake_until) {
+                tkr_sys_breathe();
+            } else {
+                flags = 0;
+            }
         } else if (n == 0 || errno != EINTR) {
             return false;
         }

@@ -91,5 +91,9 @@ tkr_status tkr_jr_fail(tkr_jr *reader, const char *format, ...) __attribute__((f
 bool tkr_json_write_string(tkr_buf *out, const char *text, size_t size);
 /* Appends the shortest decimal that reads back as the same float (finite values only). */
 bool tkr_json_write_float(tkr_buf *out, float value);
+/* The same into `out`, of which more than the text may be overwritten. Returns its length, at most 16; 0 for values
+ * that aren't finite. */
+enum { TKR_JSON_FLOAT_ROOM = 32 };
+size_t tkr_json_put_float(char out[TKR_JSON_FLOAT_ROOM], float value);
 
 #endif

@@ -138,32 +138,41 @@ static decimal shortest(uint32_t significand, int exponent, bool closer_below) {
     return (decimal){s + round_up, k};
 }
 
-/* Decimal digits of value without trailing zeros, which go into *exponent. Returns how many (1 to 10). */
-static size_t put_digits(char out[10], uint32_t value, int *exponent) {
-    char text[10];
-    size_t at = sizeof text;
-    while (value >= 100) { /* two digits a division: the chain of divisions is what takes the time */
-        uint32_t rest = value / 100, pair = value - 100 * rest;
-        at -= 2;
-        text[at] = (char)('0' + pair / 10);
-        text[at + 1] = (char)('0' + pair % 10);
-        value = rest;
-    }
-    if (value >= 10) {
-        text[--at] = (char)('0' + value % 10);
-        value /= 10;
-    }
-    text[--at] = (char)('0' + value);
-    size_t n = sizeof text - at;
-    while (n > 1 && text[at + n - 1] == '0') {
-        n--;
-        ++*exponent;
-    }
-    memcpy(out, text + at, n);
-    return n;
+/* The eight decimal digits of value < 10^8, the first one in the lowest byte: halves, quarters, then single digits of
+ * all four pairs at once, by multiplications with the reciprocals of 100 and 10. */
+static uint64_t eight_digits(uint32_t value) {
+    const uint32_t high = value / 10000;
+    const uint64_t fours = high | (uint64_t)(value - 10000 * high) << 32;
+    const uint64_t hundreds = (fours * 10486 >> 20) & UINT64_C(0x7F0000007F);
+    const uint64_t pairs = hundreds | (fours - 100 * hundreds) << 16;
+    const uint64_t tens = (pairs * 103 >> 10) & UINT64_C(0x0F000F000F000F);
+    return tens | (pairs - 10 * tens) << 8;
 }
 
-/* Plain notation from 1e-4 up to below 1e9, else with an exponent. Returns the length, at most 16. */
+static void put_eight(char out[8], uint64_t bytes) {
+    for (unsigned i = 0; i < 8; i++) { /* one store where bytes are in this order */
+        out[i] = (char)(bytes >> 8 * i & 0xFF);
+    }
+}
+
+enum { DIGITS = 9 + 16 }; /* whoever lays them out copies 16 bytes from any of them */
+
+/* Decimal digits of 0 < value < 10^9 without zeros at the end, which go into *exponent. *begin is the first one's
+ * place. Returns how many. */
+static size_t put_digits(char out[static DIGITS], size_t *begin, uint32_t value, int *exponent) {
+    const uint32_t ninth = value / 100000000;
+    const uint64_t digits = eight_digits(value - 100000000 * ninth);
+    const size_t before = digits != 0 ? (size_t)__builtin_ctzll(digits) / 8 : 8; /* zeros at both ends of the eight */
+    const size_t after = digits != 0 ? (size_t)__builtin_clzll(digits) / 8 : 8;
+    out[0] = (char)('0' + ninth);
+    put_eight(out + 1, digits + UINT64_C(0x3030303030303030));
+    *begin = ninth != 0 ? 0 : 1 + before;
+    *exponent += (int)after;
+    return 9 - after - *begin;
+}
+
+/* Plain notation from 1e-4 up to below 1e9, else with an exponent. Returns the length, at most 16. Copies whole blocks,
+ * of which the ends don't count: that is faster than copying n bytes. */
 static size_t lay_out(char *out, const char *digits, size_t n, int exponent) {
     int first = exponent + (int)n - 1; /* power of ten of the first digit */
     char *at = out;
@@ -171,7 +180,7 @@ static size_t lay_out(char *out, const char *digits, size_t n, int exponent) {
         *at++ = digits[0];
         if (n > 1) {
             *at++ = '.';
-            memcpy(at, digits + 1, n - 1);
+            memcpy(at, digits + 1, 8);
             at += n - 1;
         }
         *at++ = 'e';
@@ -184,53 +193,54 @@ static size_t lay_out(char *out, const char *digits, size_t n, int exponent) {
         }
         *at++ = (char)('0' + power % 10);
     } else if (first < 0) {
-        static const char zeros[] = "0.0000";
         size_t lead = 1 + (size_t)-first;
-        memcpy(at, zeros, lead);
-        memcpy(at + lead, digits, n);
+        memcpy(at, "0.000000", 8);
+        memcpy(at + lead, digits, 16);
         at += lead + n;
     } else if (exponent >= 0) {
+        memset(at, '0', 16);
         memcpy(at, digits, n);
-        memset(at + n, '0', (size_t)exponent);
         at += n + (size_t)exponent;
     } else {
         size_t whole = (size_t)first + 1;
-        memcpy(at, digits, whole);
+        memcpy(at, digits, 16);
         at[whole] = '.';
-        memcpy(at + whole + 1, digits + whole, n - whole);
+        memcpy(at + whole + 1, digits + whole, 8);
         at += n + 1;
     }
     return (size_t)(at - out);
 }
 
-bool tkr_json_write_float(tkr_buf *out, float value) {
+size_t tkr_json_put_float(char out[TKR_JSON_FLOAT_ROOM], float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     uint32_t fraction = bits & 0x7FFFFF;
     int biased = (int)(bits >> 23 & 0xFF);
-    char text[24], digits[10];
-    size_t used = 0;
+    char digits[DIGITS + 8] = {0};
+    size_t used = bits >> 31, begin;
     if (biased == 0xFF) {
-        return false;
+        return 0;
     }
-    if (bits >> 31 != 0) {
-        text[used++] = '-';
-    }
+    out[0] = '-';
     if (biased == 0 && fraction == 0) { /* "-0" alone would be read as an integer without a sign */
-        memcpy(text + used, "0.0", 3);
-        used += used > 0 ? 3 : 1;
-    } else {
-        uint32_t significand = biased > 0 ? fraction | 0x800000 : fraction;
-        int exponent = (biased > 0 ? biased : 1) - 150;
-        decimal best = {significand, 0};
-        int drop = -exponent;
-        if (drop >= 0 && drop < 24 && (significand & ((1u << drop) - 1)) == 0) {
-            best.digits = significand >> drop; /* a whole number */
-        } else {
-            best = shortest(significand, exponent, fraction == 0 && biased > 1);
-        }
-        size_t n = put_digits(digits, best.digits, &best.exponent);
-        used += lay_out(text + used, digits, n, best.exponent);
+        memcpy(out + used, "0.0", 3);
+        return used > 0 ? 4 : 1;
     }
-    return tkr_buf_append(out, text, used);
+    uint32_t significand = biased > 0 ? fraction | 0x800000 : fraction;
+    int exponent = (biased > 0 ? biased : 1) - 150;
+    decimal best = {significand, 0};
+    int drop = -exponent;
+    if (drop >= 0 && drop < 24 && (significand & ((1u << drop) - 1)) == 0) {
+        best.digits = significand >> drop; /* a whole number */
+    } else {
+        best = shortest(significand, exponent, fraction == 0 && biased > 1);
+    }
+    size_t n = put_digits(digits, &begin, best.digits, &best.exponent);
+    return used + lay_out(out + used, digits + begin, n, best.exponent);
+}
+
+bool tkr_json_write_float(tkr_buf *out, float value) {
+    char text[TKR_JSON_FLOAT_ROOM];
+    const size_t n = tkr_json_put_float(text, value);
+    return n > 0 && tkr_buf_append(out, text, n);
 }

@@ -16,19 +16,12 @@
 
 #include "core/machine.h"
 #include "core/mem.h"
+#include "core/relax.h"
 
 #define MAX_THREADS 1024u
 /* Longer than the serial stretch between two jobs of a forward pass, shorter than what another process would miss. */
 #define SPIN_NS 50000u
 #define SPINS_PER_CLOCK 16u
-
-#if defined(__x86_64__)
-#define RELAX() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define RELAX() __asm__ volatile("isb" ::: "memory") /* `yield` does nothing on most cores */
-#else
-#define RELAX() ((void)0)
-#endif
 
 typedef struct worker {
     tkr_pool *pool;
@@ -119,7 +112,7 @@ static unsigned spin(atomic_uint *word, unsigned value, bool want, unsigned ns) 
     const uint64_t end = now_ns() + ns;
     do {
         for (unsigned i = 0; i < SPINS_PER_CLOCK; i++) {
-            RELAX();
+            TKR_RELAX();
             seen = atomic_load_explicit(word, memory_order_acquire);
             if ((seen == value) == want) return seen;
         }

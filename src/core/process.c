@@ -176,22 +176,39 @@ tkr_status tkr_process_send(tkr_process *process, const void *data, size_t size,
     return TKR_OK;
 }
 
-tkr_status tkr_process_receive(void *data, size_t size, tkr_process *process, double seconds, tkr_error *error) {
+/* Sleeps until something can be received, or it is time to look elsewhere. */
+static bool doze(const tkr_process *process, double until) {
+    const double left = until - tkr_now();
+    struct pollfd waiting = {.fd = process->fd, .events = POLLIN};
+    return poll(&waiting, 1, left <= 0 ? 0 : left > 1e6 ? 1000000000 : (int)(left * 1000) + 1) >= 0 || errno == EINTR;
+}
+
+tkr_status tkr_process_receive(void *data, size_t size, tkr_process *process, const tkr_process_wait *wait,
+                               tkr_error *error) {
     char *at = data;
-    const double until = tkr_now() + seconds;
+    const double began = tkr_now(), until = began + wait->seconds, awake_until = began + wait->awake;
     while (size > 0) {
-        const double left = until - tkr_now();
-        struct pollfd waiting = {.fd = process->fd, .events = POLLIN};
-        const int ready = poll(&waiting, 1, left <= 0 ? 0 : left > 1e6 ? 1000000000 : (int)(left * 1000) + 1);
-        if (ready == 0) return TKR_FAIL(error, DEADLINE, "the helper process took longer than %g s", seconds);
-        if (ready < 0 && errno != EINTR) return TKR_FAIL(error, IO, "the helper process cannot be waited for");
-        if (ready < 0) continue;
         const ssize_t n = recv(process->fd, at, size, MSG_DONTWAIT);
         if (n > 0) {
             at += n;
             size -= (size_t)n;
-        } else if (n == 0 || (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)) {
+            continue;
+        }
+        if (n == 0 || (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)) {
             return TKR_FAIL(error, IO, "the helper process has gone");
+        }
+        const double now = tkr_now();
+        if (now >= until) return TKR_FAIL(error, DEADLINE, "the helper process took longer than %g s", wait->seconds);
+        if (now < awake_until) {
+            tkr_sys_breathe();
+            continue;
+        }
+        const tkr_status asked = tkr_stop_ask(wait->stop);
+        if (asked != TKR_OK) {
+            return tkr_error_set(error, TKR_HERE, asked, "nobody waits for the helper process any more");
+        }
+        if (!doze(process, tkr_stop_until(wait->stop, until))) {
+            return TKR_FAIL(error, IO, "the helper process cannot be waited for");
         }
     }
     return TKR_OK;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "core/stop.h"
 
 /* Memory that two processes see. Its size is fixed, so that neither can make the other fault; pages take memory when
  * they are first touched. */
@@ -36,8 +37,16 @@ typedef struct tkr_process tkr_process;
 tkr_status tkr_process_start(tkr_process **process, const char *program, const char *const *arguments,
                              const tkr_shared *shared, tkr_error *error);
 tkr_status tkr_process_send(tkr_process *process, const void *data, size_t size, tkr_error *error);
-/* TKR_DEADLINE when the message isn't whole after `seconds`, TKR_IO when the other side has gone. */
-tkr_status tkr_process_receive(void *data, size_t size, tkr_process *process, double seconds, tkr_error *error);
+typedef struct tkr_process_wait {
+    double seconds; /* for the whole message */
+    /* Of these so many awake, as waking up costs 0.1 ms in a virtual machine; whoever else wants the CPU gets it. For
+     * an answer that is due. */
+    double awake;
+    const tkr_stop *stop; /* NULL: none */
+} tkr_process_wait;
+/* TKR_DEADLINE when the message isn't whole in time, TKR_IO when the other side has gone, else what `stop` says. */
+tkr_status tkr_process_receive(void *data, size_t size, tkr_process *process, const tkr_process_wait *wait,
+                               tkr_error *error);
 /* Ends it, if it hasn't ended by itself, and says how it did in out: "crashed (signal 11, SIGSEGV)", "exited with
  * status 3", "was ended". Accepts NULL. */
 void tkr_process_end(char *out, size_t size, tkr_process **process);
@@ -52,8 +61,8 @@ enum { TKR_HELPER_SOCKET = 3, TKR_HELPER_MEMORY = 4 };
 
 /* Closes every descriptor but the standard streams and the two above, and maps the memory, whose size must be this. */
 tkr_status tkr_helper_attach(tkr_shared *shared, size_t size, tkr_error *error);
-/* false when the host has gone. */
-bool tkr_helper_receive(void *data, size_t size);
+/* Waits awake for so many seconds, then asleep. false when the host has gone. */
+bool tkr_helper_receive(void *data, size_t size, double awake);
 bool tkr_helper_send(const void *data, size_t size);
 
 typedef struct tkr_helper_limits {

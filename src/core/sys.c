@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "core/relax.h"
 
 tkr_status tkr_sys_fail(tkr_error *error, const char *origin, const char *path, const char *doing, int code) {
     char reason[128];
@@ -30,6 +33,11 @@ void tkr_sys_file_id(tkr_file_id *id, const struct stat *info) {
                         .inode = (uint64_t)info->st_ino,
                         .size = (uint64_t)info->st_size,
                         .modified_ns = (int64_t)modified->tv_sec * 1000000000 + modified->tv_nsec};
+}
+
+void tkr_sys_breathe(void) {
+    for (int i = 0; i < 8; i++) TKR_RELAX();
+    (void)sched_yield();
 }
 
 int tkr_sys_lift(int fd) {

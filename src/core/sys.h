@@ -25,6 +25,9 @@ void tkr_sys_file_id(tkr_file_id *id, const struct stat *info);
  * failure. */
 int tkr_sys_lift(int fd);
 
+/* A breath, less than a microsecond, of a thread that waits awake; whoever else wants this CPU gets it. */
+void tkr_sys_breathe(void);
+
 /* open(2), read(2) and write(2) through the test seam. They wait out EAGAIN. -1 and errno on failure. */
 int tkr_sys_open_read(const char *path);
 int tkr_sys_open_write(const char *path, int flags);

@@ -115,6 +115,12 @@ static bool answer(const tkr_shared *shared, const options *o, const tkr_decoder
     return tkr_helper_send(&reply, sizeof reply);
 }
 
+static double how_long_awake(double worked) {
+    const double wanted = 1.5 * worked;
+    if (wanted < TKR_DECODER_LEAST_AWAKE) return TKR_DECODER_LEAST_AWAKE;
+    return wanted < TKR_DECODER_MOST_AWAKE ? wanted : TKR_DECODER_MOST_AWAKE;
+}
+
 int main(int argc, char **argv) {
     options o = {0};
     tkr_error error = {0};
@@ -128,8 +134,11 @@ int main(int argc, char **argv) {
     const tkr_status status = prepare(&shared, &o, &error);
     set_message(&hello, status, &error);
     if (!tkr_helper_send(&hello, sizeof hello) || status != TKR_OK) return 1;
-    while (tkr_helper_receive(&request, sizeof request)) {
+    double awake = 0;
+    while (tkr_helper_receive(&request, sizeof request, awake)) {
+        const double began = tkr_now();
         if (!answer(&shared, &o, &request)) return 1;
+        awake = how_long_awake(tkr_now() - began);
     }
     return 0;
 }

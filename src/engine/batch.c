@@ -81,6 +81,7 @@ static void fill_pictures(tkr_batch *batch, const batch_arrays *a, const tkr_bat
     batch->visuals = a->visuals;
     batch->n_visuals = at;
     batch->n_patches = r->chunk->n_patches;
+    batch->group_patches = r->call->session->model->plan.group_patches;
     batch->patch_cols = r->call->session->model->checkpoint.vision.patch_cols;
 }
 
@@ -97,9 +98,9 @@ static tkr_status fill_text(tkr_batch *batch, const batch_arrays *a, const tkr_c
     const size_t n = item->n_tokens, first = place->token;
     for (size_t t = 0; item->n_pictures && t < n; t++)
         if (ids[t] == c->vision.image_token) a->visual_rows[batch->n_visual_tokens++] = first + t;
-    if (call->result->multi_vector) {
+    if (call->result->kind == TKR_RESULT_MULTI_VECTOR) {
         for (size_t t = 0; t < n; t++) a->spans[batch->n_spans++] = (tkr_span){first + t, first + t + 1, first};
-    } else {
+    } else if (call->result->kind == TKR_RESULT_DENSE) {
         const size_t end = vision && vision->text_end ? vision->text_end(&c->vision, ids, n) : n;
         a->spans[batch->n_spans++] = (tkr_span){first + item->n_prompt_tokens, first + end, first};
     }
@@ -149,7 +150,8 @@ tkr_status tkr_batch_fill(tkr_batch *batch, tkr_buf *buf, const tkr_batch_reques
                          .n_axes = checkpoint->config.n_position_axes > 1 ? checkpoint->config.n_position_axes : 1,
                          .n_visuals = c->n_pictures,
                          .n_patch_values = c->n_pictures > 1 ? c->n_patches * checkpoint->vision.patch_cols : 0};
-    sizes.n_spans = r->call->result->multi_vector ? c->n_tokens : sizes.n_seqs;
+    const tkr_result_kind kind = r->call->result->kind;
+    sizes.n_spans = kind == TKR_RESULT_MULTI_VECTOR ? c->n_tokens : kind == TKR_RESULT_DENSE ? sizes.n_seqs : 0;
     if (!carve(&a, buf, &sizes))
         return TKR_FAIL(error, NO_MEMORY, "no memory for a batch of %zu tokens and %zu patches", c->n_tokens,
                         c->n_patches);

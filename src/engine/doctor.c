@@ -157,13 +157,13 @@ static void check_cache(const doctor *d, const tkr_model *model) {
         else
             say(d, TKR_FINDING_PROBLEM, "weight cache", advice, "%s", error.message);
     }
-    if (model->tok_file && tkr_cache_file_verify(model->tok_file, &error) != TKR_OK)
+    if (model->tokenizer.tok_file && tkr_cache_file_verify(model->tokenizer.tok_file, &error) != TKR_OK)
         say(d, TKR_FINDING_PROBLEM, "tokenizer cache", advice, "%s", error.message);
 }
 
 static void check_settings(const doctor *d, const tkr_model *model) {
     const tkr_model_info *info = &model->info;
-    size_t pieces = tkr_tok_vocab_size(model->tok);
+    size_t pieces = tkr_tok_vocab_size(model->tokenizer.tok);
     if (pieces > info->vocab_size)
         say(d, TKR_FINDING_WARNING, "tokenizer.json", "use the tokenizer that belongs to these weights",
             "has %zu ids, the embedding table %zu rows: texts that need the others fail", pieces, info->vocab_size);

@@ -7,6 +7,7 @@
 
 #include "core/log.h"
 #include "core/pool.h"
+#include "core/stop.h"
 #include "engine/cache_file.h"
 #include "engine/device.h"
 #include "formats/adapter.h"
@@ -75,6 +76,7 @@ typedef struct tkr_plan {
     unsigned spared;                     /* q4: tkr_sensitivity flags of layers that stay in q8 */
     uint64_t mode_bytes[TKR_GEMM_MODES]; /* of the weights in each format */
     size_t max_patches;                  /* of one input's pictures; 0: the model reads none */
+    size_t group_patches;                /* that a tower reads at a time: at least those of the largest picture */
     size_t picture_bytes; /* of patches that a call holds at a time; more only where one input needs more */
     uint64_t weights_bytes, workspace_bytes, limit;
     tkr_pair notes[8];
@@ -99,18 +101,21 @@ tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *request, tkr_er
 
 /* ---- the public objects ---- */
 
+typedef struct tkr_scratches tkr_scratches;
+
 struct tkr_tokenizer {
-    tkr_checkpoint checkpoint;
+    const tkr_checkpoint *checkpoint; /* `own`, or a model's */
     tkr_tok *tok;
     tkr_cache_file *tok_file; /* that `tok` lies in, or NULL */
+    tkr_scratches *scratches; /* of `tok`, for calls from any thread */
+    tkr_checkpoint own;
 };
 
 typedef struct tkr_weight_cache tkr_weight_cache; /* engine/weight_cache.h */
 
 struct tkr_model {
     tkr_checkpoint checkpoint;
-    tkr_tok *tok;
-    tkr_cache_file *tok_file; /* that `tok` lies in, or NULL */
+    tkr_tokenizer tokenizer; /* of `checkpoint` */
     tkr_kernels kernels;
     tkr_machine machine;
     tkr_pool *pool;
@@ -156,8 +161,8 @@ typedef struct tkr_item {
     size_t n_prompt_tokens;           /* left out of the pooling */
     size_t first_picture, n_pictures; /* in the call's list, while the input is at hand */
     size_t n_patches;                 /* of all its pictures */
-    float *rows;                      /* [n_rows, dimensions] multi-vectors, owned; else NULL */
-    size_t n_rows;
+    float *rows;                      /* [n_rows, dimensions] in the result's rows; owned where it has none */
+    size_t n_rows, dimensions;
 } tkr_item;
 /* What a batch takes for an item: its tokens, and its patches as tokens of their tower. */
 static inline size_t tkr_item_cost(const tkr_item *item) { return item->n_tokens + item->n_patches; }
@@ -189,15 +194,16 @@ struct tkr_session {
     tkr_buf order; /* sorted items */
     tkr_buf chunks;
     tkr_buf pictures; /* tkr_picture */
+    double pace;      /* seconds that a token takes a worker; 0: not known */
 };
 
 struct tkr_result {
     size_t n_items, dimensions;
     tkr_item *items; /* [n_items] */
-    float *rows;     /* [n_items, dimensions], or NULL: multi-vectors */
-    size_t rows_bytes;
-    bool multi_vector;
-    char *fingerprint; /* a copy: the result may outlive the model */
+    float *rows;     /* of the items one after another; NULL: several rows an item, which each owns */
+    tkr_result_kind kind;
+    double pictures_s, tokenize_s, forward_s; /* wall time of the stages */
+    char *fingerprint;                        /* a copy: the result may outlive the model */
 };
 
 /* What one call of tkr_embed carries through its stages. */
@@ -206,8 +212,7 @@ typedef struct tkr_call {
     const tkr_input *inputs;
     size_t n_inputs;
     const tkr_embed_options *options;
-    size_t max_tokens;
-    bool normalize;
+    size_t max_tokens, width; /* width: values of a row as the network gives it */
     tkr_result *result;
     size_t begin, end;   /* inputs at hand: all of them, or with pictures as many as memory is for */
     bool has_parts;      /* some inputs are made of parts */
@@ -217,15 +222,31 @@ typedef struct tkr_call {
     size_t total_tokens; /* of them, patches included */
     atomic_size_t next;  /* work counter of the stage at hand */
     atomic_size_t done_inputs, done_tokens;
-    atomic_int stop; /* tkr_status that ends the call */
+    atomic_int stop;   /* tkr_status that ends the call */
+    atomic_bool yield; /* the caller wants a point where it may block */
+    double waited_s;   /* in the caller's check function, where it may block */
 } tkr_call;
 
+/* What holds for an input, but for `kind` and `check`. */
+static inline const tkr_embed_options *tkr_call_options(const tkr_call *call, size_t input) {
+    return call->inputs[input].options ? call->inputs[input].options : call->options;
+}
 /* Asks the caller's check function whether to go on; the status that ends the call. From the calling thread only. */
 tkr_status tkr_call_ask(tkr_call *call, int may_block);
+/* Runs fn on all workers, or on the calling thread, and asks. fn takes its work from call->next and returns early where
+ * tkr_call_yields says so: then it runs again. */
+tkr_status tkr_call_share(tkr_call *call, tkr_pool_fn fn, void *arg, bool alone, tkr_error *error);
+static inline bool tkr_call_yields(const tkr_call *call) {
+    return atomic_load_explicit(&call->yield, memory_order_relaxed);
+}
+/* The status that ends the call, for all of its threads; `user` is the tkr_call. */
+tkr_status tkr_call_stopped(void *user);
+/* How messages name the picture of this number; a file that can't be read is named by its message already. */
+void tkr_name_picture(char *out, size_t size, const tkr_part *part, size_t number);
 /* Reads a part that is a picture but no RGB into `file` and decodes it in the model's jail; `name` stands in messages.
- */
+ * `stop` (or NULL) ends the decoding. */
 tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *model, const tkr_part *part,
-                           const char *name, tkr_alpha alpha, tkr_error *error);
+                           const char *name, tkr_alpha alpha, const tkr_stop *stop, tkr_error *error);
 /* Stage 0: takes the inputs from call->end on whose pictures memory is for, checks them and decodes and processes their
  * pictures in parallel. A failed picture is its input's failure. */
 tkr_status tkr_call_pictures(tkr_call *call, tkr_error *error);
@@ -253,6 +274,7 @@ typedef struct tkr_encode_request {
     const tkr_embed_options *options;
     size_t max_tokens;
     bool want_offsets;
+    bool plain;                  /* nothing is put around the text */
     bool count_prompt;           /* also find how many tokens the prompt takes */
     tkr_buf *wide;               /* of ids that grow by padding or pictures */
     const tkr_picture *pictures; /* [n_pictures] of the input, processed */
@@ -281,8 +303,19 @@ bool tkr_put_part_texts(tkr_buf *out, const tkr_input *input);
 size_t tkr_max_images(const tkr_checkpoint *checkpoint);
 /* The limit of a call: the smaller of the model's and the caller's; 0 only when neither says one. */
 size_t tkr_effective_max_tokens(size_t model, size_t caller);
-/* Reads the folder's tokenizer, or takes it from the cache: then it lies in *file, which must live as long. */
-tkr_status tkr_engine_load_tok(tkr_tok **tok, tkr_cache_file **file, const tkr_checkpoint *checkpoint,
+/* Reads the checkpoint's tokenizer, or takes it from the cache. Fills *tokenizer, zeroed by the caller. */
+tkr_status tkr_engine_load_tok(tkr_tokenizer *tokenizer, const tkr_checkpoint *checkpoint,
                                const tkr_model_options *options, tkr_error *error);
+void tkr_engine_close_tok(tkr_tokenizer *tokenizer);
+
+/* A few scratches of one tokenizer, kept from call to call: making one costs more than tokenising a sentence. */
+tkr_status tkr_scratches_create(tkr_scratches **scratches, tkr_error *error);
+/* None may be in use. Accepts NULL. */
+void tkr_scratches_free(tkr_scratches **scratches);
+/* Takes one or makes one; never waits. Returns it; to be given back by tkr_scratches_give. */
+tkr_status tkr_scratches_take(tkr_tok_scratch **scratch, tkr_scratches *scratches, const tkr_tok *tok,
+                              tkr_error *error);
+/* `n_bytes`: of the text it was used for; what a large one made of it isn't kept. Accepts NULL. */
+void tkr_scratches_give(tkr_scratches *scratches, tkr_tok_scratch *scratch, size_t n_bytes);
 
 #endif

@@ -9,7 +9,14 @@
 #include "engine/batch.h"
 
 #define LEAST_CHUNK 96
-#define CHUNKS_PER_ROUND 8 /* a worker; between rounds the pool is free for more urgent work */
+#define KEPT_ROW_BYTES ((size_t)16 << 20) /* of a worker's buffer, between chunks */
+/* Where the caller has a check function, who may want a yield point: a chunk takes one worker about this long, */
+#define CHUNK_SECONDS 0.012
+/* and a worker computes as many between two yield points that nobody asked for. */
+#define CHUNKS_PER_ROUND 4
+/* Chunks that take one worker longer than this are computed by all together, with a yield point after every operation.
+ */
+#define LONGEST_ALONE 0.1
 
 typedef struct forward_job {
     tkr_call *call;
@@ -48,6 +55,10 @@ static tkr_status make_chunks(tkr_call *call, size_t n_order, size_t *n_chunks, 
     size_t budget = call->cost / (session->n_workers * 4u), most = session->model->plan.chunk_tokens;
     budget = budget < LEAST_CHUNK ? LEAST_CHUNK : budget;
     budget = budget > most || session->model->device.mlx ? most : budget; /* a GPU takes all it can at a time */
+    if (call->options->check && session->pace > 0 && !session->model->device.mlx) {
+        const double quick = CHUNK_SECONDS / session->pace;
+        if (quick < (double)budget) budget = quick < LEAST_CHUNK ? LEAST_CHUNK : (size_t)quick;
+    }
     tkr_buf *buf = &session->chunks;
     buf->size = 0;
     *n_chunks = 0;
@@ -72,11 +83,17 @@ static tkr_status make_chunks(tkr_call *call, size_t n_order, size_t *n_chunks, 
 
 /* ---- one chunk ---- */
 
-/* Cuts to the dimensions asked for, normalises what the modules did not, and proves the vector usable: a NaN or a zero
- * vector never reaches the user. */
-static void finish_row(tkr_call *call, tkr_item *item, float *out, const float *in) {
-    size_t n = call->result->dimensions;
-    bool done = tkr_post_get_info(call->session->model->post)->normalizes && call->options->dimensions == 0;
+/* Whether an input's rows get length 1: as its options say, else as the modules do. */
+static bool normalizes(const tkr_call *call, size_t input) {
+    const tkr_choice choice = tkr_call_options(call, input)->normalize;
+    if (choice != TKR_DEFAULT) return choice == TKR_YES;
+    return call->result->kind != TKR_RESULT_TOKENS && tkr_post_get_info(call->session->model->post)->normalizes;
+}
+
+/* Cuts to the dimensions asked for, normalises, and proves the vector usable: a NaN or a zero vector never reaches the
+ * user. */
+static void finish_row(tkr_item *item, float *out, const float *in, bool normalize) {
+    const size_t n = item->dimensions;
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += (double)in[i] * (double)in[i];
     tkr_error error;
@@ -86,7 +103,7 @@ static void finish_row(tkr_call *call, tkr_item *item, float *out, const float *
         tkr_item_fail(item, &error);
         return;
     }
-    if (done || !call->normalize) {
+    if (!normalize) {
         memcpy(out, in, n * sizeof *out);
         return;
     }
@@ -103,13 +120,13 @@ static void fail_chunk(tkr_call *call, const forward_job *job, const tkr_chunk *
     for (size_t i = c->begin; i < c->end; i++) tkr_item_fail(&call->result->items[job->order[i].index], error);
 }
 
-/* Vectors of a batch, one for each of its spans, or for each picture of a tower. */
+/* Vectors of a batch, one for each of its spans, or for each picture of a tower; or the states of its tokens. */
 static tkr_tensor *vectors_of(const forward_job *job, const tkr_chunk *c, tkr_run *run, const tkr_batch *batch) {
     const tkr_model *model = job->call->session->model;
-    const bool normalize = job->call->normalize;
-    if (c->tower) return tkr_post_finish(model->post, run, tkr_arch_encode(model->weights, run, batch), normalize);
+    if (c->tower) return tkr_post_finish(model->post, run, tkr_arch_encode(model->weights, run, batch));
     tkr_tensor *hidden = tkr_arch_forward(model->weights, run, batch);
-    tkr_tensor *out = tkr_post_apply(model->post, model->weights, run, hidden, batch, normalize);
+    if (job->call->result->kind == TKR_RESULT_TOKENS) return hidden;
+    tkr_tensor *out = tkr_post_apply(model->post, model->weights, run, hidden, batch);
     model->ops->release(run, &hidden);
     return out;
 }
@@ -117,26 +134,28 @@ static tkr_tensor *vectors_of(const forward_job *job, const tkr_chunk *c, tkr_ru
 /* Puts the rows where the result has them. */
 static void finish_rows(const forward_job *job, const tkr_chunk *c, const float *rows) {
     tkr_call *call = job->call;
-    const size_t width = tkr_post_get_info(call->session->model->post)->dimensions, kept = call->result->dimensions;
+    const size_t width = call->width;
     for (size_t i = c->begin; i < c->end; i++) {
         tkr_item *item = &call->result->items[job->order[i].index];
-        const size_t n = call->result->multi_vector ? item->n_tokens : 1;
-        float *out = NULL;
-        if (call->result->multi_vector) {
-            out = item->rows = tkr_malloc(n * kept * sizeof *out);
-            item->n_rows = n;
-            if (!out) {
-                tkr_error error;
-                TKR_FAIL(&error, NO_MEMORY, "no memory for %zu vectors of %zu values", n, kept);
-                tkr_item_fail(item, &error);
-            }
-        } else {
-            out = call->result->rows + job->order[i].index * kept;
+        const bool normalize = normalizes(call, job->order[i].index);
+        if (!call->result->rows) {
+            item->n_rows = item->n_tokens;
+            item->rows = tkr_malloc(item->n_rows * item->dimensions * sizeof *item->rows);
         }
-        for (size_t k = 0; out && item->status == TKR_OK && k < n; k++)
-            finish_row(call, item, out + k * kept, rows + k * width);
-        rows += n * width;
+        if (!item->rows) {
+            tkr_error error;
+            TKR_FAIL(&error, NO_MEMORY, "no memory for %zu vectors of %zu values", item->n_rows, item->dimensions);
+            tkr_item_fail(item, &error);
+        }
+        for (size_t k = 0; item->status == TKR_OK && k < item->n_rows; k++)
+            finish_row(item, item->rows + k * item->dimensions, rows + k * width, normalize);
+        rows += item->n_rows * width;
     }
+}
+
+static size_t rows_of(const tkr_call *call, const tkr_chunk *c, const tkr_batch *batch) {
+    if (c->tower) return batch->n_visuals;
+    return call->result->kind == TKR_RESULT_TOKENS ? batch->n_tokens : batch->n_spans;
 }
 
 static tkr_status compute_chunk(const forward_job *job, const tkr_chunk *c, tkr_worker *worker,
@@ -150,7 +169,7 @@ static tkr_status compute_chunk(const forward_job *job, const tkr_chunk *c, tkr_
     if (status != TKR_OK) return status;
     ops->run_begin(worker->run, options);
     tkr_tensor *vectors = vectors_of(job, c, worker->run, &batch);
-    const size_t width = tkr_post_get_info(model->post)->dimensions, n = c->tower ? batch.n_visuals : batch.n_spans;
+    const size_t width = call->width, n = rows_of(call, c, &batch);
     worker->text.size = 0;
     status = ops->run_status(worker->run, error);
     if (status == TKR_OK && !tkr_buf_reserve(&worker->text, n * width * sizeof(float))) {
@@ -164,6 +183,7 @@ static tkr_status compute_chunk(const forward_job *job, const tkr_chunk *c, tkr_
     }
     if (status == TKR_OK) finish_rows(job, c, rows);
     ops->release(worker->run, &vectors);
+    if (worker->text.room > KEPT_ROW_BYTES) tkr_buf_free(&worker->text);
     return status;
 }
 
@@ -180,14 +200,33 @@ tkr_status tkr_call_ask(tkr_call *call, int may_block) {
                                    .done_tokens = atomic_load_explicit(&call->done_tokens, memory_order_relaxed),
                                    .n_tokens = n_tokens,
                                    .may_block = may_block};
+    const double begin = may_block ? tkr_now() : 0;
     tkr_status status = call->options->check(call->options->check_user, &progress);
+    if (may_block) call->waited_s += tkr_now() - begin;
+    if (status == TKR_BUSY) { /* where it may not block yet: it wants to */
+        atomic_store_explicit(&call->yield, !may_block, memory_order_relaxed);
+        return TKR_OK;
+    }
     if (status != TKR_OK) stop_call(call, status);
     return status;
 }
 
+tkr_status tkr_call_share(tkr_call *call, tkr_pool_fn fn, void *arg, bool alone, tkr_error *error) {
+    bool again = false;
+    do {
+        atomic_store_explicit(&call->yield, false, memory_order_relaxed);
+        if (alone)
+            fn(arg, 0, 1);
+        else if (tkr_pool_run(call->session->model->pool, fn, arg) != TKR_OK)
+            return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
+        again = tkr_call_yields(call);
+    } while (tkr_call_ask(call, 1) == TKR_OK && again);
+    return TKR_OK;
+}
+
 static tkr_status check_alone(void *user) { return tkr_call_ask(user, 1); }
 static tkr_status check_in_pool(void *user) { return tkr_call_ask(user, 0); }
-static tkr_status check_worker(void *user) {
+tkr_status tkr_call_stopped(void *user) {
     return (tkr_status)atomic_load_explicit(&((tkr_call *)user)->stop, memory_order_relaxed);
 }
 
@@ -208,32 +247,46 @@ static void enter(const tkr_model *model) {
 }
 
 static void forward_worker(void *arg, unsigned worker, unsigned n_workers) {
-    (void)n_workers;
     forward_job *job = arg;
     tkr_call *call = job->call;
     tkr_model *model = call->session->model;
     const tkr_run_options options = {.max_bytes = model->plan.workspace_per_worker,
                                      .chunk_rows = model->plan.chunk_rows,
-                                     .check = worker == 0 ? check_in_pool : check_worker,
+                                     .check = n_workers == 1 ? check_alone
+                                              : worker == 0  ? check_in_pool
+                                                             : tkr_call_stopped,
                                      .check_user = call};
     enter(model);
-    for (;;) {
+    while (!tkr_call_yields(call)) {
         size_t index = atomic_fetch_add_explicit(&call->next, 1, memory_order_relaxed);
         if (index >= job->end || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK) break;
         run_chunk(job, index, worker, &options);
     }
 }
 
+/* What a token took a worker. The best that was seen counts, since other processes only ever make it longer; it fades
+ * as inputs of another kind come. */
+static void note_pace(tkr_call *call, double seconds, size_t cost, unsigned workers) {
+    double *pace = &call->session->pace;
+    if (cost == 0 || atomic_load(&call->stop) != TKR_OK) return;
+    const double now = seconds * workers / (double)cost;
+    *pace = *pace == 0 || now < *pace ? now : *pace + (now - *pace) / 16;
+}
+
 static void run_together(const forward_job *job, size_t index) {
-    tkr_session *session = job->call->session;
-    tkr_model *model = session->model;
+    tkr_call *call = job->call;
+    tkr_model *model = call->session->model;
+    const unsigned workers = tkr_model_computing_workers(model);
     const tkr_run_options options = {.max_bytes = model->plan.workspace_together,
                                      .chunk_rows = model->plan.chunk_rows,
-                                     .pool = tkr_model_computing_workers(model) > 1 ? model->pool : NULL,
+                                     .pool = workers > 1 ? model->pool : NULL,
                                      .check = check_alone,
-                                     .check_user = job->call};
+                                     .check_user = call};
+    const double begin = tkr_now() - call->waited_s;
     enter(model);
     run_chunk(job, index, 0, &options);
+    note_pace(call, tkr_now() - call->waited_s - begin, job->chunks[index].cost, workers);
+    (void)tkr_call_ask(call, 1);
 }
 
 /* Chunks that no worker has room for, or so long that one would still compute them when the others have finished. */
@@ -245,6 +298,28 @@ static size_t leading_long_chunks(const forward_job *job, size_t n_chunks, size_
         i++;
     }
     return i;
+}
+
+/* ---- rounds ---- */
+
+/* Whether yield points would be too far apart if each worker computed a chunk alone. */
+static bool is_slow(const forward_job *job, size_t at) {
+    const tkr_call *call = job->call;
+    return call->options->check && call->session->pace * (double)job->chunks[at].cost > LONGEST_ALONE;
+}
+
+/* Shares out some of the chunks [at, end) and tells up to where. */
+static tkr_status run_round(forward_job *job, size_t *at, size_t end, unsigned workers, tkr_error *error) {
+    tkr_call *call = job->call;
+    const size_t most = (size_t)CHUNKS_PER_ROUND * workers;
+    const size_t done = atomic_load(&call->done_tokens);
+    const double begin = tkr_now() - call->waited_s;
+    job->end = call->options->check && end - *at > most ? *at + most : end;
+    atomic_store(&call->next, *at);
+    tkr_status status = tkr_call_share(call, forward_worker, job, workers == 1, error);
+    note_pace(call, tkr_now() - call->waited_s - begin, atomic_load(&call->done_tokens) - done, workers);
+    *at = job->end;
+    return status;
 }
 
 tkr_status tkr_call_forward(tkr_call *call, tkr_error *error) {
@@ -260,15 +335,11 @@ tkr_status tkr_call_forward(tkr_call *call, tkr_error *error) {
     size_t at = 0, first = leading_long_chunks(&job, n_chunks, call->cost, workers);
     while (at < first && atomic_load(&call->stop) == TKR_OK) run_together(&job, at++);
     size_t left = n_chunks - at, shared = workers > 1 && left < 4u * workers ? left / workers * workers : left;
-    size_t round = call->options->check ? (size_t)CHUNKS_PER_ROUND * workers : shared;
-    for (size_t end = at + shared; at < end && atomic_load(&call->stop) == TKR_OK; at = job.end) {
-        job.end = end - at < round ? end : at + round;
-        atomic_store(&call->next, at);
-        if (workers == 1)
-            forward_worker(&job, 0, 1);
-        else if (tkr_pool_run(session->model->pool, forward_worker, &job) != TKR_OK)
-            return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
-        tkr_call_ask(call, 1);
+    for (size_t end = at + shared; at < end && atomic_load(&call->stop) == TKR_OK;) {
+        if (workers > 1 && is_slow(&job, at))
+            run_together(&job, at++);
+        else if ((status = run_round(&job, &at, end, workers, error)) != TKR_OK)
+            return status;
     }
     for (; at < n_chunks && atomic_load(&call->stop) == TKR_OK; at++) run_together(&job, at);
     tkr_status stop = (tkr_status)atomic_load(&call->stop);

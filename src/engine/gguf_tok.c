@@ -205,6 +205,7 @@ static tkr_status write_wordpiece(tkr_buf *out, const source *s) {
                              "\"handle_chinese_chars\":true,\"strip_accents\":null,\"lowercase\":%s},"
                              "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},",
                              has_capitals(s) ? "false" : "true") &&
+              tkr_buf_printf(out, "\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":true},") &&
               put_template(out, s, &f, true) &&
               tkr_buf_printf(out, "\"model\":{\"type\":\"WordPiece\",\"unk_token\":") && put_piece(out, s, unknown) &&
               tkr_buf_printf(out, ",\"continuing_subword_prefix\":\"##\",\"max_input_chars_per_word\":100,\"vocab\":{");
@@ -291,6 +292,7 @@ static tkr_status write_bpe(tkr_buf *out, const source *s) {
     if (status == TKR_OK) status = read_frame(&f, s, is_encoder(s), is_encoder(s));
     if (status != TKR_OK) return status;
     bool ok = tkr_buf_putc(out, '{') && put_added_tokens(out, s, true) &&
+              tkr_buf_printf(out, "\"decoder\":{\"type\":\"ByteLevel\"},") &&
               tkr_buf_printf(out, pres[pre].nfc ? "\"normalizer\":{\"type\":\"NFC\"}," : "\"normalizer\":null,");
     if (ok && pres[pre].words)
         ok = tkr_buf_printf(out,

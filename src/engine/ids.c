@@ -30,9 +30,11 @@ static bool keep_given_ids(tkr_worker *worker, tkr_item *item, const int32_t *id
     return true;
 }
 
-static tkr_status given_ids(tkr_call *call, tkr_worker *worker, const tkr_input *input, tkr_item *item,
-                            tkr_error *error) {
-    size_t n = input->n_ids, limit = tkr_effective_max_tokens(call->max_tokens, call->options->max_tokens);
+static tkr_status given_ids(tkr_call *call, tkr_worker *worker, size_t index, tkr_error *error) {
+    const tkr_input *input = &call->inputs[index];
+    const tkr_embed_options *options = tkr_call_options(call, index);
+    tkr_item *item = &call->result->items[index];
+    size_t n = input->n_ids, limit = tkr_effective_max_tokens(call->max_tokens, options->max_tokens);
     const int32_t *ids = input->ids;
     const tkr_vision_config *vision = &call->session->model->checkpoint.vision;
     for (size_t i = 0; tkr_checkpoint_recipe(&call->session->model->checkpoint) && vision->image_token > 0 && i < n;
@@ -46,9 +48,9 @@ static tkr_status given_ids(tkr_call *call, tkr_worker *worker, const tkr_input 
                         "a list of token ids is empty; even an empty text has its special tokens");
     item->n_untruncated = n;
     if (limit && n > limit) {
-        if (call->options->truncate == TKR_TRUNCATE_ERROR)
+        if (options->truncate == TKR_TRUNCATE_ERROR)
             return TKR_FAIL(error, LIMIT, "%zu tokens; the limit is %zu", n, limit);
-        ids = call->options->truncate == TKR_TRUNCATE_LEFT ? ids + (n - limit) : ids;
+        ids = options->truncate == TKR_TRUNCATE_LEFT ? ids + (n - limit) : ids;
         n = limit;
     }
     return keep_given_ids(worker, item, ids, n) ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for %zu token ids", n);
@@ -60,7 +62,7 @@ static tkr_status check_ids(const tkr_model *model, const tkr_worker *worker, co
     size_t vocab = model->checkpoint.config.vocab_size;
     for (size_t i = 0; i < item->n_tokens; i++) {
         if (ids[i] >= 0 && (size_t)ids[i] < vocab) continue;
-        const char *piece = tkr_tok_piece(model->tok, ids[i]);
+        const char *piece = tkr_tok_piece(model->tokenizer.tok, ids[i]);
         return TKR_FAIL(error, INVALID_ARGUMENT, "token id %d (\"%.40s\") is outside of the model's vocabulary of %zu",
                         (int)ids[i], piece ? piece : "?", vocab);
     }
@@ -74,21 +76,25 @@ static tkr_status one_input(tkr_call *call, tkr_worker *worker, size_t index, tk
     tkr_status status = TKR_OK;
     if (item->n_pictures > 0 && model->checkpoint.arch->vision->two_towers) return TKR_OK; /* has no tokens */
     if (input->kind == TKR_INPUT_TOKENS) {
-        status = given_ids(call, worker, input, item, error);
+        status = given_ids(call, worker, index, error);
     } else if (input->kind == TKR_INPUT_TEXT || input->kind == TKR_INPUT_PAIR || input->kind == TKR_INPUT_PARTS) {
         const tkr_picture *pictures = (const tkr_picture *)(const void *)call->session->pictures.data;
         const tkr_encode_request request = {.checkpoint = &model->checkpoint,
-                                            .tok = model->tok,
+                                            .tok = model->tokenizer.tok,
                                             .scratch = worker->scratch,
                                             .text = &worker->text,
                                             .input = input,
-                                            .options = call->options,
+                                            .options = tkr_call_options(call, index),
                                             .max_tokens = call->max_tokens,
-                                            .count_prompt = !tkr_post_get_info(model->post)->include_prompt,
+                                            .count_prompt = call->result->kind == TKR_RESULT_DENSE &&
+                                                            !tkr_post_get_info(model->post)->include_prompt,
                                             .wide = &worker->wide,
                                             .pictures = item->n_pictures ? pictures + item->first_picture : NULL,
                                             .n_pictures = item->n_pictures};
         tkr_tok_result result;
+        if (request.options->special_tokens == TKR_NO)
+            return TKR_FAIL(error, INVALID_ARGUMENT,
+                            "special_tokens is off; a model embeds texts with its special tokens: give ids instead");
         status = tkr_encode_input(&result, &item->n_prompt_tokens, &request, error);
         if (status == TKR_OK) {
             item->n_untruncated = result.n_untruncated;
@@ -109,10 +115,9 @@ static tkr_status one_input(tkr_call *call, tkr_worker *worker, size_t index, tk
 }
 
 static void tokenize_worker(void *arg, unsigned index, unsigned n_workers) {
-    (void)n_workers;
     tkr_call *call = arg;
     tkr_worker *worker = &call->session->workers[index];
-    for (;;) {
+    while (!tkr_call_yields(call)) {
         size_t begin = atomic_fetch_add_explicit(&call->next, INPUTS_PER_TURN, memory_order_relaxed);
         if (begin >= call->end || atomic_load_explicit(&call->stop, memory_order_relaxed) != TKR_OK) return;
         size_t end = call->end - begin < INPUTS_PER_TURN ? call->end : begin + INPUTS_PER_TURN;
@@ -129,6 +134,7 @@ static void tokenize_worker(void *arg, unsigned index, unsigned n_workers) {
                 worker->types.size = n_ids;
             }
         }
+        if (index == 0) (void)tkr_call_ask(call, n_workers == 1);
     }
 }
 
@@ -148,11 +154,10 @@ tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error) {
     for (size_t i = call->begin; i < call->end && bytes < PARALLEL_FROM_BYTES; i++)
         bytes += call->inputs[i].n_text + call->inputs[i].n_pair + input_parts_bytes(&call->inputs[i]);
     atomic_store(&call->next, call->begin);
-    if (session->n_workers == 1 || call->end - call->begin <= INPUTS_PER_TURN || bytes < PARALLEL_FROM_BYTES) {
-        tokenize_worker(call, 0, 1);
-    } else if (tkr_pool_run(session->model->pool, tokenize_worker, call) != TKR_OK) {
-        return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
-    }
+    const bool alone =
+        session->n_workers == 1 || call->end - call->begin <= INPUTS_PER_TURN || bytes < PARALLEL_FROM_BYTES;
+    const tkr_status status = tkr_call_share(call, tokenize_worker, call, alone, error);
+    if (status != TKR_OK) return status;
     call->cost = 0;
     for (size_t i = call->begin; i < call->end; i++)
         if (call->result->items[i].status == TKR_OK) call->cost += tkr_item_cost(&call->result->items[i]);

@@ -73,7 +73,7 @@ static uint64_t model_hash(const tkr_model *model) {
     tkr_digest_add(&digest, post->pooling, strlen(post->pooling));
     tkr_digest_add(&digest, &model->checkpoint.lowercase, sizeof model->checkpoint.lowercase);
     add_pictures(&digest, model);
-    size_t pieces = tkr_tok_vocab_size(model->tok);
+    size_t pieces = tkr_tok_vocab_size(model->tokenizer.tok);
     tkr_digest_add(&digest, &pieces, sizeof pieces);
     return tkr_digest_end(&digest);
 }

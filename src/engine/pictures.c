@@ -24,6 +24,16 @@ static bool add_picture(tkr_buf *list, size_t input, size_t number, const tkr_pa
     return tkr_buf_append(list, &picture, sizeof picture);
 }
 
+/* A picture in a tower of its own has no tokens of the text model. */
+static tkr_status check_kind(const tkr_call *call, const tkr_input *input, tkr_error *error) {
+    const tkr_checkpoint *c = &call->session->model->checkpoint;
+    if (call->result->kind != TKR_RESULT_TOKENS || tkr_input_images(input) == 0 || !c->arch->vision->two_towers)
+        return TKR_OK;
+    return TKR_FAIL(error, INVALID_ARGUMENT,
+                    "token states were asked for, but %s has them of texts alone; a picture has one vector",
+                    c->arch->name);
+}
+
 /* Checks the inputs from call->begin on and lists their pictures. */
 static tkr_status list_pictures(tkr_call *call, tkr_error *error) {
     tkr_buf *list = &call->session->pictures;
@@ -38,7 +48,7 @@ static tkr_status list_pictures(tkr_call *call, tkr_error *error) {
         if (call->has_parts && call->end - call->begin == MOST_INPUTS) break;
         item->first_picture = list->size / sizeof(tkr_picture);
         if (item->status != TKR_OK) continue; /* seen before, when memory was for fewer */
-        if (tkr_check_input(checkpoint, input, &why) != TKR_OK) {
+        if (tkr_check_input(checkpoint, input, &why) != TKR_OK || check_kind(call, input, &why) != TKR_OK) {
             tkr_item_fail(item, &why);
             continue;
         }
@@ -96,9 +106,7 @@ static tkr_status take_rgb(tkr_image *image, const tkr_part *part, const tkr_mod
     return TKR_OK;
 }
 
-/* How messages name a picture; a file that can't be read is named by its message already. */
-static void name_picture(char *out, size_t size, const tkr_picture *picture) {
-    const tkr_part *part = picture->part;
+void tkr_name_picture(char *out, size_t size, const tkr_part *part, size_t number) {
     const bool path = part->kind == TKR_PART_FILE && !part->name;
     const int n = part->n_data > 200 ? 200 : (int)part->n_data;
     if (path)
@@ -106,17 +114,18 @@ static void name_picture(char *out, size_t size, const tkr_picture *picture) {
     else if (part->name)
         snprintf(out, size, "%.200s", part->name);
     else
-        snprintf(out, size, "picture %zu", picture->number);
+        snprintf(out, size, "picture %zu", number);
 }
 
 tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *model, const tkr_part *part,
-                           const char *name, tkr_alpha alpha, tkr_error *error) {
+                           const char *name, tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
     encoded bytes = {NULL, 0};
     if (!model->jail)
         return tkr_error_set(error, TKR_HERE, model->jail_error.status, "%s: %s", name, model->jail_error.message);
     tkr_status status = read_picture(&bytes, file, model, part, error);
-    if (status != TKR_OK) return part->kind == TKR_PART_FILE ? status : tkr_error_prefix(error, status, "%s", name);
-    return tkr_jail_image(image, model->jail, name, bytes.bytes, bytes.n, alpha, error);
+    const bool named = part->kind == TKR_PART_FILE || (error && strncmp(error->message, name, strlen(name)) == 0);
+    if (status != TKR_OK) return named ? status : tkr_error_prefix(error, status, "%s", name);
+    return tkr_jail_image(image, model->jail, name, bytes.bytes, bytes.n, alpha, stop, error);
 }
 
 static tkr_process_options settings_of(const tkr_call *call, const tkr_input *input) {
@@ -136,25 +145,29 @@ static tkr_status process(tkr_picture *picture, const tkr_model *model, const tk
                           const tkr_image *image, tkr_error *error) {
     size_t t = 0, h = 0, w = 0;
     tkr_status status = tkr_processor_grid(&t, &h, &w, model->processor, image->width, image->height, options, error);
-    if (status == TKR_OK && t * h * w > model->plan.max_patches)
-        status =
-            TKR_FAIL(error, LIMIT,
-                     "%zu x %zu pixels give %zu patches; memory is planned for %zu: lower the input's max_pixels, or "
-                     "raise the model's --max-pixels or --max-memory",
-                     image->width, image->height, t * h * w, model->plan.max_patches);
+    if (status == TKR_OK && t * h * w > model->plan.group_patches)
+        status = TKR_FAIL(
+            error, LIMIT,
+            "%zu x %zu pixels give %zu patches; memory is planned for %zu a picture: lower the input's max_pixels, or "
+            "raise the model's --max-pixels or --max-memory",
+            image->width, image->height, t * h * w, model->plan.group_patches);
     return status == TKR_OK ? tkr_processor_apply(&picture->patches, model->processor, image, options, error) : status;
 }
+
+/* The calling thread may ask the caller; the others see what it was told. */
+static tkr_status ask_caller(void *user) { return tkr_call_ask(user, 0); }
 
 static tkr_status make_picture(tkr_call *call, tkr_worker *worker, tkr_picture *picture, tkr_error *error) {
     const tkr_model *model = call->session->model;
     const tkr_process_options options = settings_of(call, &call->inputs[picture->input]);
     const bool rgb = picture->part->kind == TKR_PART_RGB;
+    const tkr_stop stop = {.ask = worker == call->session->workers ? ask_caller : tkr_call_stopped, .user = call};
     char name[224];
     tkr_image image = {0};
-    name_picture(name, sizeof name, picture);
+    tkr_name_picture(name, sizeof name, picture->part, picture->number);
     tkr_status status = rgb ? take_rgb(&image, picture->part, model, error)
                             : tkr_decode_part(&image, &worker->file, model, picture->part, name,
-                                              tkr_processor_alpha(model->processor, &options), error);
+                                              tkr_processor_alpha(model->processor, &options), &stop, error);
     if (status != TKR_OK) return rgb ? tkr_error_prefix(error, status, "%s", name) : status;
     status = process(picture, model, &options, &image, error);
     if (!rgb) tkr_image_free(&image);
@@ -179,16 +192,15 @@ static bool take(size_t *index, picture_job *job) {
 }
 
 static void picture_worker(void *arg, unsigned worker, unsigned n_workers) {
-    (void)n_workers;
     picture_job *job = arg;
     size_t at = 0;
-    while (take(&at, job)) {
+    while (!tkr_call_yields(job->call) && take(&at, job)) {
         tkr_picture *picture = &job->pictures[at];
         if (make_picture(job->call, &job->call->session->workers[worker], picture, &picture->error) == TKR_OK) {
             const tkr_patches *p = &picture->patches;
             atomic_fetch_add(&job->bytes, p->t * p->h * p->w * p->n_cols * sizeof *p->rows);
         }
-        if (worker == 0) (void)tkr_call_ask(job->call, 0);
+        if (worker == 0) (void)tkr_call_ask(job->call, n_workers == 1);
     }
 }
 
@@ -226,10 +238,8 @@ tkr_status tkr_call_pictures(tkr_call *call, tkr_error *error) {
     picture_job job = {
         .call = call, .pictures = (tkr_picture *)(void *)session->pictures.data, .n = call->n_pictures, .bytes = 0};
     atomic_store(&call->next, 0);
-    if (session->n_workers == 1 || job.n == 1)
-        picture_worker(&job, 0, 1);
-    else if (tkr_pool_run(session->model->pool, picture_worker, &job) != TKR_OK)
-        return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
+    status = tkr_call_share(call, picture_worker, &job, session->n_workers == 1 || job.n == 1, error);
+    if (status != TKR_OK) return status;
     const size_t taken = atomic_load(&call->next);
     if (taken < job.n) call->end = job.pictures[taken].input;
     settle(call, job.pictures);

@@ -19,6 +19,7 @@
 #define MIDDLE_MODEL ((uint64_t)100000000)
 #define SEVERAL_PICTURES 4
 #define PICTURE_BYTES ((size_t)64 << 20)
+#define PICTURES_PART 32 /* of the memory may go to the patches of one input */
 
 static void note(tkr_plan *plan, tkr_arena *arena, const char *name, const char *value) {
     char *copy = tkr_arena_strndup(arena, value, strlen(value));
@@ -57,12 +58,27 @@ static size_t workspace_with(const tkr_plan_request *r, size_t tokens, size_t lo
     return is_fused(r) ? text + vision : text > vision ? text : vision;
 }
 
-/* Patches of one input: several of the largest pictures, as far as its tokens go. */
-static size_t wanted_patches(const tkr_plan_request *r) {
-    const size_t merge = r->checkpoint->vision.merge_size, several = SEVERAL_PICTURES * r->picture_patches;
+/* Patches that an input's tokens can stand for. */
+static size_t patches_that_fit(const tkr_plan_request *r) {
+    const size_t merge = r->checkpoint->vision.merge_size;
+    return is_fused(r) ? r->checkpoint->max_tokens * merge * merge : SEVERAL_PICTURES * r->picture_patches;
+}
+
+/* Patches that a tower reads at a time: several of the largest pictures, as far as an input's tokens go. */
+static size_t wanted_group(const tkr_plan_request *r) {
     if (r->picture_patches == 0) return 0;
-    const size_t fit = is_fused(r) ? r->checkpoint->max_tokens * merge * merge : several;
+    const size_t several = SEVERAL_PICTURES * r->picture_patches, fit = patches_that_fit(r);
     return several <= fit ? several : fit > r->picture_patches ? fit : r->picture_patches;
+}
+
+static size_t patch_bytes(const tkr_plan_request *r) { return r->checkpoint->vision.patch_cols * sizeof(float); }
+
+/* Patches of one input, which are held twice: as far as its tokens go, and a small part of the memory. */
+static size_t wanted_patches(const tkr_plan *plan, const tkr_plan_request *r) {
+    if (r->picture_patches == 0) return 0;
+    const uint64_t room = plan->limit / PICTURES_PART / (2 * patch_bytes(r));
+    const size_t fit = patches_that_fit(r), most = room < fit ? (size_t)room : fit;
+    return most > plan->group_patches ? most : plan->group_patches;
 }
 
 /* Tokens of a batch, before memory runs short: the caller's choice, or on a GPU as many as an eighth of its memory
@@ -75,9 +91,17 @@ static size_t first_chunk(const tkr_plan_request *r) {
     return chunk;
 }
 
+/* What groups of pictures leave for deeper layers until all have been read; one group's share is the tower's. */
+static size_t deep_features(const tkr_plan *plan, const tkr_plan_request *r) {
+    const tkr_vision_config *v = &r->checkpoint->vision;
+    if (plan->max_patches <= plan->group_patches || v->n_deepstack == 0) return 0;
+    const size_t n = plan->max_patches / (v->merge_size * v->merge_size);
+    return n * sizeof(size_t) + v->n_deepstack * tkr_tensor_room(n * v->out_size * sizeof(float) + 128);
+}
+
 /* Workspace for chunks of `chunk` tokens and inputs up to the model's limit. */
 static void plan_workspace(tkr_plan *plan, const tkr_plan_request *r, size_t chunk) {
-    const size_t longest = r->checkpoint->max_tokens, patches = plan->max_patches;
+    const size_t longest = r->checkpoint->max_tokens, patches = plan->group_patches;
     const size_t most = longest > patches ? longest : patches;
     size_t alone = most < ALONE_TOKENS ? most : ALONE_TOKENS;
     plan->chunk_tokens = chunk < LEAST_CHUNK_TOKENS ? LEAST_CHUNK_TOKENS : chunk;
@@ -87,15 +111,18 @@ static void plan_workspace(tkr_plan *plan, const tkr_plan_request *r, size_t chu
     plan->workspace_together = plan->workspace_per_worker * r->n_workers;
     if (most > alone) {
         const size_t tokens = longest > alone ? longest : alone;
-        const size_t together = workspace_with(r, tokens, tokens, patches > alone ? patches : alone, r->n_workers);
+        const size_t together =
+            workspace_with(r, tokens, tokens, patches > alone ? patches : alone, r->n_workers) + deep_features(plan, r);
         if (together > plan->workspace_together) plan->workspace_together = together;
     }
     plan->workspace_bytes =
         (uint64_t)plan->workspace_together + (uint64_t)plan->workspace_per_worker * (r->n_workers - 1);
     if (patches > 0) {
-        const size_t one = patches * r->checkpoint->vision.patch_cols * sizeof(float);
-        plan->picture_bytes = plan->limit / 32 < PICTURE_BYTES ? (size_t)(plan->limit / 32) : PICTURE_BYTES;
-        plan->workspace_bytes += plan->picture_bytes + (uint64_t)one * r->n_workers;
+        const size_t most_input = plan->max_patches * patch_bytes(r), batch = patches * patch_bytes(r);
+        plan->picture_bytes =
+            plan->limit / PICTURES_PART < PICTURE_BYTES ? (size_t)(plan->limit / PICTURES_PART) : PICTURE_BYTES;
+        plan->workspace_bytes += (plan->picture_bytes > most_input ? plan->picture_bytes : most_input) +
+                                 (uint64_t)most_input + (uint64_t)batch * (r->n_workers - 1);
     }
 }
 
@@ -233,6 +260,8 @@ static tkr_status too_large(tkr_plan *plan, const tkr_plan_request *r, tkr_error
         r->device->mlx ? ", or compute with --device cpu" : " or --threads");
 }
 
+static size_t halved(size_t n, size_t least) { return n / 2 > least ? n / 2 : least; }
+
 tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *r, tkr_error *error) {
     size_t chunk = first_chunk(r);
     tkr_status status = check_choices(r->options, error);
@@ -241,15 +270,18 @@ tkr_status tkr_plan_make(tkr_plan *plan, const tkr_plan_request *r, tkr_error *e
     if (status != TKR_OK) return status;
     plan->limit = r->device->limit;
     plan->chunk_rows = chunk_rows(r);
-    plan->max_patches = wanted_patches(r);
+    plan->group_patches = wanted_group(r);
+    plan->max_patches = wanted_patches(plan, r);
     for (;;) {
         plan_workspace(plan, r, chunk);
         choose_mode(plan, r);
         if (plan->weights_bytes + plan->workspace_bytes <= plan->limit) break;
         if (chunk > LEAST_CHUNK_TOKENS && plan->chunk_tokens >= plan->alone_tokens)
             chunk /= 2; /* a smaller budget costs speed, not correctness */
-        else if (plan->max_patches > r->picture_patches)
-            plan->max_patches = plan->max_patches / 2 > r->picture_patches ? plan->max_patches / 2 : r->picture_patches;
+        else if (plan->max_patches > plan->group_patches)
+            plan->max_patches = halved(plan->max_patches, plan->group_patches);
+        else if (plan->group_patches > r->picture_patches)
+            plan->max_patches = plan->group_patches = halved(plan->group_patches, r->picture_patches);
         else
             return too_large(plan, r, error);
     }

@@ -362,5 +362,5 @@ static tkr_status pad(tkr_tok_result *ids, const tkr_encode_request *r, tkr_erro
 
 tkr_status tkr_widen_ids(tkr_tok_result *ids, const tkr_encode_request *r, tkr_error *error) {
     if (!r->checkpoint->arch->vision->two_towers) return put_pictures(ids, r, error);
-    return tkr_checkpoint_recipe(r->checkpoint)->pad_text ? pad(ids, r, error) : TKR_OK;
+    return tkr_checkpoint_recipe(r->checkpoint)->pad_text && !r->plain ? pad(ids, r, error) : TKR_OK;
 }

@@ -12,7 +12,7 @@ tkr_status tkr_session_create(tkr_session **out, tkr_model *model, tkr_error *er
     session->workers = tkr_calloc(session->n_workers, sizeof *session->workers);
     tkr_status status = session->workers ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for a session");
     for (unsigned i = 0; status == TKR_OK && i < session->n_workers; i++) {
-        status = tkr_tok_scratch_create(&session->workers[i].scratch, model->tok, error);
+        status = tkr_tok_scratch_create(&session->workers[i].scratch, model->tokenizer.tok, error);
         if (status == TKR_OK && i < tkr_model_computing_workers(model))
             status = model->ops->run_create(&session->workers[i].run, model->backend, error);
     }
@@ -48,24 +48,41 @@ void tkr_session_free(tkr_session **out) {
 
 /* ---- results ---- */
 
-static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t n_items, size_t dimensions,
-                                tkr_error *error) {
-    size_t bytes = 0;
+static tkr_result_kind kind_of(const tkr_model *model, const tkr_embed_options *options) {
+    if (options->kind == TKR_RESULT_TOKENS) return TKR_RESULT_TOKENS;
+    return model->info.multi_vector ? TKR_RESULT_MULTI_VECTOR : TKR_RESULT_DENSE;
+}
+
+static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t n_items,
+                                const tkr_embed_options *options, tkr_error *error) {
     tkr_result *result = tkr_calloc(1, sizeof *result);
     if (!result) return TKR_FAIL(error, NO_MEMORY, "no memory for the result");
     result->n_items = n_items;
-    result->dimensions = dimensions;
-    result->multi_vector = model->info.multi_vector != 0;
-    if (result->multi_vector) dimensions = 0; /* each item has rows of its own */
+    result->kind = kind_of(model, options);
     result->items = tkr_calloc(n_items ? n_items : 1, sizeof *result->items);
     result->fingerprint = tkr_strdup(model->info.fingerprint);
-    if (tkr_mul_size(&bytes, n_items, dimensions) && tkr_mul_size(&bytes, bytes, sizeof(float)))
-        result->rows = tkr_malloc(bytes ? bytes : 1);
-    if (!result->items || !result->rows || !result->fingerprint) {
+    if (!result->items || !result->fingerprint) {
         tkr_result_free(&result);
-        return TKR_FAIL(error, NO_MEMORY, "no memory for %zu vectors of %zu values", n_items, dimensions);
+        return TKR_FAIL(error, NO_MEMORY, "no memory for %zu results", n_items);
     }
     *out = result;
+    return TKR_OK;
+}
+
+/* Gives every item of one row its place. */
+static tkr_status place_rows(tkr_result *result, tkr_error *error) {
+    size_t values = 0, bytes = 0;
+    for (size_t i = 0; i < result->n_items; i++)
+        if (!tkr_add_size(&values, values, result->items[i].dimensions)) values = SIZE_MAX;
+    if (tkr_mul_size(&bytes, values, sizeof(float))) result->rows = tkr_malloc(bytes ? bytes : 1);
+    if (!result->rows)
+        return TKR_FAIL(error, NO_MEMORY, "no memory for %zu vectors of %zu values together", result->n_items, values);
+    float *at = result->rows;
+    for (size_t i = 0; i < result->n_items; i++) {
+        result->items[i].rows = at;
+        result->items[i].n_rows = 1;
+        at += result->items[i].dimensions;
+    }
     return TKR_OK;
 }
 
@@ -74,7 +91,7 @@ void tkr_result_free(tkr_result **out) {
     tkr_result *result = *out;
     for (size_t i = 0; result->items && i < result->n_items; i++) {
         tkr_free(result->items[i].message);
-        tkr_free(result->items[i].rows);
+        if (!result->rows) tkr_free(result->items[i].rows);
     }
     tkr_free(result->items);
     tkr_free(result->rows);
@@ -83,10 +100,7 @@ void tkr_result_free(tkr_result **out) {
     *out = NULL;
 }
 
-tkr_result_kind tkr_result_get_kind(const tkr_result *result) {
-    return result->multi_vector ? TKR_RESULT_MULTI_VECTOR : TKR_RESULT_DENSE;
-}
-
+tkr_result_kind tkr_result_get_kind(const tkr_result *result) { return result->kind; }
 size_t tkr_result_n_items(const tkr_result *result) { return result->n_items; }
 size_t tkr_result_dimensions(const tkr_result *result) { return result->dimensions; }
 const char *tkr_result_fingerprint(const tkr_result *result) { return result->fingerprint; }
@@ -98,8 +112,9 @@ tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
     tkr_result_item out = {
         .status = item->status, .n_tokens = item->n_tokens, .n_tokens_untruncated = item->n_untruncated};
     if (item->status == TKR_OK) {
-        out.rows = result->multi_vector ? item->rows : result->rows + index * result->dimensions;
-        out.n_rows = result->multi_vector ? item->n_rows : 1;
+        out.rows = item->rows;
+        out.n_rows = item->n_rows;
+        out.dimensions = item->dimensions;
         if (item->n_tokens == 0) out.n_tokens = out.n_tokens_untruncated = item->n_patches; /* a tower of its own */
     } else {
         out.message = item->message ? item->message : item->default_message;
@@ -109,14 +124,14 @@ tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
 
 /* ---- embed ---- */
 
-static tkr_status check_options(const tkr_model *model, const tkr_embed_options *options, tkr_error *error) {
-    size_t width = tkr_post_get_info(model->post)->dimensions;
+static tkr_status check_options(const tkr_call *call, const tkr_embed_options *options, tkr_error *error) {
+    const tkr_model *model = call->session->model;
     if (options->struct_size != sizeof *options)
         return TKR_FAIL(error, INVALID_ARGUMENT,
                         "the embed options were not filled by tkr_embed_options_init of this version");
-    if (options->dimensions > width)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "dimensions %zu; this model's vectors have %zu", options->dimensions,
-                        width);
+    if (options->dimensions > call->width)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "dimensions %zu; this model's %s have %zu", options->dimensions,
+                        call->options->kind == TKR_RESULT_TOKENS ? "token states" : "vectors", call->width);
     if (options->truncate < TKR_TRUNCATE_RIGHT || options->truncate > TKR_TRUNCATE_ERROR)
         return TKR_FAIL(error, INVALID_ARGUMENT, "truncate %d is unknown; known: right, left, error",
                         (int)options->truncate);
@@ -128,13 +143,68 @@ static tkr_status check_options(const tkr_model *model, const tkr_embed_options 
     return tkr_prompt_find(&prompt, &model->checkpoint, &none, options, error);
 }
 
+/* Shortened vectors of a model that may not be made for them. */
+static void warn_dimensions(const tkr_call *call, const tkr_embed_options *options) {
+    tkr_model *model = call->session->model;
+    if (options->dimensions == 0 || options->dimensions == call->width || model->checkpoint.matryoshka ||
+        atomic_exchange(&model->warned_dimensions, true))
+        return;
+    tkr_log_line(&model->log, TKR_LOG_WARNING,
+                 "%s is not known to be trained for shortened vectors: the first %zu of %zu values may represent "
+                 "texts badly",
+                 model->info.reference, options->dimensions, call->width);
+}
+
+/* Checks the options of the call and those of single inputs, and makes the result that they ask for. */
+static tkr_status begin_call(tkr_call *call, tkr_error *error) {
+    const tkr_model *model = call->session->model;
+    const tkr_result_kind kind = call->options->kind;
+    if (kind != TKR_RESULT_DENSE && kind != TKR_RESULT_TOKENS)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "results of kind %d can't be asked for; known: dense, tokens",
+                        (int)kind);
+    call->max_tokens = model->checkpoint.max_tokens;
+    call->width =
+        kind == TKR_RESULT_TOKENS ? model->checkpoint.config.hidden_size : tkr_post_get_info(model->post)->dimensions;
+    tkr_status status = check_options(call, call->options, error);
+    if (status == TKR_OK) status = result_create(&call->result, model, call->n_inputs, call->options, error);
+    if (status != TKR_OK) return status;
+    warn_dimensions(call, call->options);
+    call->result->dimensions = call->options->dimensions ? call->options->dimensions : call->width;
+    for (size_t i = 0; i < call->n_inputs; i++) {
+        const tkr_embed_options *own = call->inputs[i].options;
+        tkr_item *item = &call->result->items[i];
+        tkr_error why = {TKR_OK, NULL, ""};
+        call->has_parts = call->has_parts || call->inputs[i].kind == TKR_INPUT_PARTS;
+        item->dimensions = call->result->dimensions;
+        if (!own) continue;
+        if (check_options(call, own, &why) != TKR_OK) {
+            tkr_item_fail(item, &why);
+            item->dimensions = 0;
+            continue;
+        }
+        warn_dimensions(call, own);
+        item->dimensions = own->dimensions ? own->dimensions : call->width;
+    }
+    return call->result->kind == TKR_RESULT_DENSE ? place_rows(call->result, error) : TKR_OK;
+}
+
+/* One stage, with its time; the caller's check function may then have let others go first. */
+static tkr_status run_stage(tkr_call *call, double *seconds, tkr_status (*stage)(tkr_call *call, tkr_error *error),
+                            tkr_error *error) {
+    const double begin = tkr_now() - call->waited_s;
+    const tkr_status status = stage(call, error);
+    *seconds += tkr_now() - call->waited_s - begin;
+    return status;
+}
+
 /* Stage by stage; with pictures, as many inputs at a time as memory is for. */
 static tkr_status embed_all(tkr_call *call, tkr_error *error) {
     tkr_status status = TKR_OK;
+    tkr_result *result = call->result;
     while (status == TKR_OK && call->end < call->n_inputs) {
-        status = tkr_call_pictures(call, error);
-        if (status == TKR_OK) status = tkr_call_tokenize(call, error);
-        if (status == TKR_OK) status = tkr_call_forward(call, error);
+        status = run_stage(call, &result->pictures_s, tkr_call_pictures, error);
+        if (status == TKR_OK) status = run_stage(call, &result->tokenize_s, tkr_call_tokenize, error);
+        if (status == TKR_OK) status = run_stage(call, &result->forward_s, tkr_call_forward, error);
         tkr_call_release_pictures(call);
     }
     return status;
@@ -144,23 +214,9 @@ tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *in
                      const tkr_embed_options *options, tkr_error *error) {
     tkr_embed_options defaults;
     tkr_embed_options_init(&defaults);
-    options = options ? options : &defaults;
-    tkr_model *model = session->model;
-    tkr_status status = check_options(model, options, error);
-    if (status != TKR_OK) return status;
-    const tkr_post_info *post = tkr_post_get_info(model->post);
-    tkr_call call = {.session = session, .inputs = inputs, .n_inputs = n_inputs, .options = options};
-    call.max_tokens = model->checkpoint.max_tokens;
-    if (options->dimensions && options->dimensions < post->dimensions && !model->checkpoint.matryoshka &&
-        !atomic_exchange(&model->warned_dimensions, true))
-        tkr_log_line(&model->log, TKR_LOG_WARNING,
-                     "%s is not known to be trained for shortened vectors: the first %zu of %zu values may represent "
-                     "texts badly",
-                     model->info.reference, options->dimensions, post->dimensions);
-    call.normalize = options->normalize == TKR_DEFAULT ? post->normalizes : options->normalize == TKR_YES;
-    status = result_create(&call.result, model, n_inputs, options->dimensions ? options->dimensions : post->dimensions,
-                           error);
-    for (size_t i = 0; i < n_inputs && !call.has_parts; i++) call.has_parts = inputs[i].kind == TKR_INPUT_PARTS;
+    tkr_call call = {
+        .session = session, .inputs = inputs, .n_inputs = n_inputs, .options = options ? options : &defaults};
+    tkr_status status = begin_call(&call, error);
     if (status == TKR_OK) status = embed_all(&call, error);
     if (status != TKR_OK) {
         tkr_result_free(&call.result);

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine/thumbnail: small pictures of what was embedded, as PNG of our own making: bytes of unknown origin go through
  * the jail, not on to whoever looks at the result. */
-#include <string.h>
-
 #include "engine/engine.h"
 #include "engine/tools.h"
 #include "media/png.h"
 #include "media/resize.h"
 
-tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const char *path,
+tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const tkr_part *part,
                                size_t side, tkr_error *error) {
     tkr_image image = {0}, small = {0};
     tkr_buf file = {0};
     if (!model->processor) return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures", model->info.reference);
-    const tkr_part part = {.kind = TKR_PART_FILE, .data = path, .n_data = strlen(path)};
-    tkr_status status = tkr_decode_part(&image, &file, model, &part, path, TKR_ALPHA_WHITE, error);
+    tkr_status status = tkr_decode_part(&image, &file, model, part, part->name, TKR_ALPHA_WHITE, NULL, error);
     tkr_buf_free(&file);
     if (status != TKR_OK) return status;
     const size_t longest = image.width > image.height ? image.width : image.height;

@@ -70,25 +70,36 @@ static tkr_status cached_tok(tkr_tok **tok, tkr_cache_file **file, const tok_sou
     return status;
 }
 
-tkr_status tkr_engine_load_tok(tkr_tok **tok, tkr_cache_file **file, const tkr_checkpoint *checkpoint,
+tkr_status tkr_engine_load_tok(tkr_tokenizer *tokenizer, const tkr_checkpoint *checkpoint,
                                const tkr_model_options *model, tkr_error *error) {
     tkr_tok_options options = {.lowercase = checkpoint->lowercase};
-    if (checkpoint->gguf) return tkr_gguf_load_tok(tok, checkpoint->gguf, checkpoint->folder, &options, error);
+    tokenizer->checkpoint = checkpoint;
+    tkr_status status = tkr_scratches_create(&tokenizer->scratches, error);
+    if (status != TKR_OK) return status;
+    if (checkpoint->gguf)
+        return tkr_gguf_load_tok(&tokenizer->tok, checkpoint->gguf, checkpoint->folder, &options, error);
     bool is_spm = false, is_fairseq = false;
     json_t *settings = NULL;
     tkr_map map = {0};
     char *path = tokenizer_path(checkpoint, &is_spm, &is_fairseq);
     if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read the tokenizer");
     options.spm_layout = is_fairseq ? TKR_TOK_SPM_FAIRSEQ : TKR_TOK_SPM_PLAIN;
-    tkr_status status = tkr_map_open(&map, path, error);
+    status = tkr_map_open(&map, path, error);
     if (status == TKR_OK && map.size > TOKENIZER_JSON_MAX)
         status = TKR_FAIL(error, LIMIT, "%s: %zu bytes; at most %zu are read", path, map.size, TOKENIZER_JSON_MAX);
     if (status == TKR_OK && is_spm && !is_fairseq) status = read_frame(&options, &settings, checkpoint->folder, error);
-    if (status == TKR_OK) status = cached_tok(tok, file, &(tok_source){path, map, is_spm}, &options, model, error);
+    const tok_source source = {path, map, is_spm};
+    if (status == TKR_OK) status = cached_tok(&tokenizer->tok, &tokenizer->tok_file, &source, &options, model, error);
     json_decref(settings);
     tkr_map_close(&map);
     tkr_free(path);
     return status;
+}
+
+void tkr_engine_close_tok(tkr_tokenizer *tokenizer) {
+    tkr_scratches_free(&tokenizer->scratches);
+    tkr_tok_free(&tokenizer->tok);
+    tkr_cache_file_close(&tokenizer->tok_file);
 }
 
 static tkr_status unknown_prompt(const tkr_checkpoint *checkpoint, const char *name, tkr_error *error) {
@@ -202,7 +213,7 @@ tkr_status tkr_encode_input(tkr_tok_result *out, size_t *n_prompt_tokens, const 
     tkr_tok_request request = {
         .max_tokens = whole ? 0 : limit,
         .truncate = r->options->truncate,
-        .special_tokens = true,
+        .special_tokens = !r->plain,
         .want_offsets = r->want_offsets,
         .strict_utf8 = r->options->strict_utf8 != 0,
     };
@@ -227,9 +238,8 @@ tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const 
     tkr_tokenizer *tokenizer = tkr_calloc(1, sizeof *tokenizer);
     if (!tokenizer) return TKR_FAIL(error, NO_MEMORY, "no memory for a tokenizer");
     options = options ? options : &defaults;
-    tkr_status status = tkr_checkpoint_open(&tokenizer->checkpoint, reference, options, true, error);
-    if (status == TKR_OK)
-        status = tkr_engine_load_tok(&tokenizer->tok, &tokenizer->tok_file, &tokenizer->checkpoint, options, error);
+    tkr_status status = tkr_checkpoint_open(&tokenizer->own, reference, options, true, error);
+    if (status == TKR_OK) status = tkr_engine_load_tok(tokenizer, &tokenizer->own, options, error);
     if (status != TKR_OK) {
         tkr_tokenizer_free(&tokenizer);
         return status;
@@ -240,9 +250,8 @@ tkr_status tkr_tokenizer_load(tkr_tokenizer **out, const char *reference, const 
 
 void tkr_tokenizer_free(tkr_tokenizer **tokenizer) {
     if (!tokenizer || !*tokenizer) return;
-    tkr_tok_free(&(*tokenizer)->tok);
-    tkr_cache_file_close(&(*tokenizer)->tok_file);
-    tkr_checkpoint_close(&(*tokenizer)->checkpoint);
+    tkr_engine_close_tok(*tokenizer);
+    tkr_checkpoint_close(&(*tokenizer)->own);
     tkr_free(*tokenizer);
     *tokenizer = NULL;
 }
@@ -252,13 +261,15 @@ static tkr_status copy_tokens(tkr_tokens *tokens, const tkr_tok_result *result, 
     tkr_tokens copy = {.n = n, .n_untruncated = result->n_untruncated};
     copy.ids = tkr_malloc((n ? n : 1) * sizeof *copy.ids);
     copy.offsets = tkr_malloc((n ? n : 1) * 2 * sizeof *copy.offsets);
-    if (!copy.ids || !copy.offsets) {
+    copy.special = tkr_malloc(n);
+    if (!copy.ids || !copy.offsets || !copy.special) {
         tkr_tokens_free(&copy);
         return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
     }
     if (n > 0) {
         memcpy(copy.ids, result->ids, n * sizeof *copy.ids);
         memcpy(copy.offsets, result->offsets, n * 2 * sizeof *copy.offsets);
+        memcpy(copy.special, result->special, n);
     }
     *tokens = copy;
     return TKR_OK;
@@ -268,6 +279,7 @@ tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, cons
                         const tkr_embed_options *options, tkr_error *error) {
     tkr_embed_options defaults;
     tkr_embed_options_init(&defaults);
+    options = input->options ? input->options : options ? options : &defaults;
     if (input->kind == TKR_INPUT_TOKENS) return TKR_FAIL(error, INVALID_ARGUMENT, "the input is token ids already");
     if (tkr_input_images(input) > 0)
         return TKR_FAIL(error, INVALID_ARGUMENT, "the input has a picture; only texts can be tokenised");
@@ -275,21 +287,23 @@ tkr_status tkr_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, cons
     tkr_tok_scratch *scratch = NULL;
     tkr_tok_result result = {0};
     size_t n_prompt = 0;
-    tkr_status status = tkr_tok_scratch_create(&scratch, tokenizer->tok, error);
+    tkr_status status = tkr_scratches_take(&scratch, tokenizer->scratches, tokenizer->tok, error);
     if (status == TKR_OK) {
-        const tkr_encode_request request = {.checkpoint = &tokenizer->checkpoint,
+        const tkr_encode_request request = {.checkpoint = tokenizer->checkpoint,
                                             .tok = tokenizer->tok,
                                             .scratch = scratch,
                                             .text = &text,
                                             .input = input,
-                                            .options = options ? options : &defaults,
-                                            .max_tokens = tokenizer->checkpoint.max_tokens,
+                                            .options = options,
+                                            .max_tokens =
+                                                options->max_tokens == SIZE_MAX ? 0 : tokenizer->checkpoint->max_tokens,
+                                            .plain = options->special_tokens == TKR_NO,
                                             .want_offsets = true,
                                             .wide = &wide};
         status = tkr_encode_input(&result, &n_prompt, &request, error);
     }
     if (status == TKR_OK) status = copy_tokens(tokens, &result, error);
-    tkr_tok_scratch_free(&scratch);
+    tkr_scratches_give(tokenizer->scratches, scratch, input->n_text + input->n_pair + text.size);
     tkr_buf_free(&text);
     tkr_buf_free(&wide);
     return status;
@@ -299,18 +313,44 @@ void tkr_tokens_free(tkr_tokens *tokens) {
     if (!tokens) return;
     tkr_free(tokens->ids);
     tkr_free(tokens->offsets);
+    tkr_free(tokens->special);
     memset(tokens, 0, sizeof *tokens);
 }
 
+tkr_status tkr_decode(char **text, size_t *n_text, const tkr_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+                      int skip_special, tkr_error *error) {
+    tkr_tok_scratch *scratch = NULL;
+    tkr_buf out = {0};
+    tkr_status status = tkr_scratches_take(&scratch, tokenizer->scratches, tokenizer->tok, error);
+    if (status == TKR_OK) status = tkr_tok_decode(&out, tokenizer->tok, scratch, ids, n_ids, skip_special != 0, error);
+    tkr_scratches_give(tokenizer->scratches, scratch, out.size);
+    if (status != TKR_OK) {
+        tkr_buf_free(&out);
+        return status;
+    }
+    *text = out.data;
+    *n_text = out.size;
+    return TKR_OK;
+}
+
+void tkr_text_free(char **text) {
+    if (!text) return;
+    tkr_free(*text);
+    *text = NULL;
+}
+
+int tkr_tokenizer_is_special(const tkr_tokenizer *tokenizer, int32_t id) {
+    return tkr_tok_is_special(tokenizer->tok, id);
+}
 const char *tkr_tokenizer_piece(const tkr_tokenizer *tokenizer, int32_t id) {
     return tkr_tok_piece(tokenizer->tok, id);
 }
-size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer) { return tokenizer->checkpoint.max_tokens; }
+size_t tkr_tokenizer_max_tokens(const tkr_tokenizer *tokenizer) { return tokenizer->checkpoint->max_tokens; }
 
 tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const tkr_input *input,
                           const tkr_embed_options *options, tkr_error *error) {
     const tkr_encode_request request = {
-        .checkpoint = &tokenizer->checkpoint, .text = text, .input = input, .options = options};
+        .checkpoint = tokenizer->checkpoint, .text = text, .input = input, .options = options};
     text->size = 0;
     return tkr_render_input(text, &request, error);
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "core/mem.h"
+#include "core/stop.h"
 #include "tkr/embed.h"
 
 /* ---- models on disk and in the alias table ---- */
@@ -38,10 +39,29 @@ tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const t
                           const tkr_embed_options *options, tkr_error *error);
 
 /* ---- pictures ---- */
-/* Appends a PNG of the picture at `path`, no larger than side x side, decoded in the model's jail. TKR_INVALID_ARGUMENT
- * for a model without pictures. */
-tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const char *path,
+/* Appends a PNG of the picture, no larger than side x side, decoded in the model's jail. `part` is a file or a URL and
+ * has a name. TKR_INVALID_ARGUMENT for a model without pictures. */
+tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const tkr_part *part,
                                size_t side, tkr_error *error);
+
+/* Reads and decodes a picture as tkr_embed would (any kind of part but text and RGB), in the model's jail; thread-safe:
+ * as many at a time as the jail has processes, the others wait in the order of their calls. `stop` (or NULL) ends the
+ * wait and the decoding, within 10 ms or so. Fills a TKR_PART_RGB part, which embeds to the same bits as `part` in an
+ * input without hub_limits. It borrows the part's name and *pixels, which tkr_tools_free_pixels frees. */
+tkr_status tkr_tools_decode_picture(tkr_part *rgb, void **pixels, tkr_model *model, const tkr_part *part,
+                                    const tkr_stop *stop, tkr_error *error);
+void tkr_tools_free_pixels(void **pixels);
+/* Appends the bytes behind a URL: data, or http and https where the model's options allow the host. Thread-safe. */
+tkr_status tkr_tools_fetch_picture(tkr_buf *out, tkr_model *model, const char *url, tkr_error *error);
+
+/* ---- server ---- */
+/* The model's tokenizer, borrowed: lives as long as the model. */
+const tkr_tokenizer *tkr_tools_tokenizer(const tkr_model *model);
+/* Wall time of the stages of the call that gave the result, without what its check function took where it may block. */
+void tkr_tools_result_times(const tkr_result *result, double *pictures_s, double *tokenize_s, double *forward_s);
+/* Computes something small, then a full batch and a picture where that takes a second or two at most: what the first
+ * request would else wait for. */
+tkr_status tkr_tools_warm_up(tkr_session *session, tkr_error *error);
 
 /* ---- doctor ---- */
 typedef enum tkr_severity { TKR_FINDING_OK, TKR_FINDING_NOTE, TKR_FINDING_WARNING, TKR_FINDING_PROBLEM } tkr_severity;

@@ -21,8 +21,22 @@ enum {
     LIFE_SECONDS = 300, /* of work; then a fresh one takes over, and its CPU limit never strikes */
     /* Touched pages in each half of the shared memory between inputs: what the last one used, from, to. */
     KEPT_BYTES = 16 << 20,
-    MOST_KEPT_BYTES = 64 << 20
+    MOST_KEPT_BYTES = 64 << 20,
+    SMALL_BYTES = 8 << 10 /* decoded before a thread falls asleep and wakes up again */
 };
+
+/* Seconds that a thread waits awake for one picture at most. */
+#define MOST_AWAKE 500e-6
+#define SMALL_AWAKE 150e-6
+
+/* What a caller gives. */
+typedef struct job {
+    const char *name;
+    const void *bytes;
+    size_t n_bytes;
+    tkr_alpha alpha;
+    const tkr_stop *stop; /* or NULL */
+} job;
 
 typedef struct worker {
     tkr_process *process; /* NULL: none runs */
@@ -118,16 +132,18 @@ static bool is_reply(tkr_decoder_reply *reply, tkr_decoder_answer kind) {
 }
 
 /* The first message says whether it is confined and ready. */
-static tkr_status greet(worker *w, const tkr_jail *jail, tkr_error *error) {
+static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
     tkr_decoder_reply hello;
     char how[96];
-    tkr_status status = tkr_process_receive(&hello, sizeof hello, w->process, START_SECONDS, error);
+    const tkr_process_wait wait = {.seconds = START_SECONDS, .stop = stop};
+    const tkr_status status = tkr_process_receive(&hello, sizeof hello, w->process, &wait, error);
     if (status == TKR_OK && is_reply(&hello, TKR_DECODER_READY) && hello.status == TKR_OK &&
         hello.width == TKR_DECODER_VERSION) {
         return TKR_OK;
     }
     const bool answered = status == TKR_OK;
     tkr_process_end(how, sizeof how, &w->process);
+    if (tkr_stop_ask(stop) != TKR_OK) return status;
     if (!answered) return TKR_FAIL(error, IO, "%s: doesn't start: it %s", jail->program, how);
     if (!is_reply(&hello, TKR_DECODER_READY) || hello.status == TKR_OK) {
         return TKR_FAIL(error, UNSUPPORTED, "%s: belongs to another version of tkr-embed", jail->program);
@@ -137,7 +153,7 @@ static tkr_status greet(worker *w, const tkr_jail *jail, tkr_error *error) {
                     jail->program, hello.message);
 }
 
-static tkr_status start(worker *w, const tkr_jail *jail, tkr_error *error) {
+static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
     char max_bytes[24], max_pixels[24], cpu_seconds[24];
     if (w->process) return TKR_OK;
     if (!w->shared.data) {
@@ -159,30 +175,43 @@ static tkr_status start(worker *w, const tkr_jail *jail, tkr_error *error) {
     };
     w->busy = 0;
     const tkr_status status = tkr_process_start(&w->process, jail->program, arguments, &w->shared, error);
-    return status == TKR_OK ? greet(w, jail, error) : status;
+    return status == TKR_OK ? greet(w, jail, stop, error) : status;
 }
 
 /* An idle process that something ended (a system short of memory, an administrator) is no reason to fail an input. */
-static tkr_status send_request(worker *w, const tkr_jail *jail, const tkr_decoder_request *request, tkr_error *error) {
+static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
+    const tkr_decoder_request request = {.magic = TKR_DECODER_MAGIC,
+                                         .kind = TKR_DECODER_IMAGE,
+                                         .on_white = j->alpha == TKR_ALPHA_WHITE,
+                                         .n_bytes = j->n_bytes};
     const bool warm = w->process != NULL;
-    tkr_status status = start(w, jail, error);
+    tkr_status status = start(w, jail, j->stop, error);
     if (status != TKR_OK) return status;
-    status = tkr_process_send(w->process, request, sizeof *request, error);
+    memcpy(w->shared.data, j->bytes, j->n_bytes);
+    status = tkr_process_send(w->process, &request, sizeof request, error);
     if (status == TKR_OK) return TKR_OK;
     tkr_process_end(NULL, 0, &w->process);
-    if (warm) status = start(w, jail, error);
-    if (warm && status == TKR_OK) status = tkr_process_send(w->process, request, sizeof *request, error);
+    if (warm) status = start(w, jail, j->stop, error);
+    if (warm && status == TKR_OK) status = tkr_process_send(w->process, &request, sizeof request, error);
     return status;
 }
 
+/* Of one who doesn't wait any more. */
+static tkr_status given_up(tkr_status status, const job *j, tkr_error *error) {
+    return tkr_error_set(error, TKR_HERE, status, "%s: not decoded: %s", j->name,
+                         status == TKR_DEADLINE ? "the time for the request is over" : tkr_status_text(status));
+}
+
 /* What became of an input whose process gave no answer; the process is gone afterwards. */
-static tkr_status mourn(worker *w, const tkr_jail *jail, const char *name, tkr_status status, tkr_error *error) {
+static tkr_status mourn(worker *w, const tkr_jail *jail, const job *j, tkr_status status, tkr_error *error) {
+    const tkr_status asked = tkr_stop_ask(j->stop);
     char how[96];
     tkr_process_end(how, sizeof how, &w->process);
+    if (asked != TKR_OK) return given_up(asked, j, error);
     if (status == TKR_DEADLINE) {
-        return TKR_FAIL(error, DEADLINE, "%s: decoding took longer than %g s", name, jail->timeout);
+        return TKR_FAIL(error, DEADLINE, "%s: decoding took longer than %g s", j->name, jail->timeout);
     }
-    return TKR_FAIL(error, FORMAT, "%s: the decoder %s; the file is damaged or hostile", name, how);
+    return TKR_FAIL(error, FORMAT, "%s: the decoder %s; the file is damaged or hostile", j->name, how);
 }
 
 static tkr_status senseless(worker *w, const char *name, tkr_error *error) {
@@ -225,39 +254,43 @@ static tkr_status refused(const tkr_decoder_reply *reply, const char *name, tkr_
     }
 }
 
-/* Waits for the end of a request, copying what is ready meanwhile. */
-static tkr_status receive(tkr_image *image, worker *w, const tkr_jail *jail, const char *name, tkr_error *error) {
-    const double until = tkr_now() + jail->timeout;
+/* How long to wait awake for the rest of a picture of which this part is done: as long as it should take. */
+static double awake_for_rest(const tkr_decoder_reply *reply, double seconds) {
+    const double rest = 1.5 * seconds * (double)(reply->height - reply->n_rows) / ((double)reply->n_rows + 1);
+    return rest <= MOST_AWAKE ? rest : 0;
+}
+
+/* Waits for the end of a request, copying what is ready meanwhile. Awake at most once, whatever the decoder says. */
+static tkr_status receive(tkr_image *image, worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
+    const double began = tkr_now(), until = began + jail->timeout;
+    tkr_process_wait wait = {.awake = j->n_bytes < SMALL_BYTES ? SMALL_AWAKE : 0, .stop = j->stop};
+    bool was_awake = wait.awake > 0;
     size_t n_rows = 0;
     tkr_status kept = TKR_OK; /* a failure of ours, told when the process is done */
     for (;;) {
         tkr_decoder_reply reply;
-        const tkr_status status = tkr_process_receive(&reply, sizeof reply, w->process, until - tkr_now(), error);
-        if (status != TKR_OK) return mourn(w, jail, name, status, error);
+        wait.seconds = until - tkr_now();
+        const tkr_status status = tkr_process_receive(&reply, sizeof reply, w->process, &wait, error);
+        if (status != TKR_OK) return mourn(w, jail, j, status, error);
+        const double told = tkr_now();
         const bool progress = is_reply(&reply, TKR_DECODER_PROGRESS);
-        if (!progress && !is_reply(&reply, TKR_DECODER_DONE)) return senseless(w, name, error);
-        if (!progress && reply.status != TKR_OK) return refused(&reply, name, error);
+        if (!progress && !is_reply(&reply, TKR_DECODER_DONE)) return senseless(w, j->name, error);
+        if (!progress && reply.status != TKR_OK) return refused(&reply, j->name, error);
         if (!size_is_possible(&reply, jail, image) || (!progress && reply.n_rows != reply.height)) {
-            return senseless(w, name, error);
+            return senseless(w, j->name, error);
         }
         if (kept == TKR_OK) kept = take_rows(image, &n_rows, w, jail, &reply, error);
         if (!progress) return kept;
+        wait.awake = was_awake ? 0 : awake_for_rest(&reply, told - began);
+        was_awake = was_awake || wait.awake > 0;
     }
 }
 
-static tkr_status run(tkr_image *image, worker *w, const tkr_jail *jail, const char *name, const void *bytes,
-                      size_t n_bytes, tkr_alpha alpha, tkr_error *error) {
-    const tkr_decoder_request request = {.magic = TKR_DECODER_MAGIC,
-                                         .kind = TKR_DECODER_IMAGE,
-                                         .on_white = alpha == TKR_ALPHA_WHITE,
-                                         .n_bytes = n_bytes};
-    tkr_status status = start(w, jail, error);
-    if (status != TKR_OK) return status;
-    memcpy(w->shared.data, bytes, n_bytes);
+static tkr_status run(tkr_image *image, worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
+    tkr_status status = send_request(w, jail, j, error);
     const double began = tkr_now();
-    status = send_request(w, jail, &request, error);
-    if (status == TKR_OK) status = receive(image, w, jail, name, error);
-    w->busy += tkr_now() - began;
+    if (status == TKR_OK) status = receive(image, w, jail, j, error);
+    w->busy += tkr_now() - began + TKR_DECODER_MOST_AWAKE;
     if (status != TKR_OK) tkr_image_free(image);
     return status;
 }
@@ -278,15 +311,18 @@ static void tidy(worker *w, const tkr_jail *jail, size_t n_bytes, const tkr_imag
 }
 
 tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
-                          tkr_alpha alpha, tkr_error *error) {
+                          tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
+    const job j = {.name = name, .bytes = bytes, .n_bytes = n_bytes, .alpha = alpha, .stop = stop};
+    unsigned slot = 0;
     *image = (tkr_image){0};
     if (n_bytes == 0) return TKR_FAIL(error, FORMAT, "%s: is empty", name);
     if (n_bytes > jail->max_bytes) {
         return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a picture may have %zu", name, n_bytes, jail->max_bytes);
     }
-    const unsigned slot = tkr_slots_take(jail->slots);
+    tkr_status status = tkr_slots_take(&slot, jail->slots, stop);
+    if (status != TKR_OK) return given_up(status, &j, error);
     worker *w = &jail->workers[slot];
-    const tkr_status status = run(image, w, jail, name, bytes, n_bytes, alpha, error);
+    status = run(image, w, jail, &j, error);
     tidy(w, jail, n_bytes, image);
     tkr_slots_give(jail->slots, slot);
     return status;

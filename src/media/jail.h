@@ -7,6 +7,7 @@
 #ifndef TKR_MEDIA_JAIL_H
 #define TKR_MEDIA_JAIL_H
 
+#include "core/stop.h"
 #include "media/image.h"
 
 typedef struct tkr_jail tkr_jail; /* may be shared by threads */
@@ -26,9 +27,10 @@ tkr_status tkr_jail_create(tkr_jail **jail, const tkr_jail_options *options, tkr
 void tkr_jail_free(tkr_jail **jail);
 
 /* Decodes the first frame of a picture of any known format, told by its content, to RGB; EXIF orientation isn't applied
- * (the reference doesn't). `name` stands in messages. Fills *image, freed with tkr_image_free. Thread-safe; blocks
- * until a process is free. */
+ * (the reference doesn't). `name` stands in messages. Fills *image, freed with tkr_image_free. Thread-safe: as many at
+ * a time as there are processes, the others wait in the order of their calls. `stop` (or NULL) ends the call before and
+ * during decoding, within 10 ms or so; a process that was at it is replaced. */
 tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
-                          tkr_alpha alpha, tkr_error *error);
+                          tkr_alpha alpha, const tkr_stop *stop, tkr_error *error);
 
 #endif

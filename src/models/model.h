@@ -256,7 +256,7 @@ typedef struct tkr_post_info {
     tkr_pool_mode modes[TKR_POOL_MODES];
     size_t n_modes;
     bool include_prompt;
-    bool normalizes;
+    bool normalizes; /* the last module is Normalize */
     size_t dimensions;
     char pooling[96]; /* "mean", "cls+max" */
 } tkr_post_info;
@@ -276,11 +276,12 @@ typedef struct tkr_post_options {
 tkr_status tkr_post_load(tkr_post **post, const tkr_post_options *options, tkr_error *error);
 void tkr_post_free(tkr_post **post);
 const tkr_post_info *tkr_post_get_info(const tkr_post *post);
-/* hidden [n_tokens, hidden] of `model` -> [n_spans, dimensions]; normalize false leaves Normalize modules out. */
+/* hidden [n_tokens, hidden] of `model` -> [n_spans, dimensions]. A Normalize module at the end is left to the caller,
+ * who may want it for some rows only. */
 tkr_tensor *tkr_post_apply(const tkr_post *post, const tkr_arch_model *model, tkr_run *run, const tkr_tensor *hidden,
-                           const tkr_batch *batch, bool normalize);
+                           const tkr_batch *batch);
 /* The same for what tkr_arch_encode gave: the modules without the pooling. Consumes x. */
-tkr_tensor *tkr_post_finish(const tkr_post *post, tkr_run *run, tkr_tensor *x, bool normalize);
+tkr_tensor *tkr_post_finish(const tkr_post *post, tkr_run *run, tkr_tensor *x);
 /* Parses "cls+max"; the message lists the modes. */
 tkr_status tkr_pooling_parse(tkr_pool_mode *modes, size_t *n_modes, const char *text, tkr_error *error);
 

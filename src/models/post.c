@@ -216,6 +216,8 @@ static tkr_status load_modules(tkr_post *post, const tkr_post_options *options, 
     for (size_t i = 0; status == TKR_OK && i < json_array_size(json); i++)
         status = load_module(post, options, json_array_get(json, i), i, path, error);
     json_decref(json);
+    while (post->n_modules > 0 && post->modules[post->n_modules - 1].kind == MODULE_NORMALIZE)
+        post->n_modules--; /* the caller's business, see tkr_post_apply */
     return status;
 }
 
@@ -223,7 +225,6 @@ static tkr_status load_modules(tkr_post *post, const tkr_post_options *options, 
 static tkr_status load_tensors_only(tkr_post *post, const tkr_post_options *options, tkr_error *error) {
     tkr_status status = tkr_pooling_parse(post->info.modes, &post->info.n_modes, options->pooling, error);
     if (status == TKR_OK) status = load_dense_tensors(post, options, error);
-    post->modules[post->n_modules++].kind = MODULE_NORMALIZE;
     post->info.normalizes = true;
     return status;
 }
@@ -238,7 +239,6 @@ static tkr_status load_plain(tkr_post *post, const tkr_post_options *options, tk
     else if (options->arch->pooling && !options->pooling)
         status = tkr_pooling_parse(post->info.modes, &post->info.n_modes, options->arch->pooling, error);
     tkr_free(folder);
-    post->modules[post->n_modules++].kind = MODULE_NORMALIZE;
     post->info.normalizes = true;
     return status;
 }
@@ -289,11 +289,10 @@ fail:
     return status;
 }
 
-tkr_tensor *tkr_post_finish(const tkr_post *post, tkr_run *run, tkr_tensor *x, bool normalize) {
+tkr_tensor *tkr_post_finish(const tkr_post *post, tkr_run *run, tkr_tensor *x) {
     const tkr_ops *ops = post->ops;
     for (size_t i = 0; i < post->n_modules; i++) {
         const module *m = &post->modules[i];
-        if (m->kind == MODULE_NORMALIZE && !normalize) continue;
         const tkr_linear_options options = {m->activation, NULL, NULL};
         tkr_tensor *next =
             m->kind == MODULE_NORMALIZE ? ops->normalize(run, x) : ops->apply(run, x, m->weight, &options);
@@ -304,7 +303,7 @@ tkr_tensor *tkr_post_finish(const tkr_post *post, tkr_run *run, tkr_tensor *x, b
 }
 
 tkr_tensor *tkr_post_apply(const tkr_post *post, const tkr_arch_model *model, tkr_run *run, const tkr_tensor *hidden,
-                           const tkr_batch *batch, bool normalize) {
+                           const tkr_batch *batch) {
     tkr_tensor *x = post->ops->pool(run, hidden, batch->spans, batch->n_spans, post->info.modes, post->info.n_modes);
-    return tkr_post_finish(post, run, tkr_arch_head(model, run, x), normalize);
+    return tkr_post_finish(post, run, tkr_arch_head(model, run, x));
 }

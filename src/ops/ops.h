@@ -90,6 +90,7 @@ typedef struct tkr_batch {
     /* [n_visual_tokens] rows of the placeholder tokens that the pictures' features replace, in the pictures' order */
     const size_t *visual_rows;
     size_t n_visual_tokens;
+    size_t group_patches; /* of pictures that a tower reads at a time, but always one picture; 0: all of them */
 } tkr_batch;
 
 typedef struct tkr_linear_options {

@@ -47,9 +47,13 @@ static tkr_status keep_skeleton(tkr_tok_loader *loader, const tkr_tok_blocks *b)
     const struct {
         const char *name;
         json_t *value;
-    } fields[] = {{"normalizer", b->normalizer},         {"pre_tokenizer", b->pre_tokenizer},
-                  {"post_processor", b->post_processor}, {"added_tokens", b->added_tokens},
-                  {"model", loader->tok->model_fields},  {"lowercase", b->lowercase ? json_true() : json_false()}};
+    } fields[] = {{"normalizer", b->normalizer},
+                  {"pre_tokenizer", b->pre_tokenizer},
+                  {"post_processor", b->post_processor},
+                  {"decoder", b->decoder},
+                  {"added_tokens", b->added_tokens},
+                  {"model", loader->tok->model_fields},
+                  {"lowercase", b->lowercase ? json_true() : json_false()}};
     bool ok = tree != NULL;
     for (size_t i = 0; i < sizeof fields / sizeof fields[0] && ok; i++) {
         ok = fields[i].value == NULL || json_object_set(tree, fields[i].name, fields[i].value) == 0;
@@ -70,6 +74,7 @@ tkr_status tkr_tok_finish(tkr_tok **out, tkr_tok_loader *loader, tkr_tok_blocks 
     json_decref(b->normalizer);
     json_decref(b->pre_tokenizer);
     json_decref(b->post_processor);
+    json_decref(b->decoder);
     json_decref(b->added_tokens);
     if (loader->tok != NULL) {
         json_decref(loader->tok->model_fields);
@@ -84,6 +89,22 @@ tkr_status tkr_tok_finish(tkr_tok **out, tkr_tok_loader *loader, tkr_tok_blocks 
         return status;
     }
     *out = loader->tok;
+    return TKR_OK;
+}
+
+/* Embedding needs no decoder: one that can't be used fails what needs it, not the load. */
+static tkr_status add_decoders(const tkr_tok_loader *loader, const json_t *config) {
+    tkr_tok *tok = loader->tok;
+    tkr_error problem = {.status = TKR_OK};
+    tkr_tok_loader own = {tok, loader->what, &problem};
+    tok->has_decoder = config != NULL;
+    if (config == NULL || tkr_tok_add_stages(&own, TKR_TOK_DECODER, config) == TKR_OK) {
+        return TKR_OK;
+    }
+    tok->decoder_problem = tkr_arena_strndup(&tok->arena, problem.message, strlen(problem.message));
+    if (problem.status == TKR_NO_MEMORY || tok->decoder_problem == NULL) {
+        return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for the decoder", loader->what);
+    }
     return TKR_OK;
 }
 
@@ -117,6 +138,9 @@ tkr_status tkr_tok_build(tkr_tok_loader *loader, const tkr_tok_blocks *b) {
         if (parts[i].config != NULL) {
             status = tkr_tok_add_stages(loader, parts[i].kind, parts[i].config);
         }
+    }
+    if (status == TKR_OK) {
+        status = add_decoders(loader, b->decoder);
     }
     if (status == TKR_OK) {
         status = tkr_tok_build_matchers(loader);
@@ -166,6 +190,11 @@ int32_t tkr_tok_id(const tkr_tok *tok, const char *piece) {
         }
     }
     return tkr_tok_vocab_find(&tok->vocab, piece, strlen(piece));
+}
+
+bool tkr_tok_is_special(const tkr_tok *tok, int32_t id) {
+    const tkr_tok_added *added = tkr_tok_find_added(tok, id);
+    return added != NULL && added->special;
 }
 
 size_t tkr_tok_n_added(const tkr_tok *tok, bool pair) {

@@ -9,7 +9,7 @@
 
 /* The blocks of a tokenizer.json; references owned by the reader, NULL: absent or null. */
 typedef struct tkr_tok_blocks {
-    json_t *normalizer, *pre_tokenizer, *post_processor, *added_tokens;
+    json_t *normalizer, *pre_tokenizer, *post_processor, *decoder, *added_tokens;
     bool has_model;
     bool lowercase; /* tkr_tok_options */
 } tkr_tok_blocks;

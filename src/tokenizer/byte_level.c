@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: ByteLevel as normalizer, pre-tokenizer and post-processor: each byte becomes a visible character. Before a
- * BPE model the bytes stay as they are and the model takes them (tkr_tok_byte_level_keep). */
+/* tokenizer: ByteLevel as normalizer, pre-tokenizer and post-processor: each byte becomes a visible character, and as
+ * decoder a byte again. Before a BPE model the bytes stay as they are and the model takes them
+ * (tkr_tok_byte_level_keep). */
 #include "tokenizer/engine.h"
 #include "tokenizer/regex.h"
 
@@ -125,7 +126,48 @@ static tkr_status parse_post(void **self, tkr_tok_loader *loader, const json_t *
     return status != TKR_OK || !trim ? status : tkr_tok_claim_trim(loader, prefix);
 }
 
-extern const tkr_tok_component tkr_norm_byte_level, tkr_pre_byte_level, tkr_post_byte_level;
+/* Nothing is configurable. */
+static tkr_status parse_decoder(void **self, tkr_tok_loader *loader, const json_t *config) {
+    (void)loader;
+    (void)config;
+    *self = NULL;
+    return TKR_OK;
+}
+
+/* Appends the bytes that text[0, n) spells, or itself when one of its characters is of another alphabet. */
+static void append_spelled(tkr_buf *out, const char *text, size_t n) {
+    const size_t before = out->size;
+    for (size_t i = 0; i < n && !out->failed;) {
+        const int byte = tkr_tok_char_byte(tkr_tok_next(text, n, &i));
+        if (byte < 0) {
+            out->size = before;
+            (void)tkr_buf_append(out, text, n);
+            return;
+        }
+        (void)tkr_buf_putc(out, (char)byte);
+    }
+}
+
+/* All bytes make one text: a character may lie in several pieces. */
+static bool decode(const void *self, tkr_tok_scratch *scratch, tkr_tok_texts *out, const tkr_tok_texts *in) {
+    (void)self;
+    for (size_t i = 0; i < in->n; i++) {
+        const size_t begin = tkr_tok_texts_begin(in, i);
+        append_spelled(&out->bytes, in->bytes.data + begin, in->ends[i] - begin);
+    }
+    const size_t size = out->bytes.size;
+    if (size > 0 && tkr_utf8_valid_prefix(out->bytes.data, size) < size) {
+        if (!tkr_tok_replace_invalid(&scratch->clean, out->bytes.data, size)) {
+            return false;
+        }
+        out->bytes.size = 0;
+        (void)tkr_buf_append(&out->bytes, scratch->clean.data, scratch->clean.size);
+    }
+    return tkr_tok_texts_end(out);
+}
+
+extern const tkr_tok_component tkr_norm_byte_level, tkr_pre_byte_level, tkr_post_byte_level, tkr_decoder_byte_level;
 const tkr_tok_component tkr_norm_byte_level = {.parse = parse_normalizer, .run = run_normalizer};
 const tkr_tok_component tkr_pre_byte_level = {.parse = parse, .run = run, .tile = tile};
 const tkr_tok_component tkr_post_byte_level = {.parse = parse_post};
+const tkr_tok_component tkr_decoder_byte_level = {.parse = parse_decoder, .decode = decode};

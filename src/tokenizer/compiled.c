@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* To be raised whenever an array changes its meaning. */
-enum { VERSION = 2, ALIGNMENT = 64 };
+enum { VERSION = 3, ALIGNMENT = 64 };
 static const char magic[8] = "tkrtok\r\n";
 
 typedef struct header {
@@ -186,6 +186,7 @@ static tkr_status read_skeleton(tkr_tok_loader *loader, tkr_tok_blocks *blocks) 
     blocks->normalizer = json_incref(json_object_get(tree, "normalizer"));
     blocks->pre_tokenizer = json_incref(json_object_get(tree, "pre_tokenizer"));
     blocks->post_processor = json_incref(json_object_get(tree, "post_processor"));
+    blocks->decoder = json_incref(json_object_get(tree, "decoder"));
     blocks->added_tokens = json_incref(json_object_get(tree, "added_tokens"));
     blocks->lowercase = json_is_true(json_object_get(tree, "lowercase"));
     loader->tok->model_fields = json_incref(json_object_get(tree, "model"));

@@ -21,8 +21,8 @@ static const row rows[] = {
 };
 
 /* Per kind: the word in messages and the field of Sequence that lists the parts. */
-static const char *const kind_names[] = {"normalizer", "pre_tokenizer", "model", "post_processor"};
-static const char *const list_names[] = {"normalizers", "pretokenizers", NULL, "processors"};
+static const char *const kind_names[] = {"normalizer", "pre_tokenizer", "model", "post_processor", "decoder"};
+static const char *const list_names[] = {"normalizers", "pretokenizers", NULL, "processors", "decoders"};
 
 const tkr_tok_component *tkr_tok_component_find(tkr_tok_kind kind, const char *type) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -52,14 +52,20 @@ static tkr_status fail_unknown(const tkr_tok_loader *loader, tkr_tok_kind kind, 
 
 static tkr_status add_stage(tkr_tok_loader *loader, tkr_tok_kind kind, const tkr_tok_component *component, void *self) {
     tkr_tok *tok = loader->tok;
-    tkr_tok_stage *list = kind == TKR_TOK_NORMALIZER ? tok->normalizers : tok->pre_tokenizers;
-    size_t *n = kind == TKR_TOK_NORMALIZER ? &tok->n_normalizers : &tok->n_pre_tokenizers;
-    if (kind == TKR_TOK_MODEL) {
-        tok->model = (tkr_tok_stage){component, self};
-        return TKR_OK;
-    }
-    if (kind == TKR_TOK_POST_PROCESSOR) {
-        return TKR_OK; /* its parser filled tok->post */
+    tkr_tok_stage *list = tok->normalizers;
+    size_t *n = &tok->n_normalizers;
+    switch (kind) {
+    case TKR_TOK_MODEL: tok->model = (tkr_tok_stage){component, self}; return TKR_OK;
+    case TKR_TOK_POST_PROCESSOR: return TKR_OK; /* its parser filled tok->post */
+    case TKR_TOK_PRE_TOKENIZER:
+        list = tok->pre_tokenizers;
+        n = &tok->n_pre_tokenizers;
+        break;
+    case TKR_TOK_DECODER:
+        list = tok->decoders;
+        n = &tok->n_decoders;
+        break;
+    case TKR_TOK_NORMALIZER: break;
     }
     if (*n == TKR_TOK_MAX_STAGES) {
         return TKR_FAIL(loader->error, LIMIT, "%s: more than %d stages of kind %s", loader->what, TKR_TOK_MAX_STAGES,

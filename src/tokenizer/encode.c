@@ -6,9 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* A buffer that grew beyond this for one text is given back afterwards. */
-enum { KEEP_BYTES = 4 << 20 };
-
 tkr_status tkr_tok_scratch_create(tkr_tok_scratch **out, const tkr_tok *tok, tkr_error *error) {
     *out = NULL;
     tkr_tok_scratch *scratch = tkr_calloc(1, sizeof *scratch);
@@ -61,6 +58,8 @@ void tkr_tok_scratch_free(tkr_tok_scratch **out) {
     tkr_tok_matching_free(&s->matching);
     tkr_aligned_free(s->cache, sizeof(tkr_tok_cached) << TKR_TOK_CACHE_BITS);
     tkr_buf_free(&s->clean);
+    tkr_tok_texts_free(&s->texts);
+    tkr_tok_texts_free(&s->spare_texts);
     tkr_free(s->ids);
     tkr_free(s->type_ids);
     tkr_free(s->special);
@@ -69,21 +68,21 @@ void tkr_tok_scratch_free(tkr_tok_scratch **out) {
     *out = NULL;
 }
 
-#define TRIM(pointer, room)                            \
-    do {                                               \
-        if ((room) > KEEP_BYTES / sizeof *(pointer)) { \
-            tkr_free(pointer);                         \
-            (pointer) = NULL;                          \
-            (room) = 0;                                \
-        }                                              \
+#define TRIM(pointer, room)                                    \
+    do {                                                       \
+        if ((room) > TKR_TOK_KEEP_BYTES / sizeof *(pointer)) { \
+            tkr_free(pointer);                                 \
+            (pointer) = NULL;                                  \
+            (room) = 0;                                        \
+        }                                                      \
     } while (0)
 
 /* Work buffers, behind every text. */
 static void trim_work(tkr_tok_scratch *s) {
-    if (s->text.room > KEEP_BYTES / sizeof *s->text.align) {
+    if (s->text.room > TKR_TOK_KEEP_BYTES / sizeof *s->text.align) {
         free_text(&s->text);
     }
-    if (s->spare.room > KEEP_BYTES / sizeof *s->spare.align) {
+    if (s->spare.room > TKR_TOK_KEEP_BYTES / sizeof *s->spare.align) {
         free_text(&s->spare);
     }
     TRIM(s->spans, s->spans_room);
@@ -100,7 +99,7 @@ static void trim_work(tkr_tok_scratch *s) {
     TRIM(s->first.offsets, s->first.offsets_room);
     TRIM(s->second.ids, s->second.room);
     TRIM(s->second.offsets, s->second.offsets_room);
-    if (s->clean.room > KEEP_BYTES) {
+    if (s->clean.room > TKR_TOK_KEEP_BYTES) {
         tkr_buf_free(&s->clean);
     }
 }
@@ -243,8 +242,7 @@ static bool add_stretch(void *user, const tkr_tok_added *token, size_t begin, si
                                                                            end);
 }
 
-/* Copies `text` with U+FFFD for what isn't UTF-8. */
-static bool replace_invalid(tkr_buf *clean, const char *text, size_t size) {
+bool tkr_tok_replace_invalid(tkr_buf *clean, const char *text, size_t size) {
     clean->size = 0;
     for (size_t pos = 0; pos < size;) {
         char bytes[4];
@@ -294,7 +292,7 @@ static tkr_status encode_text(tkr_tok_sink *sink, const tkr_tok *tok, tkr_tok_sc
         if (strict) {
             return TKR_FAIL(error, INVALID_ARGUMENT, "invalid UTF-8 at byte %zu", valid);
         }
-        if (!replace_invalid(&scratch->clean, text, size)) {
+        if (!tkr_tok_replace_invalid(&scratch->clean, text, size)) {
             return TKR_FAIL(error, NO_MEMORY, "no memory to tokenise %zu bytes", size);
         }
         s.text = scratch->clean.data;

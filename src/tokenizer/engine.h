@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tokenizer/engine: what the stages share. A text runs through: added tokens on the raw text, normalizers, added tokens
- * on the normalized text, pre-tokenizers, model, truncation, post-processor. A stage kind is one file with one
- * tkr_tok_component and one row in components.def.
+ * on the normalized text, pre-tokenizers, model, truncation, post-processor; on the way back, the pieces of ids through
+ * decoders. A stage kind is one file with one tkr_tok_component and one row in components.def.
  */
 #ifndef TKR_TOKENIZER_ENGINE_H
 #define TKR_TOKENIZER_ENGINE_H
@@ -97,6 +97,13 @@ typedef struct tkr_tok_span { /* a word, or an added token found in the normaliz
     int32_t token; /* its id, -1 for a word */
 } tkr_tok_span;
 
+/* On the way from ids to one text: texts one behind another. */
+typedef struct tkr_tok_texts {
+    tkr_buf bytes;
+    size_t *ends; /* [n] where each ends in bytes */
+    size_t n, room;
+} tkr_tok_texts;
+
 typedef struct tkr_tok_pending { /* a decomposed character waiting for its canonical order */
     uint32_t code_point;
     int32_t change;
@@ -145,6 +152,9 @@ typedef struct tkr_tok_cached {
 } tkr_tok_cached;
 enum { TKR_TOK_CACHE_BITS = 12, TKR_TOK_CACHE_WORD = 16, TKR_TOK_CACHE_IDS = 8 };
 
+/* A buffer that grew beyond this for one text is given back afterwards. */
+enum { TKR_TOK_KEEP_BYTES = 4 << 20 };
+
 struct tkr_tok_scratch {
     const tkr_tok *tok;
     tkr_tok_text text, spare;          /* `spare` receives what a stage writes, then they change places */
@@ -169,7 +179,8 @@ struct tkr_tok_scratch {
     const char *problem;               /* the regular expression that exceeded its limits on this text */
     tkr_tok_cached *cache;
     tkr_tok_sink first, second;
-    tkr_buf clean; /* the input with invalid UTF-8 replaced */
+    tkr_buf clean;                    /* the input with invalid UTF-8 replaced */
+    tkr_tok_texts texts, spare_texts; /* decoding: `spare_texts` receives what a stage writes, as above */
     int32_t *ids;
     uint8_t *type_ids, *special;
     uint64_t *offsets;
@@ -229,7 +240,8 @@ typedef enum tkr_tok_kind {
     TKR_TOK_NORMALIZER,
     TKR_TOK_PRE_TOKENIZER,
     TKR_TOK_MODEL,
-    TKR_TOK_POST_PROCESSOR
+    TKR_TOK_POST_PROCESSOR,
+    TKR_TOK_DECODER
 } tkr_tok_kind;
 
 typedef struct tkr_tok_loader {
@@ -253,6 +265,8 @@ typedef struct tkr_tok_component {
     tkr_status (*parse)(void **self, tkr_tok_loader *loader, const json_t *config);
     /* Normalizer: rewrites scratch->text. Pre-tokenizer: refines scratch->spans. false: out of memory. */
     bool (*run)(const void *self, tkr_tok_scratch *scratch);
+    /* Decoder: appends what becomes of `in` to the emptied `out`. false: out of memory, or scratch->problem is set. */
+    bool (*decode)(const void *self, tkr_tok_scratch *scratch, tkr_tok_texts *out, const tkr_tok_texts *in);
     /* Model: appends the tokens of one non-empty word to scratch->pieces. false: out of memory. */
     bool (*word)(const void *self, tkr_tok_scratch *scratch, const char *word, size_t n);
     /* Normalizer or pre-tokenizer that handles ASCII characters one by one, whatever stands beside them, and of which
@@ -345,7 +359,10 @@ struct tkr_tok {
     size_t n_added;
     tkr_tok_matcher raw, normalized;
     tkr_tok_stage normalizers[TKR_TOK_MAX_STAGES], pre_tokenizers[TKR_TOK_MAX_STAGES];
-    size_t n_normalizers, n_pre_tokenizers;
+    tkr_tok_stage decoders[TKR_TOK_MAX_STAGES];
+    size_t n_normalizers, n_pre_tokenizers, n_decoders;
+    bool has_decoder;            /* else pieces are joined with blanks */
+    const char *decoder_problem; /* why it can't be used; NULL: it can */
     tkr_tok_stage model;
     tkr_tok_index continuing; /* WordPiece: pieces with the continuing prefix, by what follows it */
     tkr_tok_post post;
@@ -365,6 +382,21 @@ const tkr_tok_added *tkr_tok_find_added(const tkr_tok *tok, int32_t id);
 tkr_status tkr_tok_load_added(tkr_tok_loader *loader, const json_t *list);
 /* After the normalizers are known: the matchers. */
 tkr_status tkr_tok_build_matchers(tkr_tok_loader *loader);
+
+/* Copies `text` into the emptied `clean` with U+FFFD for what isn't UTF-8. false: out of memory. */
+bool tkr_tok_replace_invalid(tkr_buf *clean, const char *text, size_t size);
+void tkr_tok_texts_free(tkr_tok_texts *texts);
+static inline size_t tkr_tok_texts_begin(const tkr_tok_texts *texts, size_t i) {
+    return i == 0 ? 0 : texts->ends[i - 1];
+}
+/* Ends the text that the last bytes belong to. false: out of memory, also while they were appended. */
+static inline bool tkr_tok_texts_end(tkr_tok_texts *texts) {
+    if (texts->bytes.failed || !TKR_TOK_GROW(texts->ends, texts->room, texts->n + 1)) {
+        return false;
+    }
+    texts->ends[texts->n++] = texts->bytes.size;
+    return true;
+}
 
 bool tkr_tok_normalize(const tkr_tok *tok, tkr_tok_scratch *scratch);
 /* Tokens of one word, through the word cache, into scratch->pieces (which it empties first). */

@@ -210,6 +210,7 @@ static tkr_status read_field(tkr_jr *jr, tkr_tok *tok, tkr_tok_blocks *b, const 
     } trees[] = {{"normalizer", &b->normalizer},
                  {"pre_tokenizer", &b->pre_tokenizer},
                  {"post_processor", &b->post_processor},
+                 {"decoder", &b->decoder},
                  {"added_tokens", &b->added_tokens}};
     for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++) {
         if (strcmp(field, trees[i].name) == 0) {

@@ -58,7 +58,7 @@ static bool run_strip(const void *data, tkr_tok_scratch *scratch) {
 static tkr_status copy_string(const char **out, size_t *n, tkr_tok_loader *loader, const json_t *value,
                               const char *field) {
     if (!json_is_string(value)) {
-        return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of a normalizer is %s, expected a string",
+        return TKR_FAIL(loader->error, FORMAT, "%s: field \"%s\" of a normalizer or decoder is %s, expected a string",
                         loader->what, field, value == NULL ? "missing" : tkr_json_type_name(value));
     }
     *n = json_string_length(value);
@@ -128,10 +128,10 @@ static tkr_status parse_replace(void **out, tkr_tok_loader *loader, const json_t
 }
 
 /* Bytes of the match that begins at `at`, 0 when none does; *next is where to look on. */
-static size_t match(const replace *self, const tkr_tok_text *text, size_t at, size_t *next) {
+static size_t match(const replace *self, const char *text, size_t size, size_t at, size_t *next) {
     const size_t n = self->n_pattern;
     size_t count = 0, end = at;
-    while (text->size - end >= n && memcmp(text->bytes + end, self->pattern, n) == 0) {
+    while (size - end >= n && memcmp(text + end, self->pattern, n) == 0) {
         end += n;
         count++;
         if (self->at_least == 0) {
@@ -142,13 +142,33 @@ static size_t match(const replace *self, const tkr_tok_text *text, size_t at, si
     return count >= self->at_least ? end - at : 0;
 }
 
-static bool replace_matches(const replace *self, tkr_tok_scratch *scratch) {
+/* Next match of the pattern in search->text; the search's `regex` is NULL for a pattern that is a text. */
+static tkr_tok_found find_next(const replace *self, tkr_tok_search *search) {
+    if (self->regex != NULL) {
+        return tkr_tok_search_next(search);
+    }
+    while (self->n_pattern > 0 && search->from < search->size) {
+        const char *hit = memchr(search->text + search->from, self->pattern[0], search->size - search->from);
+        if (hit == NULL) {
+            break;
+        }
+        search->begin = (size_t)(hit - search->text);
+        search->end = search->begin + match(self, search->text, search->size, search->begin, &search->from);
+        if (search->end > search->begin) {
+            return TKR_TOK_FOUND;
+        }
+    }
+    return TKR_TOK_NOT_FOUND;
+}
+
+static bool run_replace(const void *data, tkr_tok_scratch *scratch) {
+    const replace *self = data;
     const tkr_tok_text *text = &scratch->text;
     tkr_tok_search search = TKR_TOK_SEARCH(self->regex, scratch, text->bytes, text->size);
     tkr_tok_found found;
     tkr_tok_edit edit;
     tkr_tok_edit_begin(&edit, scratch);
-    while (!edit.failed && (found = tkr_tok_search_next(&search)) != TKR_TOK_NOT_FOUND) {
+    while (!edit.failed && (found = find_next(self, &search)) != TKR_TOK_NOT_FOUND) {
         if (found == TKR_TOK_SEARCH_FAILED) {
             return false;
         }
@@ -162,34 +182,32 @@ static bool replace_matches(const replace *self, tkr_tok_scratch *scratch) {
     return tkr_tok_edit_end(&edit);
 }
 
-static bool run_replace(const void *data, tkr_tok_scratch *scratch) {
+static bool decode_replace(const void *data, tkr_tok_scratch *scratch, tkr_tok_texts *out, const tkr_tok_texts *in) {
     const replace *self = data;
-    const tkr_tok_text *text = &scratch->text;
-    if (self->regex != NULL) {
-        return replace_matches(self, scratch);
-    }
-    if (self->n_pattern == 0) {
-        return true;
-    }
-    tkr_tok_edit edit;
-    tkr_tok_edit_begin(&edit, scratch);
-    for (size_t i = 0; i < text->size;) {
-        const char *hit = memchr(text->bytes + i, self->pattern[0], text->size - i);
-        if (hit == NULL) {
-            break;
+    for (size_t i = 0; i < in->n; i++) {
+        const size_t begin = tkr_tok_texts_begin(in, i);
+        const char *text = in->bytes.data + begin;
+        tkr_tok_search search = TKR_TOK_SEARCH(self->regex, scratch, text, in->ends[i] - begin);
+        tkr_tok_found found;
+        size_t at = 0;
+        while (!out->bytes.failed && (found = find_next(self, &search)) != TKR_TOK_NOT_FOUND) {
+            if (found == TKR_TOK_SEARCH_FAILED) {
+                return false;
+            }
+            (void)tkr_buf_append(&out->bytes, text + at, search.begin - at);
+            (void)tkr_buf_append(&out->bytes, self->content, self->n_content);
+            at = search.end;
         }
-        const size_t at = (size_t)(hit - text->bytes), n = match(self, text, at, &i);
-        if (n > 0) {
-            tkr_tok_edit_copy(&edit, at);
-            tkr_tok_edit_bytes(&edit, self->content, self->n_content, text->align[at + n - 1]);
-            edit.at = at + n;
+        (void)tkr_buf_append(&out->bytes, text + at, search.size - at);
+        if (!tkr_tok_texts_end(out)) {
+            return false;
         }
     }
-    tkr_tok_edit_copy(&edit, text->size);
-    return tkr_tok_edit_end(&edit);
+    return true;
 }
 
-extern const tkr_tok_component tkr_norm_strip, tkr_norm_prepend, tkr_norm_replace;
+extern const tkr_tok_component tkr_norm_strip, tkr_norm_prepend, tkr_norm_replace, tkr_decoder_replace;
 const tkr_tok_component tkr_norm_strip = {.parse = parse_strip, .run = run_strip};
 const tkr_tok_component tkr_norm_prepend = {.parse = parse_prepend, .run = run_prepend};
 const tkr_tok_component tkr_norm_replace = {.parse = parse_replace, .run = run_replace};
+const tkr_tok_component tkr_decoder_replace = {.parse = parse_replace, .decode = decode_replace};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: Metaspace: spaces become a visible mark, and a word begins at each mark. */
+/* tokenizer: Metaspace: spaces become a visible mark, and a word begins at each mark; as decoder, marks become spaces.
+ */
 #include "tokenizer/engine.h"
 
 #include <string.h>
@@ -136,5 +137,33 @@ static bool run(const void *data, tkr_tok_scratch *scratch) {
     return !o.failed && tkr_tok_edit_end(&o.edit);
 }
 
-extern const tkr_tok_component tkr_pre_metaspace;
+/* A mark of the first text stands for no space of the text, unless none is put in front. */
+static bool decode(const void *data, tkr_tok_scratch *scratch, tkr_tok_texts *out, const tkr_tok_texts *in) {
+    const metaspace *self = data;
+    (void)scratch;
+    for (size_t i = 0; i < in->n; i++) {
+        const size_t end = in->ends[i];
+        for (size_t at = tkr_tok_texts_begin(in, i); at < end;) {
+            const char *rest = in->bytes.data + at;
+            if (end - at >= self->n_mark && memcmp(rest, self->mark, self->n_mark) == 0) {
+                if (i > 0 || self->scheme == NEVER) {
+                    (void)tkr_buf_putc(&out->bytes, ' ');
+                }
+                at += self->n_mark;
+                continue;
+            }
+            const char *next = memchr(rest + 1, self->mark[0], end - at - 1);
+            const size_t n = next == NULL ? end - at : (size_t)(next - rest);
+            (void)tkr_buf_append(&out->bytes, rest, n);
+            at += n;
+        }
+        if (!tkr_tok_texts_end(out)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+extern const tkr_tok_component tkr_pre_metaspace, tkr_decoder_metaspace;
 const tkr_tok_component tkr_pre_metaspace = {.parse = parse, .run = run};
+const tkr_tok_component tkr_decoder_metaspace = {.parse = parse, .decode = decode};

@@ -189,6 +189,11 @@ static bool append_canonical(json_t *list) {
     return append(list, json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", 1, "strip_right", 1));
 }
 
+static json_t *metaspace_of(const tkr_spm *spm) {
+    return json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", mark, "prepend_scheme",
+                     spm->add_dummy_prefix ? "always" : "never", "split", 1);
+}
+
 static json_t *normalizer_of(const tkr_spm *spm) {
     json_t *list = json_array();
     bool ok = list != NULL && (spm->options == NULL || !spm->options->spm_canonical || append_canonical(list));
@@ -211,6 +216,31 @@ static json_t *normalizer_of(const tkr_spm *spm) {
         return NULL;
     }
     return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", list);
+}
+
+/* What the reference's converters write: Metaspace, or for a text that is one word its parts; and bytes. */
+static json_t *decoder_of(const tkr_spm *spm) {
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    if (!cuts_words(spm)) {
+        ok = append(list,
+                    json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", mark, "content", " "));
+    }
+    if (spm->byte_fallback || !cuts_words(spm)) {
+        ok = ok && append(list, json_pack("{s:s}", "type", "ByteFallback"));
+    }
+    if (cuts_words(spm)) {
+        ok = ok && append(list, metaspace_of(spm));
+    } else {
+        ok = ok && append(list, json_pack("{s:s}", "type", "Fuse")) &&
+             (!spm->add_dummy_prefix ||
+              append(list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0)));
+    }
+    if (!ok) {
+        json_decref(list);
+        return NULL;
+    }
+    return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
 }
 
 static json_t *added_token(const char *text, int id, bool special, bool lstrip) {
@@ -329,11 +359,11 @@ tkr_status tkr_spm_describe(tkr_spm *spm, const tkr_tok_loader *loader, tkr_tok_
     blocks->lowercase = spm->options != NULL && spm->options->lowercase;
     blocks->normalizer = normalizer_of(spm);
     blocks->added_tokens = added_tokens_of(spm, loader->tok);
+    blocks->decoder = decoder_of(spm);
     if (cuts_words(spm)) {
-        blocks->pre_tokenizer = json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", mark,
-                                          "prepend_scheme", spm->add_dummy_prefix ? "always" : "never", "split", 1);
+        blocks->pre_tokenizer = metaspace_of(spm);
     }
-    return blocks->normalizer != NULL && blocks->added_tokens != NULL &&
+    return blocks->normalizer != NULL && blocks->added_tokens != NULL && blocks->decoder != NULL &&
                    (!cuts_words(spm) || blocks->pre_tokenizer != NULL)
                ? TKR_OK
                : no_memory(loader);

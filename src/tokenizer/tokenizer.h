@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer: runs a tokenizer.json (normalizer, pre-tokenizer, model, post-processor). Unknown components are errors.
- */
+/* tokenizer: runs a tokenizer.json (normalizer, pre-tokenizer, model, post-processor, and back: decoder). Unknown
+ * components are errors; unknown decoders only for what needs them. */
 #ifndef TKR_TOKENIZER_TOKENIZER_H
 #define TKR_TOKENIZER_TOKENIZER_H
 
@@ -68,6 +68,13 @@ typedef struct tkr_tok_result {
 
 tkr_status tkr_tok_encode(tkr_tok_result *result, const tkr_tok *tok, tkr_tok_scratch *scratch,
                           const tkr_tok_request *request, tkr_error *error);
+
+/* Appends to `text` what the ids stand for, valid UTF-8. Ids below tkr_tok_vocab_size that have no piece give nothing,
+ * ids beyond are TKR_INVALID_ARGUMENT. `skip_special`: leaves out added tokens that are special. */
+tkr_status tkr_tok_decode(tkr_buf *text, const tkr_tok *tok, tkr_tok_scratch *scratch, const int32_t *ids, size_t n_ids,
+                          bool skip_special, tkr_error *error);
+/* An added token that the file calls special. */
+bool tkr_tok_is_special(const tkr_tok *tok, int32_t id);
 
 /* Highest id + 1, added tokens included. */
 size_t tkr_tok_vocab_size(const tkr_tok *tok);

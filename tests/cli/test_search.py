@@ -73,6 +73,32 @@ class SearchTest(CliTest):
         self.assertEqual([row["source"] for row in found["results"]], files)
         self.assertEqual([row["rank"] for row in found["results"]], [1, 2])
 
+    def test_urls_among_the_files(self):
+        guitar, banana = (os.path.join(SAMPLES, name) for name in ("guitar.png", "banana.png"))
+        with open(guitar, "rb") as file:
+            url = "data:image/png;base64," + base64.b64encode(file.read()).decode()
+        sheet = self.path("urls.html")
+        found = json.loads(self.ok("search", "guitar", url, guitar, banana, "--json", "--html", sheet))
+        rows = {row["source"]: row["score"] for row in found["results"]}
+        self.assertEqual(set(rows), {url, guitar, banana})
+        self.assertEqual(rows[url], rows[guitar])
+        self.assertGreater(rows[url], rows[banana])
+        with open(sheet, encoding="utf-8") as file:
+            page = Page()
+            page.feed(file.read())
+        self.assertEqual(len(page.images), 3)
+        found = json.loads(self.ok("search", "--query-image", url, banana, guitar, "--json"))
+        self.assertEqual(found["results"][0]["source"], guitar)
+        # Hosts must be allowed, and public; what can't be fetched doesn't keep the others from being ranked.
+        for options, reason in (([], "--allow-url"), (["--allow-url", "example.net"], "isn't allowed"),
+                                (["--allow-url", "127.0.0.1"], "isn't public")):
+            address = "http://127.0.0.1/a.png" if reason == "isn't public" else "http://example.org/a.png"
+            done = run("search", "guitar", address, guitar, "--json", *options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual([row["source"] for row in json.loads(done.stdout)["results"]], [guitar])
+            self.assertIn(reason, done.stderr.decode())
+            self.assertEqual(done.stderr.decode().count(address), 1, done.stderr)
+
     def test_contact_sheet(self):
         sheet, folder = self.path("sheet.html"), self.path("a & <b>")
         os.mkdir(folder)

@@ -89,8 +89,41 @@ static void no_address_at_all(void **state) {
     assert_true(tkr_address_is_public(&v4, sizeof v4));
 }
 
+static void loopback(void **state) {
+    static const char *const yes[] = {"127.0.0.1",       "127.255.0.9",      "::1",
+                                      "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "localhost"};
+    static const char *const no[] = {
+        "0.0.0.0", "::",         "128.0.0.1",      "10.0.0.1",     "::2",  "::ffff:10.0.0.1",
+        "",        "localhost.", "127.0.0.1.evil", "127.0.0.1:80", "[::1]"};
+    (void)state;
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        if (!tkr_address_is_loopback(yes[i])) fail_msg("%s is loopback", yes[i]);
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        if (tkr_address_is_loopback(no[i])) fail_msg("%s is not loopback", no[i]);
+}
+
+static void same_network(const char *a, const char *b, bool same) {
+    unsigned char x[16], y[16];
+    assert_true(tkr_address_network(x, a) && tkr_address_network(y, b));
+    assert_int_equal(memcmp(x, y, sizeof x) == 0, same);
+}
+
+static void networks(void **state) {
+    unsigned char network[16];
+    (void)state;
+    same_network("192.0.2.1", "::ffff:192.0.2.1", true);
+    same_network("192.0.2.1", "192.0.2.2", false);
+    same_network("2001:db8::1", "2001:db8::ffff:1", true);
+    same_network("2001:db8:0:0::1", "2001:db8:0:1::1", false);
+    same_network("fe80::1%eth0", "fe80::2", true);
+    assert_false(tkr_address_network(network, "unix"));
+    assert_false(tkr_address_network(network, ""));
+    assert_false(tkr_address_network(network, "1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(public_ones), cmocka_unit_test(the_others),
-                                       cmocka_unit_test(no_address_at_all)};
+                                       cmocka_unit_test(no_address_at_all), cmocka_unit_test(loopback),
+                                       cmocka_unit_test(networks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,6 +106,35 @@ static bool no_memory(void *user, char kind) {
     return kind != 'a';
 }
 
+static void access_of_files(void **state) {
+    (void)state;
+    char a[600];
+    struct stat info;
+    tkr_file_access access = {0};
+    tkr_error error = {0};
+    path_of(a, "private");
+    assert_int_equal(tkr_file_write_private(a, "x", 1, &error), TKR_OK);
+    assert_int_equal(tkr_fs_access(&access, a, &error), TKR_OK);
+    assert_int_equal(access.mode, 0600);
+    assert_true(access.trusted);
+    assert_int_equal(chmod(a, 0664), 0);
+    assert_int_equal(tkr_fs_access(&access, a, &error), TKR_OK);
+    assert_int_equal(access.mode, 0664);
+    assert_int_equal(tkr_file_write_private(a, "y", 1, &error), TKR_OK); /* whatever was there */
+    assert_int_equal(stat(a, &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0600);
+    if (geteuid() == 0) { /* a file of somebody else stays theirs, and isn't trusted */
+        assert_int_equal(chown(a, 12345, 12346), 0);
+        assert_int_equal(tkr_fs_access(&access, a, &error), TKR_OK);
+        assert_false(access.trusted);
+        assert_int_equal(tkr_file_write_atomic(a, "z", 1, &error), TKR_OK);
+        assert_int_equal(stat(a, &info), 0);
+        assert_true(info.st_uid == 12345 && info.st_gid == 12346 && (info.st_mode & 07777) == 0600);
+    }
+    path_of(a, "absent");
+    assert_int_equal(tkr_fs_access(&access, a, &error), TKR_NOT_FOUND);
+}
+
 static void tasks_run_once(void **state) {
     (void)state;
     atomic_int n = 0;
@@ -124,6 +153,7 @@ static void tasks_run_once(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ids_tell_files_apart), cmocka_unit_test(private_folders),
-                                       cmocka_unit_test(locks_follow_the_file), cmocka_unit_test(tasks_run_once)};
+                                       cmocka_unit_test(locks_follow_the_file), cmocka_unit_test(access_of_files),
+                                       cmocka_unit_test(tasks_run_once)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -325,6 +325,9 @@ class Families(unittest.TestCase):
             self.assertEqual(out.returncode, 0, out.stderr)
             for i, line in zip(inputs, out.stdout.splitlines()):
                 self.assertEqual(json.loads(line), i["ids"], (case, i["text"]))
+            texts = [harness.run("tokenize", "-m", m, "--decode", "--json", stdin=out.stdout) for m in (path, model)]
+            self.assertEqual(texts[0].returncode, 0, texts[0].stderr)
+            self.assertEqual(texts[0].stdout.splitlines(), texts[1].stdout.splitlines(), case)
             out = harness.run("embed", "-m", path, "--jsonl", "--quantization", "none", "--precision", "f32", *limit,
                               stdin=lines)
             self.assertEqual(out.returncode, 0, out.stderr)

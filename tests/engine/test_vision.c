@@ -171,9 +171,9 @@ static void check_ids(open_case *o, size_t k) {
     tkr_embed_options_init(&options);
     if (!ids) ids = json_object_get(row, "input_ids");
     if (!ids) return; /* a picture for a tower of its own */
-    assert_int_equal(tkr_tok_scratch_create(&scratch, o->e.model->tok, &error), TKR_OK);
+    assert_int_equal(tkr_tok_scratch_create(&scratch, o->e.model->tokenizer.tok, &error), TKR_OK);
     const tkr_encode_request request = {.checkpoint = &o->e.model->checkpoint,
-                                        .tok = o->e.model->tok,
+                                        .tok = o->e.model->tokenizer.tok,
                                         .scratch = scratch,
                                         .text = &text,
                                         .input = &o->inputs[k].input,

@@ -102,7 +102,7 @@ static void other_ways_in(void **state) {
     assert_int_equal(tkr_file_read(&bytes, GOOD, 1 << 20, &error), TKR_OK);
     assert_true(tkr_buf_printf(&url, "data:image/png;base64,") && tkr_base64_encode(&url, bytes.data, bytes.size));
     tkr_image image = {0};
-    assert_int_equal(tkr_jail_image(&image, e.model->jail, "a", bytes.data, bytes.size, TKR_ALPHA_DROP, &error),
+    assert_int_equal(tkr_jail_image(&image, e.model->jail, "a", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error),
                      TKR_OK);
     const tkr_part parts[] = {file_part(GOOD),
                               {.kind = TKR_PART_IMAGE, .data = bytes.data, .n_data = bytes.size},
@@ -256,12 +256,14 @@ static void limits(void **state) {
     options.max_pixels = 20000;
     open_with(&e, OPS, &options);
     const tkr_model_info *info = tkr_model_get_info(e.model);
-    assert_true(info->max_image_patches >= 100 && info->max_image_patches < 1000);
+    assert_true(e.model->plan.group_patches >= 100 && e.model->plan.group_patches < 1000);
+    assert_true(info->max_image_patches > 10 * e.model->plan.group_patches); /* of an input in groups */
     input.max_pixels = 2000000;
     input.min_pixels = 1000000;
     refuses(&e, &input, TKR_LIMIT, "memory is planned for");
     for (size_t i = 0; i < 64; i++) many[i] = part;
     input = parts_input(many, 64);
+    e.model->plan.max_patches = e.model->plan.group_patches; /* as with less memory */
     refuses(&e, &input, TKR_LIMIT, "pictures have");
     embedder_close(&e);
     options.max_pixels = 0;
@@ -274,6 +276,68 @@ static void limits(void **state) {
         "u v w x y z a b c d e f g h i j k l m n o p q r s t u v w x y z";
     input = (tkr_input){.text = text, .n_text = sizeof text - 1}; /* the template's end must stay */
     refuses(&e, &input, TKR_LIMIT, "can't be cut");
+    embedder_close(&e);
+}
+
+/* One input's vector when its tower reads so many patches at a time. NULL: a picture is larger than that. */
+static tkr_result *in_groups(embedder *e, const tkr_input *input, size_t patches) {
+    tkr_result *result = NULL;
+    tkr_error error = {TKR_OK, NULL, ""};
+    e->model->plan.group_patches = patches;
+    if (tkr_embed(&result, e->session, input, 1, NULL, &error) != TKR_OK) fail_msg("%s", error.message);
+    const tkr_result_item item = tkr_result_get(result, 0);
+    if (item.status == TKR_OK) return result;
+    if (!strstr(item.message, "a picture")) fail_msg("%s", item.message);
+    tkr_result_free(&result);
+    return NULL;
+}
+
+/* Pictures of one input in groups of any size, features for deeper layers included: the same bits. */
+static void groups_of_pictures(void **state) {
+    enum { N = 8 };
+    (void)state;
+    static const char *const models[] = {OPS, GOLDEN "qwen3_vl/qwen3_vl/model"};
+    static const char *const files[] = {GOOD, OTHER, GOLDEN "images/files/jpeg_420.jpg"};
+    for (size_t m = 0; m < 2; m++) {
+        embedder e = {0};
+        tkr_part parts[N];
+        size_t n_compared = 0;
+        tkr_model_options options = vision_options();
+        options.max_pixels = 8192; /* many fit in a golden's few tokens */
+        open_with(&e, models[m], &options);
+        for (size_t i = 0; i < N; i++) parts[i] = i == N - 1 ? text_part("what is on these?") : file_part(files[i % 3]);
+        const tkr_input input = parts_input(parts, N);
+        tkr_result *want = in_groups(&e, &input, 100000);
+        assert_non_null(want);
+        const tkr_result_item row = tkr_result_get(want, 0);
+        for (size_t patches = 4; patches < 500; patches += 12) {
+            tkr_result *got = in_groups(&e, &input, patches);
+            if (!got) continue;
+            assert_memory_equal(tkr_result_get(got, 0).rows, row.rows, row.dimensions * sizeof *row.rows);
+            tkr_result_free(&got);
+            n_compared++;
+        }
+        assert_true(n_compared > 20);
+        tkr_result_free(&want);
+        embedder_close(&e);
+    }
+}
+
+/* Many more pictures than the tower has room for at a time stay inside of the planned workspace. */
+static void a_hundred_pictures(void **state) {
+    enum { N = 100 };
+    (void)state;
+    embedder e = {0};
+    tkr_part parts[N];
+    tkr_model_options options = vision_options();
+    options.max_pixels = 20000;
+    open_with(&e, OPS, &options);
+    for (size_t i = 0; i < N; i++) parts[i] = file_part(i % 2 ? GOOD : OTHER);
+    tkr_input input = parts_input(parts, N);
+    input.min_pixels = 15000;
+    tkr_result *result = embed_all(&e, &input, 1, NULL);
+    assert_true(tkr_result_get(result, 0).n_tokens * 4 > 10 * e.model->plan.group_patches);
+    tkr_result_free(&result);
     embedder_close(&e);
 }
 
@@ -432,6 +496,7 @@ int main(void) {
         cmocka_unit_test(broken_among_good),    cmocka_unit_test(other_ways_in),
         cmocka_unit_test(bad_sources),          cmocka_unit_test(what_a_model_cannot_read),
         cmocka_unit_test(placeholders_in_text), cmocka_unit_test(limits),
+        cmocka_unit_test(groups_of_pictures),   cmocka_unit_test(a_hundred_pictures),
         cmocka_unit_test(many_pictures),        cmocka_unit_test(cancelled),
         cmocka_unit_test(missing_files),        cmocka_unit_test(adapters),
         cmocka_unit_test(fingerprints),         cmocka_unit_test(no_decoder)};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as a tokenizer.json; one that loads also encodes a text. */
+/* Any bytes as a tokenizer.json; one that loads also encodes a text and decodes ids. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tokenizer/tokenizer.h"
+#include "check_decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 }
             }
         }
+        check_decode(tok, scratch, data, size);
     }
     tkr_tok_scratch_free(&scratch);
     tkr_tok_free(&tok);

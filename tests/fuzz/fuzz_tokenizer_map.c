@@ -7,6 +7,7 @@
 
 #include "../tokenizer/small_bpe.h"
 #include "../tokenizer/small_wordpiece.h"
+#include "check_decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -53,6 +54,7 @@ static void map(const char *bytes, size_t size) {
                 }
             }
         }
+        check_decode(tok, scratch, (const uint8_t *)bytes, size);
     }
     tkr_tok_scratch_free(&scratch);
     tkr_tok_free(&tok);

@@ -20,6 +20,12 @@ static void die(int number) {
     (void)raise(number);
 }
 
+/* One pixel, that says who answered. */
+static void say_who(const tkr_shared *shared, size_t result) {
+    for (size_t i = 0; i < 3; i++) shared->data[result + i] = (uint8_t)((unsigned)getpid() >> (8 * i));
+    reply(TKR_DECODER_DONE, 1, 1, 1);
+}
+
 static void act(char what, const tkr_shared *shared, size_t result) {
     tkr_decoder_reply bad;
     switch (what) {
@@ -66,9 +72,27 @@ static void act(char what, const tkr_shared *shared, size_t result) {
             reply(TKR_DECODER_PROGRESS, 2, 2, 1);
             (void)usleep(1000);
         }
-    default: /* one pixel that says who answered */
-        for (size_t i = 0; i < 3; i++) shared->data[result + i] = (uint8_t)((unsigned)getpid() >> (8 * i));
-        reply(TKR_DECODER_DONE, 1, 1, 1);
+    case 'q': /* almost done, for ever */
+        reply(TKR_DECODER_PROGRESS, 4, 4, 3);
+        (void)pause();
+        break;
+    case 'r': /* the beginning of an answer */
+        memset(&bad, 0, sizeof bad);
+        (void)tkr_helper_send(&bad, sizeof bad / 2);
+        (void)pause();
+        break;
+    case 'd': /* rows change after they were called final, and so does the input */
+        memset(shared->data + result, 7, 48);
+        reply(TKR_DECODER_PROGRESS, 4, 4, 2);
+        (void)usleep(100000);
+        memset(shared->data, 9, shared->size);
+        reply(TKR_DECODER_DONE, 4, 4, 4);
+        break;
+    case 'w': /* works for a fifth of a second */
+        (void)usleep(200000);
+        say_who(shared, result);
+        break;
+    default: say_who(shared, result);
     }
 }
 
@@ -82,7 +106,7 @@ int main(int argc, char **argv) {
     if (tkr_helper_attach(&shared, size, NULL) != TKR_OK) return 1;
     if (getenv("HF_TOKEN") || getenv("PATH")) return 9; /* the host's environment is not for helpers */
     reply(TKR_DECODER_READY, TKR_DECODER_VERSION, 0, 0);
-    while (tkr_helper_receive(&request, sizeof request)) {
+    while (tkr_helper_receive(&request, sizeof request, 0)) {
         act((char)shared.data[0], &shared, tkr_decoder_result_offset(max_bytes));
     }
     return 0;

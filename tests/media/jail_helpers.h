@@ -27,7 +27,7 @@ __attribute__((format(printf, 1, 0))) static inline tkr_buf picture(const char *
 static inline tkr_image decode_or_fail(tkr_jail *jail, const char *name, const tkr_buf *bytes, tkr_alpha alpha) {
     tkr_image image;
     tkr_error error = {TKR_OK, NULL, ""};
-    if (tkr_jail_image(&image, jail, name, bytes->data, bytes->size, alpha, &error) != TKR_OK) {
+    if (tkr_jail_image(&image, jail, name, bytes->data, bytes->size, alpha, NULL, &error) != TKR_OK) {
         fail_msg("%s", error.message);
     }
     return image;

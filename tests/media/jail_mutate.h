@@ -6,6 +6,8 @@
 
 #include "jail_helpers.h"
 
+#include "../mutate.h"
+
 #include <zlib.h>
 
 /* Of each format some that differ in how they are read. */
@@ -19,34 +21,6 @@ static const char *const mutate_seeds[][4] = {
     {"ppm.ppm", "ppm.ppm", "ppm.ppm", "ppm.ppm"},
 };
 enum { MUTATE_FORMATS = sizeof mutate_seeds / sizeof *mutate_seeds };
-
-static inline uint32_t mutate_random(uint64_t *state) {
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*state >> 33);
-}
-
-/* One change: bits, bytes, numbers that overflow, a piece gone, twice or elsewhere. */
-static inline void mutate_once(tkr_buf *bytes, uint64_t *state) {
-    static const uint8_t extremes[] = {0x00, 0xff, 0x7f, 0x80, 0x01, 0xfe};
-    uint8_t *data = (uint8_t *)bytes->data;
-    const size_t size = bytes->size;
-    if (size < 4) return;
-    /* Half of the changes hit the first 64 bytes, where the sizes stand. */
-    const size_t reach = mutate_random(state) % 2 && size > 64 ? 64 : size;
-    const size_t at = mutate_random(state) % reach, n = 1 + mutate_random(state) % 16, left = size - at;
-    const size_t length = n < left ? n : left;
-    switch (mutate_random(state) % 6) {
-    case 0: data[at] ^= (uint8_t)(1u << mutate_random(state) % 8); break;
-    case 1: data[at] = (uint8_t)mutate_random(state); break;
-    case 2: memset(data + at, extremes[mutate_random(state) % sizeof extremes], length < 4 ? length : 4); break;
-    case 3:
-        memmove(data + at, data + at + length, left - length);
-        bytes->size -= length;
-        break;
-    case 4: memmove(data + at, data + mutate_random(state) % (size - length + 1), length); break;
-    default: bytes->size = size - mutate_random(state) % (size / 2); break;
-    }
-}
 
 /* Makes the checksums of a PNG's chunks right, so that a change gets past them. */
 static inline void mutate_repair_png(tkr_buf *bytes) {
@@ -73,7 +47,7 @@ static inline void mutate_format(tkr_jail *jail, size_t format, size_t count, ui
         for (uint32_t n = 1 + mutate_random(&state) % 4; n > 0; n--) mutate_once(&bytes, &state);
         if (i % 8 != 7 && bytes.size > 8 && memcmp(bytes.data, "\x89PNG", 4) == 0) mutate_repair_png(&bytes);
         const tkr_alpha alpha = mutate_random(&state) % 2 ? TKR_ALPHA_WHITE : TKR_ALPHA_DROP;
-        const tkr_status status = tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, alpha, &error);
+        const tkr_status status = tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, alpha, NULL, &error);
         n_decoded += status == TKR_OK;
         if (status != TKR_OK && strstr(error.message, "the decoder ")) {
             const char *path = TKR_BUILD_DIR "/jail_mutation";

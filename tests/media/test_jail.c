@@ -68,7 +68,8 @@ static void broken_files(void **state) {
         tkr_buf bytes = picture("%s", name);
         tkr_image image;
         tkr_error error = {0};
-        const tkr_status status = tkr_jail_image(&image, jail, name, bytes.data, bytes.size, TKR_ALPHA_DROP, &error);
+        const tkr_status status =
+            tkr_jail_image(&image, jail, name, bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error);
         if (status != TKR_OK) {
             assert_null(image.rgb);
             assert_ptr_equal(strstr(error.message, name), error.message);
@@ -112,7 +113,7 @@ static void says_what_it_is(void **state) {
         tkr_image image;
         tkr_error error = {0};
         const tkr_status status =
-            tkr_jail_image(&image, jail, "cat.jpg", cases[i].text, strlen(cases[i].text), TKR_ALPHA_DROP, &error);
+            tkr_jail_image(&image, jail, "cat.jpg", cases[i].text, strlen(cases[i].text), TKR_ALPHA_DROP, NULL, &error);
         assert_int_equal(status, cases[i].status);
         assert_ptr_equal(strstr(error.message, "cat.jpg: "), error.message);
         if (!strstr(error.message, cases[i].said)) fail_msg("%s", error.message);
@@ -133,15 +134,17 @@ static void limits(void **state) {
     tkr_jail_free(&jail);
     options.max_pixels--;
     jail = open_jail(&options);
-    assert_int_equal(tkr_jail_image(&image, jail, "a.png", bytes.data, bytes.size, TKR_ALPHA_DROP, &error), TKR_LIMIT);
+    assert_int_equal(tkr_jail_image(&image, jail, "a.png", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error),
+                     TKR_LIMIT);
     assert_string_equal(error.message, "a.png: the picture is 61 x 43: more than 2622 pixels");
     tkr_jail_free(&jail);
     options.max_pixels = 0;
     options.max_bytes = bytes.size - 1;
     jail = open_jail(&options);
-    assert_int_equal(tkr_jail_image(&image, jail, "a.png", bytes.data, bytes.size, TKR_ALPHA_DROP, &error), TKR_LIMIT);
+    assert_int_equal(tkr_jail_image(&image, jail, "a.png", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error),
+                     TKR_LIMIT);
     assert_true(strstr(error.message, "bytes") != NULL);
-    assert_int_equal(tkr_jail_image(&image, jail, "a.png", bytes.data, 0, TKR_ALPHA_DROP, &error), TKR_FORMAT);
+    assert_int_equal(tkr_jail_image(&image, jail, "a.png", bytes.data, 0, TKR_ALPHA_DROP, NULL, &error), TKR_FORMAT);
     tkr_jail_free(&jail);
     tkr_buf_free(&bytes);
 }
@@ -158,7 +161,8 @@ static void decode_many(void *arg) {
     for (int i = 0; i < 40; i++) {
         tkr_image image;
         const size_t size = i % 4 == 3 ? c->bytes->size / 2 : c->bytes->size; /* some of them damaged */
-        const tkr_status status = tkr_jail_image(&image, c->jail, "x", c->bytes->data, size, TKR_ALPHA_DROP, NULL);
+        const tkr_status status =
+            tkr_jail_image(&image, c->jail, "x", c->bytes->data, size, TKR_ALPHA_DROP, NULL, NULL);
         if (i % 4 == 3) {
             c->n_wrong += status == TKR_OK;
         } else {
@@ -209,7 +213,7 @@ static void faults(void **state) {
         tkr_seam_set(fail_nth, &count);
         tkr_status status = tkr_jail_create(&jail, &options, &error);
         if (status == TKR_OK) {
-            status = tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, TKR_ALPHA_DROP, &error);
+            status = tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error);
         }
         tkr_seam_set(NULL, NULL);
         if (status != TKR_OK) {
@@ -267,7 +271,8 @@ static void other_programs(void **state) {
         tkr_error error = {0};
         options.program = programs[i];
         tkr_jail *jail = open_jail(&options);
-        assert_int_not_equal(tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, TKR_ALPHA_DROP, &error), TKR_OK);
+        assert_int_not_equal(tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error),
+                             TKR_OK);
         assert_true(strstr(error.message, programs[i]) != NULL);
         tkr_jail_free(&jail);
     }

@@ -8,36 +8,12 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/process.h"
 #include "core/task.h"
-#include "jail_helpers.h"
-
-static tkr_jail *fake_jail(unsigned n_processes) {
-    tkr_jail_options options = {.program = TKR_BUILD_DIR "/tests/fake_decoder",
-                                .n_processes = n_processes,
-                                .max_pixels = 1 << 20,
-                                .max_bytes = 1 << 20,
-                                .timeout_seconds = 1};
-    return open_jail(&options);
-}
-
-static tkr_status ask(tkr_jail *jail, const char *what, tkr_image *image, tkr_error *error) {
-    return tkr_jail_image(image, jail, "cat.jpg", what, strlen(what), TKR_ALPHA_DROP, error);
-}
-
-/* Process id of the decoder, its lower 24 bits. */
-static unsigned who(tkr_jail *jail) {
-    tkr_image image;
-    tkr_error error;
-    if (ask(jail, "x", &image, &error) != TKR_OK) fail_msg("%s", error.message);
-    assert_int_equal(image.width, 1);
-    assert_int_equal(image.height, 1);
-    const unsigned pid = image.rgb[0] | (unsigned)image.rgb[1] << 8 | (unsigned)image.rgb[2] << 16;
-    tkr_image_free(&image);
-    return pid;
-}
+#include "jail_fake.h"
 
 static void each_misdeed(void **state) {
     (void)state;
@@ -62,14 +38,15 @@ static void each_misdeed(void **state) {
         {"5", "senseless", TKR_FORMAT},
         {"7", "senseless", TKR_FORMAT},
         {"8", "decoding took longer than 1 s", TKR_DEADLINE},
+        {"r", "decoding took longer than 1 s", TKR_DEADLINE},
     };
-    tkr_jail *jail = fake_jail(1);
+    tkr_jail *jail = fake_jail(1, 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tkr_image image;
         tkr_error error = {0};
         const unsigned before = who(jail);
         assert_int_equal(who(jail), before); /* warm */
-        assert_int_equal(ask(jail, cases[i].what, &image, &error), cases[i].status);
+        assert_int_equal(ask(jail, cases[i].what, &image, NULL, &error), cases[i].status);
         assert_null(image.rgb);
         if (!strstr(error.message, cases[i].said) || strstr(error.message, "cat.jpg: ") != error.message) {
             fail_msg("%s: %s", cases[i].what, error.message);
@@ -78,7 +55,38 @@ static void each_misdeed(void **state) {
     }
     tkr_image image;
     tkr_error error;
-    assert_int_equal(ask(jail, "6", &image, &error), TKR_OK);
+    assert_int_equal(ask(jail, "6", &image, NULL, &error), TKR_OK);
+    tkr_image_free(&image);
+    tkr_jail_free(&jail);
+}
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* A decoder that is about to be done for ever keeps nobody awake. */
+static void waits_asleep(void **state) {
+    (void)state;
+    tkr_jail *jail = fake_jail(1, 1);
+    tkr_image image;
+    (void)who(jail);
+    const double began = cpu_seconds();
+    assert_int_equal(ask(jail, "q", &image, NULL, NULL), TKR_DEADLINE);
+    assert_true(cpu_seconds() - began < 0.1);
+    tkr_jail_free(&jail);
+}
+
+/* Rows are copied once: what the decoder writes there later isn't seen. */
+static void rows_are_copied_once(void **state) {
+    (void)state;
+    tkr_jail *jail = fake_jail(1, 5);
+    tkr_image image;
+    tkr_error error = {0};
+    if (ask(jail, "d", &image, NULL, &error) != TKR_OK) fail_msg("%s", error.message);
+    assert_int_equal(image.width * image.height, 16);
+    for (size_t i = 0; i < 48; i++) assert_int_equal(image.rgb[i], i < 24 ? 7 : 9);
     tkr_image_free(&image);
     tkr_jail_free(&jail);
 }
@@ -93,7 +101,7 @@ static void ask_often(void *arg) {
     client *c = arg;
     for (int i = 0; i < 30; i++) {
         tkr_image image;
-        const tkr_status status = ask(c->jail, c->what, &image, NULL);
+        const tkr_status status = ask(c->jail, c->what, &image, NULL, NULL);
         c->n_ok += status == TKR_OK;
         c->n_failed += status != TKR_OK;
         tkr_image_free(&image);
@@ -104,7 +112,7 @@ static void ask_often(void *arg) {
 static void others_do_not_notice(void **state) {
     (void)state;
     enum { N = 6 };
-    tkr_jail *jail = fake_jail(2);
+    tkr_jail *jail = fake_jail(2, 1);
     client clients[N];
     tkr_task *tasks[N];
     for (size_t i = 0; i < N; i++) clients[i] = (client){.jail = jail, .what = i % 2 ? "s" : "x"};
@@ -141,7 +149,7 @@ static int run_without(unsigned call, const char *missing) {
     if (!strstr(error.message, missing) || !strstr(error.message, "--no-jail")) failed |= 4;
     options.unconfined = true;
     if (tkr_jail_create(&jail, &options, &error) != TKR_OK ||
-        tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, TKR_ALPHA_DROP, &error) != TKR_OK) {
+        tkr_jail_image(&image, jail, "x", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error) != TKR_OK) {
         failed |= 8;
     }
     tkr_image_free(&image);
@@ -183,10 +191,9 @@ static void shared_memory(void **state) {
 int main(void) {
     (void)setenv("HF_TOKEN", "secret", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_misdeed),
-        cmocka_unit_test(others_do_not_notice),
-        cmocka_unit_test(says_what_is_missing),
-        cmocka_unit_test(shared_memory),
+        cmocka_unit_test(each_misdeed),         cmocka_unit_test(waits_asleep),
+        cmocka_unit_test(rows_are_copied_once), cmocka_unit_test(others_do_not_notice),
+        cmocka_unit_test(says_what_is_missing), cmocka_unit_test(shared_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

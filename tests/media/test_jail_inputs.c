@@ -20,7 +20,7 @@ static void cut_everywhere(void **state) {
         for (size_t n = 0; n < bytes.size; n++) {
             tkr_image image;
             tkr_error error = {0};
-            if (tkr_jail_image(&image, jail, "x", bytes.data, n, TKR_ALPHA_DROP, &error) == TKR_OK) {
+            if (tkr_jail_image(&image, jail, "x", bytes.data, n, TKR_ALPHA_DROP, NULL, &error) == TKR_OK) {
                 assert_int_equal(image.width, whole.width);
                 assert_int_equal(image.height, whole.height);
                 if (memcmp(image.rgb, whole.rgb, whole.width * whole.height * 3) != 0) {
@@ -83,17 +83,20 @@ static void png_bombs(void **state) {
     tkr_error error = {0};
     const double began = tkr_now();
     tkr_buf bytes = make_png(60000, 60000, 1000);
-    assert_int_equal(tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_DROP, &error), TKR_LIMIT);
+    assert_int_equal(tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error),
+                     TKR_LIMIT);
     assert_string_equal(error.message, "x.png: the picture is 60000 x 60000: more than 178956970 pixels");
     tkr_buf_free(&bytes);
     bytes = make_png(0x7fffffff, 0x7fffffff, 1000);
-    assert_int_equal(tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_DROP, &error), TKR_LIMIT);
+    assert_int_equal(tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error),
+                     TKR_LIMIT);
     tkr_buf_free(&bytes);
     bytes = make_png(13000, 13000, 1000); /* allowed, but the data aren't there: no memory is touched for it */
-    assert_int_equal(tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_DROP, &error), TKR_FORMAT);
+    assert_int_equal(tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error),
+                     TKR_FORMAT);
     tkr_buf_free(&bytes);
     bytes = make_png(10, 10, (size_t)64 << 20); /* 64 MiB behind the last row: nobody unpacks them */
-    if (tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_WHITE, &error) == TKR_OK) {
+    if (tkr_jail_image(&image, jail, "x.png", bytes.data, bytes.size, TKR_ALPHA_WHITE, NULL, &error) == TKR_OK) {
         assert_int_equal(image.rgb[0], 255);
     }
     tkr_image_free(&image);

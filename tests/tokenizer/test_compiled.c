@@ -50,6 +50,12 @@ static void compare(const tkr_tok *a, const tkr_tok *b, size_t max_strings) {
             assert_memory_equal(x.ids, y.ids, x.n * sizeof *x.ids);
             assert_memory_equal(x.offsets, y.offsets, 2 * x.n * sizeof *x.offsets);
         }
+        tkr_buf back[2] = {{0}};
+        assert_int_equal(tkr_tok_decode(&back[0], a, with_a, x.ids, x.n, n % 2 == 0, NULL), TKR_OK);
+        assert_int_equal(tkr_tok_decode(&back[1], b, with_b, x.ids, x.n, n % 2 == 0, NULL), TKR_OK);
+        assert_string_equal(back[0].data, back[1].data);
+        tkr_buf_free(&back[0]);
+        tkr_buf_free(&back[1]);
         json_decref(text);
     }
     tkr_buf_free(&strings);
@@ -89,7 +95,11 @@ static void round_trips(void **state) {
 
 /* A BPE with byte_fallback, unknown tokens and marks, small enough to damage each of its bytes. */
 static const char small_bpe[] =
-    "{\"added_tokens\":[],\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":"
+    "{\"added_tokens\":[],\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{"
+    "\"String\":"
+    "\"\xe2\x96\x81\"},\"content\":\" "
+    "\"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}]},\"normalizer\":{\"type\":\"Replace\",\"pattern\":{"
+    "\"String\":\" \"},\"content\":"
     "\"\xe2\x96\x81\"},\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true,"
     "\"vocab\":{\"<unk>\":0,\"a\":1,\"b\":2,\"\xe2\x96\x81\":3,\"ab\":4,\"\xe2\x96\x81"
     "a\":5,\"<0xC3>\":6,\"<0xA9>\":7},\"merges\":[\"a b\",\"\xe2\x96\x81 a\"]}}";
@@ -116,6 +126,9 @@ static tkr_status try_map(const block *b) {
         assert_in_range(result.offsets[2 * i + 1], result.offsets[2 * i], sizeof text - 1);
         (void)tkr_tok_piece(tok, result.ids[i]);
     }
+    tkr_buf back = {0};
+    (void)tkr_tok_decode(&back, tok, scratch, result.ids, result.n, false, &error);
+    tkr_buf_free(&back);
     tkr_tok_scratch_free(&scratch);
     tkr_tok_free(&tok);
     return status;

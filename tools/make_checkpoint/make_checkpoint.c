@@ -241,6 +241,7 @@ static size_t make_header(const job *j, unsigned shard, char **out) {
         const tensor *t = &j->list.items[i];
         if (t->shard != shard) continue;
         fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name, tkr_dtype_name(j->dtype));
+        if (t->batched) fprintf(f, "1,");
         if (t->rows) fprintf(f, "%zu,", t->rows);
         if (t->patch) fprintf(f, "3,");
         if (t->frames) fprintf(f, "%zu,", t->frames);

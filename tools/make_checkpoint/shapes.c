@@ -177,7 +177,7 @@ static void add_tower(builder *b, const char *prefix, size_t h, const shape *s) 
 }
 
 static void add_siglip_head(builder *b, size_t h) {
-    add(b, 1, h, FILL_TABLE, PLANT_NONE, "vision_model.head.probe");
+    add(b, 1, h, FILL_TABLE, PLANT_NONE, "vision_model.head.probe")->batched = true;
     add(b, 3 * h, h, FILL_LINEAR, PLANT_NONE, "vision_model.head.attention.in_proj_weight");
     add(b, 0, 3 * h, FILL_SMALL, PLANT_NONE, "vision_model.head.attention.in_proj_bias");
     add_dense(b, h, h, "vision_model.head.attention.out_proj", PLANT_NONE);

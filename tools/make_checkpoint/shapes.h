@@ -46,6 +46,7 @@ typedef struct tensor {
     fill how;
     plant planted;
     bool doubled;         /* two stacked matrices */
+    bool batched;         /* its shape begins with a 1 more */
     size_t patch, frames; /* a convolution's kernel [rows, 3, frames, patch, patch]; 0: none, without frames */
     uint64_t seed, offset;
     unsigned shard;

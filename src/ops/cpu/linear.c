@@ -139,8 +139,11 @@ static void apply_worker(void *arg, unsigned worker, unsigned n_workers) {
         panel_begin = panels * worker / n_workers;
         panel_end = panels * (worker + 1) / n_workers;
     }
-    for (size_t row = row_begin; row < row_end && panel_begin < panel_end; row += job->row_block) {
-        size_t n = row_end - row < job->row_block ? row_end - row : job->row_block;
+    /* Blocks of about one size: the weights that a short one streams through the cache would serve few rows. */
+    const size_t n_blocks = (row_end - row_begin + job->row_block - 1) / job->row_block;
+    const size_t block = n_blocks > 0 ? ((row_end - row_begin + n_blocks - 1) / n_blocks + mr - 1) / mr * mr : mr;
+    for (size_t row = row_begin; row < row_end && panel_begin < panel_end; row += block) {
+        size_t n = row_end - row < block ? row_end - row : block;
         const row_range range = {row, n, panel_begin, panel_end};
         apply_block(job, worker, &range);
     }

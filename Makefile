@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The front door. CMake does the work (CMakePresets.json); `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build help deps model run test test-long test-arm64 test-mlx check-macos bench lint format fuzz install clean
+.PHONY: build help deps model run serve test test-deps test-long test-arm64 test-mlx check-macos bench bench-server lint format \
+    fuzz install clean
 
 BUILD  := build
 PREFIX ?= /usr/local
@@ -11,7 +12,7 @@ YES    := $(shell [ -t 0 ] || echo --yes)
 
 build: deps ## build build/tkr-embed and libtkr (the default)
 	@[ -f $(BUILD)/build.ninja ] || cmake --preset release
-	@cmake --build $(BUILD) -j $(JOBS) --target tkr-embed tkr_shared tkr_static
+	@cmake --build $(BUILD) -j $(JOBS) --target tkr-embed tkr_shared tkr_static tkr_pages
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -25,11 +26,17 @@ model: deps
 run: build model ## build, fetch all-MiniLM-L6-v2 (80 MB, once) and compare real sentences
 	@scripts/run
 
-test: build model ## run every test that takes minutes, not hours
+serve: build model ## serve all-MiniLM-L6-v2 on http://127.0.0.1:8000: a page, REST, WebSocket (MODEL=... for another)
+	@build/tkr-embed serve -m $(or $(MODEL),minilm)
+
+test-deps: deps
+	@scripts/deps --test $(YES)
+
+test: test-deps build model ## run every test that takes minutes, not hours
 	@cmake --build $(BUILD) -j $(JOBS)
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --no-tests=error
 
-test-long: build model ## run what takes longer: soaks, the full sweeps, long fuzzing
+test-long: test-deps build model ## run what takes longer: soaks, the full sweeps, long fuzzing
 	@cmake --build $(BUILD) -j $(JOBS)
 	@ctest --test-dir $(BUILD) -C Long -L long --output-on-failure --no-tests=error
 	@scripts/fuzz 600
@@ -52,6 +59,9 @@ test-mlx: deps model ## install MLX's CPU build in build/mlx-venv and test the M
 
 bench: build model ## measure against the fastest peers (PyPI, set up in build/bench-venv) on this machine
 	@scripts/bench
+
+bench-server: build model ## measure the server under load beside a peer (PyPI, set up in build/server-venv)
+	@scripts/bench-server
 
 lint: ## format, clang-tidy, include rules, sizes (developers' tools are installed when missing)
 	@scripts/deps --dev $(YES)

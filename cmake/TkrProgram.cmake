@@ -8,7 +8,7 @@ if(NOT cli_sources)
     set(cli_sources ${PROJECT_BINARY_DIR}/empty/cli.c)
 endif()
 add_library(tkr_room_cli STATIC ${cli_sources}) # apart from main, so that tests can call it
-target_link_libraries(tkr_room_cli PRIVATE tkr_flags PUBLIC tkr_room_engine)
+target_link_libraries(tkr_room_cli PRIVATE tkr_flags PUBLIC tkr_room_server)
 
 set(TKR_BINARY ${PROJECT_BINARY_DIR}/tkr-embed)
 if(EXISTS ${main_source})

@@ -32,7 +32,7 @@ function(tkr_register name labels)
     endif()
 endfunction()
 
-foreach(room IN LISTS TKR_ROOMS ITEMS cli decode)
+foreach(room IN LISTS TKR_ROOMS ITEMS server cli decode)
     set(label unit)
     if(room STREQUAL "cli")
         set(label cli)
@@ -64,7 +64,13 @@ target_link_libraries(fake_decoder PRIVATE tkr_flags tkr_room_core)
 set_target_properties(fake_decoder PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 if(TARGET test_media_jail_hostile)
     add_dependencies(test_media_jail_hostile fake_decoder)
+    add_dependencies(test_media_jail_stop fake_decoder)
 endif()
+
+# The server's transport alone, driven by tests/server/test_transport.py.
+add_executable(echo_app ${TKR_TEST_DIR}/server/echo_app.c)
+target_link_libraries(echo_app PRIVATE tkr_flags tkr_room_server)
+set_target_properties(echo_app PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 
 # What stands in for libtkr-mlx.so where its errors are tested.
 add_library(fake_mlx_module MODULE ${TKR_TEST_DIR}/engine/fake_mlx_module.c)
@@ -91,6 +97,7 @@ if(NOT CMAKE_CROSSCOMPILING) # scripts start the program by themselves
             tkr_register(${target}_sh ${room} bash ${script})
         endif()
     endforeach()
+    set_tests_properties(test_server_clients_py PROPERTIES TIMEOUT 900) # may have to install them first
 endif()
 
 # Builds of kernels that this machine can't run itself (emulated tiles, qemu).

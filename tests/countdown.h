@@ -3,10 +3,11 @@
 #ifndef TESTS_COUNTDOWN_H
 #define TESTS_COUNTDOWN_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 typedef struct countdown {
-    long left;
+    atomic_long left; /* several threads may ask */
 } countdown;
 
 static inline bool fail_nth(void *user, char kind) {

@@ -10,13 +10,19 @@ class TkrEmbed < Formula
   depends_on "cmake" => :build
   depends_on "ninja" => :build
   depends_on "pkgconf" => :build
+  depends_on "hiredis"
   depends_on "jansson"
   depends_on "jpeg-turbo"
   depends_on "libpng"
   depends_on "libtiff"
+  depends_on "libuv"
+  depends_on "libyaml"
   depends_on "nettle"
+  depends_on "openssl@3"
   depends_on "pcre2"
   depends_on "webp"
+  depends_on "wslay"
+  depends_on "zstd"
 
   uses_from_macos "curl"
   uses_from_macos "zlib"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/cli: what the files of the command line share: options, exit statuses, helpers. Knows tkr/embed.h, core and
- * engine/tools.h only. */
+/* cli/cli: what the files of the command line share: options, exit statuses, helpers. Knows tkr/embed.h, core,
+ * engine/tools.h, and of the server how it is configured and started. */
 #ifndef TKR_CLI_CLI_H
 #define TKR_CLI_CLI_H
 
@@ -10,26 +10,19 @@
 
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/value.h"
+#include "server/settings.h"
 #include "tkr/embed.h"
 
 enum { TKR_EXIT_OK = 0, TKR_EXIT_RUNTIME = 1, TKR_EXIT_USAGE = 2, TKR_EXIT_SIGNAL = 128 };
 
 /* ---- tables ---- */
-typedef enum tkr_cli_type {
-    TKR_CLI_FLAG,
-    TKR_CLI_TEXT,
-    TKR_CLI_CHOICE,
-    TKR_CLI_COUNT,
-    TKR_CLI_BYTES,
-    TKR_CLI_REAL,
-    TKR_CLI_LIST /* every word up to the next option; the words join the operands */
-} tkr_cli_type;
-
 typedef enum tkr_cli_option_id {
 #define TKR_OPTION(id, flag, letter, argument, type, min, max, fallback, env, commands, help) TKR_OPT_##id,
 #include "cli/options.def"
 #undef TKR_OPTION
-    TKR_N_OPTIONS
+    TKR_N_OPTIONS,
+    TKR_OPT_FIRST_SETTING = TKR_OPT_SERVE_MODEL /* from here on the rows of server/settings.def, in their order */
 } tkr_cli_option_id;
 
 typedef enum tkr_cli_command_id {
@@ -44,7 +37,7 @@ typedef struct tkr_cli_option {
     const char *flag; /* without dashes */
     char letter;      /* 0: none */
     const char *argument;
-    tkr_cli_type type;
+    tkr_value_type type;
     double min, max;
     const char *fallback;
     const char *env;
@@ -94,6 +87,10 @@ int tkr_cmd_pull(const tkr_cli_args *args);
 int tkr_cmd_quantize(const tkr_cli_args *args);
 int tkr_cmd_doctor(const tkr_cli_args *args);
 int tkr_cmd_bench(const tkr_cli_args *args);
+int tkr_cmd_serve(const tkr_cli_args *args);
+int tkr_cmd_config(const tkr_cli_args *args);
+int tkr_cmd_key(const tkr_cli_args *args);
+int tkr_cmd_health(const tkr_cli_args *args);
 
 /* ---- options.c ---- */
 /* Parses what follows the command word. TKR_INVALID_ARGUMENT with a message that names the flag and what would be
@@ -101,12 +98,6 @@ int tkr_cmd_bench(const tkr_cli_args *args);
 tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int argc, char **argv, tkr_error *error);
 /* Frees what parsing allocated. */
 void tkr_cli_args_free(tkr_cli_args *args);
-/* Parses "512M", "2G", "1.5GiB", "1048576" (powers of 1024). */
-bool tkr_cli_parse_bytes(uint64_t *out, const char *text);
-/* Optimal string alignment distance (insert, delete, replace, swap neighbours), capped at `cap` + 1. */
-size_t tkr_cli_distance(const char *a, const char *b, size_t cap);
-/* Writes the choice of this index into out (cut to size). */
-void tkr_cli_choice(char *out, size_t size, const char *choices, size_t index);
 /* The command of that name; TKR_N_COMMANDS when there is none, and then *near is the closest name or NULL. */
 tkr_cli_command_id tkr_cli_find_command(const char *name, const char **near);
 
@@ -116,7 +107,7 @@ void tkr_cli_help_full(tkr_buf *out);
 void tkr_cli_help_command(tkr_buf *out, tkr_cli_command_id command);
 /* Appends text wrapped at spaces to `width` columns, each line indented by `indent`; the first by nothing. */
 void tkr_cli_wrap(tkr_buf *out, const char *text, size_t indent, size_t width);
-/* kind "man", "bash" or "zsh"; false for another word. */
+/* kind "man", "bash", "zsh" or "settings" (Markdown); false for another word. */
 bool tkr_cli_generate(tkr_buf *out, const char *kind);
 
 /* ---- common.c ---- */
@@ -143,6 +134,12 @@ static inline const tkr_cli_value *tkr_cli_get(const tkr_cli_args *args, tkr_cli
     return &args->value[id];
 }
 static inline bool tkr_cli_on(const tkr_cli_args *args, tkr_cli_option_id id) { return args->value[id].number != 0; }
+
+/* ---- settings.c ---- */
+/* The server's settings by this command's flags. Returns the exit status, after reporting. */
+int tkr_cli_settings(tkr_settings **settings, const tkr_cli_args *args);
+/* The first operand among `verbs` (NULL-terminated); false after a usage error. */
+bool tkr_cli_verb(const tkr_cli_args *args, const char *const *verbs, size_t *index);
 
 /* ---- table.c ---- */
 /* Appends `text` on one line in exactly `columns` terminal columns (cut with "…", filled with blanks unless `pad` is

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/generate: man page and shell completions, made from the tables at build time. */
+/* cli/generate: man page, shell completions and the settings of docs/operations.md, made from the tables. */
 #include <string.h>
 
 #include "cli/cli.h"
@@ -39,7 +39,7 @@ static void man_option(tkr_buf *out, const tkr_cli_option *option) {
     if (option->env != NULL) {
         tkr_buf_printf(out, " Environment: %s.", option->env);
     }
-    if (option->type == TKR_CLI_COUNT || option->type == TKR_CLI_REAL) {
+    if (option->type == TKR_VALUE_COUNT || option->type == TKR_VALUE_REAL) {
         tkr_buf_printf(out, " Range: %.10g to %.10g.", option->min, option->max);
     }
     tkr_buf_printf(out, "\n");
@@ -67,6 +67,28 @@ static void man_command(tkr_buf *out, size_t command) {
     }
 }
 
+/* Several commands have options of one name and variable. */
+static bool is_new_variable(size_t option) {
+    const char *env = tkr_cli_options[option].env;
+    for (size_t i = 0; i < option && env != NULL; i++) {
+        if (tkr_cli_options[i].env != NULL && strcmp(tkr_cli_options[i].env, env) == 0) {
+            return false;
+        }
+    }
+    return env != NULL;
+}
+
+static void man_variable(tkr_buf *out, const tkr_cli_option *option) {
+    tkr_buf_printf(out, ".TP\n.B %s\n", option->env);
+    if (option->flag[0] == '\0') {
+        roff(out, option->help);
+    } else {
+        tkr_buf_printf(out, "\\-\\-");
+        roff(out, option->flag);
+    }
+    tkr_buf_printf(out, "%s\n", option->type == TKR_VALUE_FLAG ? " (1 or 0)" : "");
+}
+
 static void man(tkr_buf *out) {
     tkr_buf_printf(
         out,
@@ -85,10 +107,8 @@ static void man(tkr_buf *out) {
     tkr_buf_printf(out, ".SH EXIT STATUS\n0 done, 1 something failed, 2 the command line was wrong, 128 + signal when "
                         "interrupted.\n.SH ENVIRONMENT\n");
     for (size_t i = 0; i < TKR_N_OPTIONS; i++) {
-        if (tkr_cli_options[i].env != NULL) {
-            tkr_buf_printf(out, ".TP\n.B %s\n\\-\\-", tkr_cli_options[i].env);
-            roff(out, tkr_cli_options[i].flag);
-            tkr_buf_printf(out, "%s\n", tkr_cli_options[i].type == TKR_CLI_FLAG ? " (1 or 0)" : "");
+        if (is_new_variable(i)) {
+            man_variable(out, &tkr_cli_options[i]);
         }
     }
     tkr_buf_printf(out,
@@ -104,6 +124,17 @@ static void words(tkr_buf *out, const char *choices) {
     }
 }
 
+/* The verbs of a command: "new list revoke " of "new NAME | list | revoke NAME". */
+static void verbs(tkr_buf *out, const char *operands) {
+    while (*operands != '\0') {
+        const size_t n = strcspn(operands, " ");
+        if (*operands >= 'a' && *operands <= 'z') {
+            tkr_buf_printf(out, "%.*s ", (int)n, operands);
+        }
+        operands += n + (operands[n] == ' ');
+    }
+}
+
 static bool is_file_option(const tkr_cli_option *option) {
     return option->argument != NULL && (strcmp(option->argument, "FILE") == 0 || strcmp(option->argument, "DIR") == 0);
 }
@@ -111,7 +142,7 @@ static bool is_file_option(const tkr_cli_option *option) {
 static void bash_values(tkr_buf *out, size_t command) {
     for (size_t i = 0; i < TKR_N_OPTIONS; i++) {
         const tkr_cli_option *option = &tkr_cli_options[i];
-        if ((option->commands & (1u << command)) == 0 || option->type == TKR_CLI_FLAG) {
+        if ((option->commands & (1u << command)) == 0 || option->type == TKR_VALUE_FLAG) {
             continue;
         }
         tkr_buf_printf(out, "        %s:--%s", tkr_cli_commands[command].name, option->flag);
@@ -119,7 +150,7 @@ static void bash_values(tkr_buf *out, size_t command) {
             tkr_buf_printf(out, "|%s:-%c", tkr_cli_commands[command].name, option->letter);
         }
         tkr_buf_printf(out, ") ");
-        if (option->type == TKR_CLI_CHOICE) {
+        if (option->type == TKR_VALUE_CHOICE) {
             tkr_buf_printf(out, "COMPREPLY=($(compgen -W \"");
             words(out, option->argument);
             tkr_buf_printf(out, "\" -- \"$word\"))");
@@ -152,6 +183,7 @@ static void bash(tkr_buf *out) {
     tkr_buf_printf(out, "    esac\n    case $command in\n");
     for (size_t c = 0; c < TKR_N_COMMANDS; c++) {
         tkr_buf_printf(out, "        %s) COMPREPLY=($(compgen -W \"", tkr_cli_commands[c].name);
+        verbs(out, tkr_cli_commands[c].operands);
         for (size_t i = 0; i < TKR_N_OPTIONS; i++) {
             if ((tkr_cli_options[i].commands & (1u << c)) != 0) {
                 tkr_buf_printf(out, "--%s ", tkr_cli_options[i].flag);
@@ -177,11 +209,11 @@ static void zsh_text(tkr_buf *out, const char *text) {
 }
 
 static void zsh_option(tkr_buf *out, const tkr_cli_option *option, const char *dashes, const char *flag) {
-    bool value = option->type != TKR_CLI_FLAG;
+    bool value = option->type != TKR_VALUE_FLAG;
     tkr_buf_printf(out, " \\\n            '%s%s%s[", dashes, flag, !value ? "" : dashes[1] == '-' ? "=" : "+");
     zsh_text(out, option->help);
     tkr_buf_printf(out, "]");
-    if (option->type == TKR_CLI_CHOICE) {
+    if (option->type == TKR_VALUE_CHOICE) {
         tkr_buf_printf(out, ":%s:(", flag);
         words(out, option->argument);
         tkr_buf_printf(out, ")");
@@ -213,16 +245,60 @@ static void zsh(tkr_buf *out) {
                 zsh_option(out, option, "-", letter);
             }
         }
-        tkr_buf_printf(out, " \\\n            '*:argument:' ;;\n");
+        tkr_buf words_of = {0};
+        verbs(&words_of, tkr_cli_commands[c].operands);
+        tkr_buf_printf(out,
+                       words_of.size > 0 ? " \\\n            '*:argument:(%s)' ;;\n"
+                                         : " \\\n            '*:argument:%s' ;;\n",
+                       words_of.size > 0 ? words_of.data : "");
+        tkr_buf_free(&words_of);
     }
     tkr_buf_printf(out, "    esac\n}\n_tkr_embed \"$@\"\n");
+}
+
+/* In a cell of a Markdown table a bar would end it. */
+static void markdown(tkr_buf *out, const char *text) {
+    for (; *text != '\0'; text++) {
+        if (*text == '|') {
+            tkr_buf_putc(out, '\\');
+        }
+        tkr_buf_putc(out, *text);
+    }
+}
+
+static void markdown_code(tkr_buf *out, const char *prefix, const char *text) {
+    tkr_buf_printf(out, " | ");
+    if (text != NULL && text[0] != '\0') {
+        tkr_buf_printf(out, "`%s", prefix);
+        markdown(out, text);
+        tkr_buf_putc(out, '`');
+    }
+}
+
+static void settings(tkr_buf *out) {
+    tkr_buf_printf(out, "| key | flag | environment | default | meaning |\n|---|---|---|---|---|\n");
+    for (size_t i = 0; i < TKR_N_SETTINGS; i++) {
+        const tkr_setting *row = &tkr_settings_table[i];
+        tkr_buf flag = {0};
+        tkr_buf_printf(&flag, "%s%s%s", row->flag, row->argument != NULL && row->flag[0] != '\0' ? " " : "",
+                       row->argument != NULL && row->flag[0] != '\0' ? row->argument : "");
+        tkr_buf_printf(out, "| `%s`", row->key);
+        markdown_code(out, "--", flag.failed ? NULL : flag.data);
+        markdown_code(out, "", row->environment);
+        markdown_code(out, "", row->type == TKR_VALUE_FLAG ? "false" : row->fallback);
+        tkr_buf_printf(out, " | ");
+        markdown(out, row->help);
+        tkr_buf_printf(out, " |\n");
+        out->failed = out->failed || flag.failed;
+        tkr_buf_free(&flag);
+    }
 }
 
 bool tkr_cli_generate(tkr_buf *out, const char *kind) {
     static const struct {
         const char *kind;
         void (*write)(tkr_buf *out);
-    } kinds[] = {{"man", man}, {"bash", bash}, {"zsh", zsh}};
+    } kinds[] = {{"man", man}, {"bash", bash}, {"zsh", zsh}, {"settings", settings}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (strcmp(kinds[i].kind, kind) == 0) {
             kinds[i].write(out);

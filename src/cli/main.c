@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
     }
     if (strcmp(word, "--generate") == 0) { /* for the build: not in the help */
         if (argc != 3 || !tkr_cli_generate(&text, argv[2])) {
-            return tkr_cli_fail(TKR_EXIT_USAGE, "--generate needs one of man, bash, zsh");
+            return tkr_cli_fail(TKR_EXIT_USAGE, "--generate needs one of man, bash, zsh, settings");
         }
         return tkr_cli_print(&text);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "core/near.h"
 
 /* One bit for each letter of options.def, made from commands.def so that the two can't drift apart. */
 enum {
@@ -16,7 +17,7 @@ enum {
 
 const tkr_cli_option tkr_cli_options[TKR_N_OPTIONS] = {
 #define TKR_OPTION(id, flag, letter, argument, type, min, max, fallback, env, commands, help) \
-    {flag, letter, argument, TKR_CLI_##type, min, max, fallback, env, commands, help},
+    {flag, letter, argument, TKR_VALUE_##type, min, max, fallback, env, commands, help},
 #include "cli/options.def"
 #undef TKR_OPTION
 };
@@ -28,53 +29,15 @@ const tkr_cli_command tkr_cli_commands[TKR_N_COMMANDS] = {
 #undef TKR_COMMAND
 };
 
-enum { MAX_DISTANCE_LENGTH = 64 };
-
-size_t tkr_cli_distance(const char *a, const char *b, size_t cap) {
-    size_t n = strlen(a), m = strlen(b);
-    size_t rows[3][MAX_DISTANCE_LENGTH + 1]; /* two rows back, one row back, this row */
-    if (n > MAX_DISTANCE_LENGTH || m > MAX_DISTANCE_LENGTH || n > m + cap || m > n + cap) {
-        return cap + 1;
-    }
-    memset(rows, 0, sizeof rows);
-    size_t *before = rows[0], *last = rows[1], *now = rows[2];
-    for (size_t j = 0; j <= m; j++) {
-        last[j] = j;
-    }
-    for (size_t i = 1; i <= n; i++) {
-        now[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
-            best = last[j] + 1 < best ? last[j] + 1 : best;
-            best = now[j - 1] + 1 < best ? now[j - 1] + 1 : best;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best) {
-                best = before[j - 2] + 1;
-            }
-            now[j] = best;
-        }
-        size_t *swap = before;
-        before = last;
-        last = now;
-        now = swap;
-    }
-    return last[m] > cap ? cap + 1 : last[m];
-}
-
-/* Words may differ in a third of their letters, in one at least. */
-static size_t tolerance(const char *word) {
-    size_t n = strlen(word) / 3;
-    return n < 1 ? 1 : n;
-}
-
 tkr_cli_command_id tkr_cli_find_command(const char *name, const char **near) {
-    size_t best = tolerance(name) + 1;
+    size_t best = tkr_tolerance(name) + 1;
     *near = NULL;
     for (size_t c = 0; c < TKR_N_COMMANDS; c++) {
         const char *other = tkr_cli_commands[c].name;
         if (strcmp(other, name) == 0) {
             return (tkr_cli_command_id)c;
         }
-        size_t distance = tkr_cli_distance(name, other, tolerance(name));
+        size_t distance = tkr_distance(name, other, tkr_tolerance(name));
         if (distance < best) {
             best = distance;
             *near = other;
@@ -83,142 +46,29 @@ tkr_cli_command_id tkr_cli_find_command(const char *name, const char **near) {
     return TKR_N_COMMANDS;
 }
 
-bool tkr_cli_parse_bytes(uint64_t *out, const char *text) {
-    char *end = NULL;
-    if (text[0] < '0' || text[0] > '9') {
-        return false;
-    }
-    double value = strtod(text, &end), unit = 1;
-    const char *letters = "KMGT";
-    const char *letter = *end != '\0' ? strchr(letters, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
-    if (letter != NULL) {
-        unit = ldexp(1.0, 10 * (int)(letter - letters + 1));
-        end++;
-        end += *end == 'i';
-    }
-    end += *end == 'B';
-    if (*end != '\0' || !isfinite(value) || value * unit > 1e18) {
-        return false;
-    }
-    *out = (uint64_t)(value * unit);
-    return true;
-}
-
-void tkr_cli_choice(char *out, size_t size, const char *choices, size_t index) {
-    while (index > 0 && *choices != '\0') {
-        index -= *choices++ == '|';
-    }
-    size_t n = strcspn(choices, "|");
-    n = n < size ? n : size - 1;
-    memcpy(out, choices, n);
-    out[n] = '\0';
-}
-
-/* Index of `text` among "a|b|c"; SIZE_MAX when it is none of them. */
-static size_t choice_index(const char *choices, const char *text) {
-    size_t n_text = strlen(text);
-    for (size_t index = 0; *choices != '\0'; index++) {
-        size_t n = strcspn(choices, "|");
-        if (n == n_text && memcmp(choices, text, n) == 0) {
-            return index;
-        }
-        choices += n + (choices[n] == '|');
-    }
-    return SIZE_MAX;
-}
-
-/* Range of a COUNT, BYTES or REAL in words. */
-static void range_text(char *out, size_t size, const tkr_cli_option *option) {
-    tkr_buf text = {0};
-    bool ok = option->type == TKR_CLI_BYTES
-                  ? tkr_buf_printf(&text, "a size such as 512M or 2G, from %.0fM", option->min / 1048576.0)
-                  : tkr_buf_printf(&text, "a%s number from %.10g to %.10g",
-                                   option->type == TKR_CLI_COUNT ? " whole" : "", option->min, option->max);
-    size_t n = ok ? text.size : 0;
-    n = n < size ? n : size - 1;
-    if (n > 0) {
-        memcpy(out, text.data, n);
-    }
-    out[n] = '\0';
-    tkr_buf_free(&text);
-}
-
-static bool parse_number(tkr_cli_value *value, const tkr_cli_option *option, const char *text) {
-    if (option->type == TKR_CLI_BYTES) {
-        return tkr_cli_parse_bytes(&value->number, text) && (double)value->number >= option->min &&
-               (double)value->number <= option->max;
-    }
-    char *end = NULL;
-    if (text[0] < '0' || text[0] > '9') {
-        return false; /* no sign, no blank, no "nan" */
-    }
-    if (option->type == TKR_CLI_COUNT && text[strspn(text, "0123456789")] != '\0') {
-        return false;
-    }
-    value->real = strtod(text, &end);
-    if (*end != '\0' || !(value->real >= option->min && value->real <= option->max)) {
-        return false;
-    }
-    value->number = (uint64_t)value->real;
-    return true;
-}
-
-/* Words that an environment variable may hold for a FLAG. */
-static int flag_word(const char *text) {
-    static const char *const words[2][4] = {{"0", "false", "no", "off"}, {"1", "true", "yes", "on"}};
-    for (int on = 0; on < 2; on++) {
-        for (size_t i = 0; i < 4; i++) {
-            if (strcmp(text, words[on][i]) == 0) {
-                return on;
-            }
-        }
-    }
-    return -1;
-}
-
 /* Sets the option from `text`; `source` is the flag or variable that it came from. */
 static tkr_status set_value(tkr_cli_value *value, const tkr_cli_option *option, const char *text, const char *source,
                             tkr_error *error) {
-    char range[96];
-    size_t index = 0;
-    switch (option->type) {
-    case TKR_CLI_FLAG: {
-        int on = flag_word(text);
-        if (on < 0) {
-            return TKR_FAIL(error, INVALID_ARGUMENT, "%s is \"%s\", expected 1 or 0", source, text);
-        }
-        value->number = (uint64_t)on;
-        break;
+    const tkr_value_rule rule = {option->type, option->argument, option->min, option->max};
+    tkr_status status = tkr_value_read(&value->number, &value->real, &rule, text, source, error);
+    if (status == TKR_OK) {
+        value->text = text;
+        value->set = true;
     }
-    case TKR_CLI_TEXT:
-    case TKR_CLI_LIST: break;
-    case TKR_CLI_CHOICE:
-        index = choice_index(option->argument, text);
-        if (index == SIZE_MAX) {
-            return TKR_FAIL(error, INVALID_ARGUMENT, "%s is \"%s\", expected one of %s", source, text,
-                            option->argument);
-        }
-        value->number = index;
-        break;
-    case TKR_CLI_COUNT:
-    case TKR_CLI_BYTES:
-    case TKR_CLI_REAL:
-        if (!parse_number(value, option, text)) {
-            range_text(range, sizeof range, option);
-            return TKR_FAIL(error, INVALID_ARGUMENT, "%s is \"%s\", expected %s", source, text, range);
-        }
-        break;
-    }
-    value->text = text;
-    value->set = true;
-    return TKR_OK;
+    return status;
 }
+
+/* A setting of the server: server/settings puts flags, environment, file and fallbacks together. */
+static bool is_setting(size_t id) { return id >= TKR_OPT_FIRST_SETTING && id < TKR_OPT_FIRST_SETTING + TKR_N_SETTINGS; }
 
 /* Fallbacks, then the environment. */
 static tkr_status set_defaults(tkr_cli_args *args, tkr_error *error) {
     for (size_t i = 0; i < TKR_N_OPTIONS; i++) {
         const tkr_cli_option *option = &tkr_cli_options[i];
         tkr_cli_value *value = &args->value[i];
+        if (is_setting(i)) {
+            continue;
+        }
         if (option->fallback != NULL) {
             tkr_status status = set_value(value, option, option->fallback, option->flag, error);
             if (status != TKR_OK) {
@@ -237,19 +87,21 @@ static tkr_status set_defaults(tkr_cli_args *args, tkr_error *error) {
     return TKR_OK;
 }
 
+enum { MAX_FLAG_LENGTH = 64 };
+
 /* Says what was probably meant by a flag that this command doesn't have. */
 static tkr_status unknown_flag(const tkr_cli_args *args, const char *flag, size_t n, tkr_error *error) {
     const char *command = tkr_cli_commands[args->command].name;
-    char name[MAX_DISTANCE_LENGTH + 1];
+    char name[MAX_FLAG_LENGTH + 1];
     const char *near = NULL;
-    size_t cut = n < MAX_DISTANCE_LENGTH ? n : MAX_DISTANCE_LENGTH;
+    size_t cut = n < MAX_FLAG_LENGTH ? n : MAX_FLAG_LENGTH;
     memcpy(name, flag, cut);
     name[cut] = '\0';
-    size_t best = tolerance(name) + 1;
+    size_t best = tkr_tolerance(name) + 1;
     for (size_t i = 0; i < TKR_N_OPTIONS; i++) {
         const tkr_cli_option *option = &tkr_cli_options[i];
         if ((option->commands & (1u << args->command)) == 0) {
-            if (strcmp(option->flag, name) == 0) {
+            if (option->commands != 0 && strcmp(option->flag, name) == 0) {
                 const char *owner = "another command";
                 for (size_t c = 0; c < TKR_N_COMMANDS; c++) {
                     if ((option->commands & (1u << c)) != 0) {
@@ -262,7 +114,7 @@ static tkr_status unknown_flag(const tkr_cli_args *args, const char *flag, size_
             }
             continue;
         }
-        size_t distance = tkr_cli_distance(name, option->flag, tolerance(name));
+        size_t distance = tkr_distance(name, option->flag, tkr_tolerance(name));
         if (distance < best) {
             best = distance;
             near = option->flag;
@@ -329,8 +181,8 @@ static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *a
     char source[80] = "--";
     strncat(source, option->flag, sizeof source - 3);
     const char *value = equals != NULL ? equals + 1 : is_letter && flag[1] != '\0' ? flag + 1 : NULL;
-    *list = option->type == TKR_CLI_LIST;
-    if (option->type == TKR_CLI_FLAG) {
+    *list = option->type == TKR_VALUE_WORDS;
+    if (option->type == TKR_VALUE_FLAG) {
         if (value != NULL) {
             return TKR_FAIL(error, INVALID_ARGUMENT, "%s takes no value, found \"%s\"", source, value);
         }
@@ -403,7 +255,9 @@ tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int arg
     if (status == TKR_OK && args->n_operands > row->max_operands && !tkr_cli_on(args, TKR_OPT_HELP)) {
         return TKR_FAIL(error, INVALID_ARGUMENT, "unexpected argument \"%s\": `%s` takes %s",
                         args->operands[row->max_operands], row->name,
-                        row->max_operands == 0 ? "options only" : "one model");
+                        row->max_operands == 0                  ? "options only"
+                        : strcmp(row->operands, "[MODEL]") == 0 ? "one model"
+                                                                : row->operands);
     }
     return status;
 }

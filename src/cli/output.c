@@ -6,9 +6,8 @@
 
 #include "cli/stream.h"
 #include "core/json.h"
+#include "core/npy.h"
 #include "core/spool.h"
-
-enum { NPY_HEADER = 128 };
 
 struct tkr_cli_writer {
     tkr_out *out;
@@ -20,19 +19,6 @@ struct tkr_cli_writer {
     tkr_spool *spool; /* npy that can't be patched: rows wait here for their number */
     tkr_buf line;
 };
-
-/* numpy's format 1.0 of a C-ordered little-endian float32 array, always of the same size. */
-static void npy_header(char out[NPY_HEADER], uint64_t rows, size_t columns) {
-    char text[NPY_HEADER - 10 + 1];
-    memset(out, ' ', NPY_HEADER);
-    memcpy(out, "\x93NUMPY\x01\x00", 8);
-    out[8] = (char)(NPY_HEADER - 10);
-    out[9] = 0;
-    int n = snprintf(text, sizeof text, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %zu), }",
-                     (unsigned long long)rows, columns);
-    memcpy(out + 10, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
-    out[NPY_HEADER - 1] = '\n';
-}
 
 /* The bytes of float32 values as files have them, also on a big-endian machine. */
 static tkr_status write_floats(tkr_cli_writer *writer, const float *values, size_t n, tkr_error *error) {
@@ -62,7 +48,7 @@ static tkr_status write_line(tkr_cli_writer *writer, tkr_error *error) {
 
 tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cli_format format, bool all_rows,
                                const tkr_model_info *info, size_t dimensions, tkr_error *error) {
-    char header[NPY_HEADER];
+    char header[TKR_NPY_HEADER];
     *writer = NULL;
     tkr_cli_writer *made = tkr_calloc(1, sizeof *made);
     if (made == NULL) {
@@ -74,7 +60,7 @@ tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cl
     tkr_status status = tkr_out_open(&made->out, path, error);
     if (status == TKR_OK && format == TKR_CLI_NPY) {
         if (tkr_out_seekable(made->out)) {
-            npy_header(header, 0, made->dimensions);
+            tkr_npy_header(header, "<f4", 0, made->dimensions);
             status = tkr_out_write(made->out, header, sizeof header, error);
         } else {
             status = tkr_spool_open(&made->spool, error);
@@ -174,9 +160,9 @@ tkr_status tkr_cli_writer_failed(tkr_cli_writer *writer, const tkr_cli_item *ite
 }
 
 tkr_status tkr_cli_writer_sync(tkr_cli_writer *writer, tkr_error *error) {
-    char header[NPY_HEADER];
+    char header[TKR_NPY_HEADER];
     if (writer->format == TKR_CLI_NPY && writer->spool == NULL) {
-        npy_header(header, writer->n_rows, writer->dimensions);
+        tkr_npy_header(header, "<f4", writer->n_rows, writer->dimensions);
         return tkr_out_patch(writer->out, 0, header, sizeof header, error);
     }
     return tkr_out_flush(writer->out, error);
@@ -188,14 +174,14 @@ static tkr_status send_piece(void *user, const void *data, size_t size, tkr_erro
 
 tkr_status tkr_cli_writer_close(tkr_cli_writer **writer, tkr_error *error) {
     tkr_cli_writer *old = *writer;
-    char header[NPY_HEADER];
+    char header[TKR_NPY_HEADER];
     tkr_status status = TKR_OK;
     if (old == NULL) {
         return TKR_OK;
     }
     *writer = NULL;
     if (old->spool != NULL) {
-        npy_header(header, old->n_rows, old->dimensions);
+        tkr_npy_header(header, "<f4", old->n_rows, old->dimensions);
         status = tkr_out_write(old->out, header, sizeof header, error);
         if (status == TKR_OK) {
             status = tkr_spool_each(old->spool, send_piece, old->out, error);

@@ -38,3 +38,12 @@ void tkr_signals_note(void) {
 }
 
 int tkr_signals_pending(void) { return pending_signal; }
+
+void tkr_signals_block(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}

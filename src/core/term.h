@@ -15,6 +15,9 @@ size_t tkr_term_columns(tkr_stream stream);
 /* From now on the first SIGINT or SIGTERM is only noted (and interrupts a blocked read); the second one ends the
  * process. SIGPIPE is ignored, so that a closed pipe is a write error. */
 void tkr_signals_note(void);
+/* From now on this thread takes no SIGINT, SIGTERM and SIGHUP any more: for a program that is ending and whose other
+ * threads take none anyway. */
+void tkr_signals_block(void);
 /* The noted signal, 0 for none. */
 int tkr_signals_pending(void);
 

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/websocket: a connection's life as a WebSocket: handshake, messages both ways, pings, the close. */
+#include "server/conn.h"
+
+#include <nettle/sha1.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base64.h"
+#include "core/utf8.h"
+#include "server/ws_reader.h"
+
+enum {
+    NORMAL = 1000,
+    GOING_AWAY = 1001,
+    POLICY = 1008,
+    INTERNAL = 1011,
+    NO_CODE = 1005,
+    MAX_REASON = 123,
+    CONTROLS = 100,        /* pings and pongs of a peer in a second */
+    CLOSE_SECONDS = 5,     /* for the peer's close frame after ours */
+    GATHERED = 256 * 1024, /* written as one */
+};
+
+/* A frame to be sent. */
+typedef struct frame {
+    struct frame *next;
+    size_t size;
+    bool close;
+    char bytes[];
+} frame;
+
+struct tkr_ws {
+    atomic_uint references;
+    tkr_loop *loop;
+    tkr_mutex mutex; /* guards these four */
+    bool closed;     /* takes no more */
+    bool posted;     /* the loop will look here */
+    frame *first, **last;
+    atomic_size_t listed, unsent; /* bytes: in the list; in the connection */
+    atomic_bool refused;          /* a send, for too much was queued */
+    tkr_loop_task task;
+    /* the loop's thread only: */
+    tkr_conn *conn; /* NULL: ended */
+    void *app;
+    tkr_ws_reader *reader;
+    uint64_t heard_at, pinged_at, progress_at; /* uv_now */
+    uint64_t controls_at;
+    unsigned controls;
+    bool paused, stopped; /* stopped: not reading */
+    bool close_sent, feeding;
+};
+
+/* ---- references ---- */
+
+void tkr_ws_hold(tkr_ws *ws) { atomic_fetch_add(&ws->references, 1); }
+
+void tkr_ws_release(tkr_ws *ws) {
+    if (atomic_fetch_sub(&ws->references, 1) > 1) return;
+    for (frame *f = ws->first, *next; f; f = next) {
+        next = f->next;
+        tkr_free(f);
+    }
+    tkr_ws_reader_free(&ws->reader);
+    tkr_mutex_destroy(&ws->mutex);
+    tkr_free(ws);
+}
+
+/* ---- sending, from any thread ---- */
+
+/* Adds a frame (NULL: none) to the list and has the loop look at it. false when it is closed; the frame is freed then.
+ */
+static bool post(tkr_ws *ws, frame *f) {
+    tkr_mutex_lock(&ws->mutex);
+    const bool open = !ws->closed;
+    if (open && f) {
+        *ws->last = f;
+        ws->last = &f->next;
+        ws->closed = f->close;
+        atomic_fetch_add(&ws->listed, f->size);
+    }
+    if (open && !ws->posted) {
+        ws->posted = true;
+        tkr_ws_hold(ws);
+        tkr_loop_post(ws->loop, &ws->task); /* within the lock: the loop doesn't end while this one is open */
+    }
+    tkr_mutex_unlock(&ws->mutex);
+    if (!open) tkr_free(f);
+    return open;
+}
+
+static frame *frame_new(unsigned opcode, const void *data, size_t size) {
+    char head[TKR_WS_HEAD];
+    const size_t n = tkr_ws_frame_head(head, opcode, size);
+    size_t room;
+    frame *f = tkr_add_size(&room, sizeof *f + n, size) ? tkr_malloc(room) : NULL;
+    if (!f) return NULL;
+    *f = (frame){.size = n + size};
+    memcpy(f->bytes, head, n);
+    if (size > 0) memcpy(f->bytes + n, data, size);
+    return f;
+}
+
+size_t tkr_ws_queued(const tkr_ws *ws) { return atomic_load(&ws->listed) + atomic_load(&ws->unsent); }
+
+bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size) {
+    if (tkr_ws_queued(ws) > ws->loop->transport->options.max_ws_queue) {
+        atomic_store(&ws->refused, true);
+        (void)post(ws, NULL); /* it may have drained since: the loop looks again */
+        return false;
+    }
+    frame *f = frame_new(binary ? TKR_WS_BINARY : TKR_WS_TEXT, data, size);
+    return f && post(ws, f);
+}
+
+/* The payload of a close frame; returns its bytes. */
+static size_t close_payload(char out[2 + MAX_REASON], unsigned code, const char *reason) {
+    if (code == NO_CODE) return 0;
+    const size_t given = reason ? strlen(reason) : 0;
+    const size_t n = reason ? tkr_utf8_valid_prefix(reason, given < MAX_REASON ? given : MAX_REASON) : 0;
+    out[0] = (char)(code >> 8);
+    out[1] = (char)code;
+    if (n > 0) memcpy(out + 2, reason, n);
+    return 2 + n;
+}
+
+void tkr_ws_close(tkr_ws *ws, unsigned code, const char *reason) {
+    char payload[2 + MAX_REASON];
+    frame *f = frame_new(TKR_WS_CLOSE_FRAME, payload, close_payload(payload, code, reason));
+    if (!f) return; /* the next ping or the end of the server will end it */
+    f->close = true;
+    (void)post(ws, f);
+}
+
+/* ---- ends ---- */
+
+/* The application hears no more of it. */
+static void leave(tkr_ws *ws) {
+    tkr_transport *t = ws->loop->transport;
+    tkr_conn *conn = ws->conn;
+    tkr_mutex_lock(&ws->mutex);
+    ws->closed = true;
+    tkr_mutex_unlock(&ws->mutex);
+    ws->conn = NULL;
+    conn->ws = NULL;
+    atomic_fetch_sub(&t->n_ws, 1);
+    tkr_peers_close_ws(&t->peers, conn->count);
+    if (ws->app) t->app.ws_close(t->app.user, ws, ws->app);
+    tkr_ws_release(ws);
+}
+
+void tkr_ws_end(tkr_conn *conn) { leave(conn->ws); }
+
+static void send_close(tkr_ws *ws, unsigned code, const char *reason) {
+    char bytes[TKR_WS_HEAD + 2 + MAX_REASON], payload[2 + MAX_REASON];
+    const size_t n = close_payload(payload, code, reason), head = tkr_ws_frame_head(bytes, TKR_WS_CLOSE_FRAME, n);
+    memcpy(bytes + head, payload, n);
+    ws->close_sent = true;
+    tkr_conn_send(ws->conn, bytes, head + n);
+}
+
+/* Sends a close frame (code 0: that was done) and ends the WebSocket, then the connection. */
+static void finish(tkr_ws *ws, unsigned code, const char *reason) {
+    tkr_conn *conn = ws->conn;
+    if (code != 0 && !ws->close_sent) send_close(ws, code, reason);
+    if (conn->state == TKR_CONN_CLOSED) return;
+    tkr_http_exchange *x = conn->x;
+    conn->x = NULL;
+    conn->keep = false;
+    tkr_buf_free(&conn->held);
+    tkr_conn_set(conn, TKR_CONN_WRITE, conn->loop->transport->options.write_timeout);
+    conn->last_queue = tkr_conn_queued(conn);
+    if (ws->stopped) tkr_conn_read(conn, true); /* to see the peer's end */
+    leave(ws);
+    tkr_exchange_free(conn->loop, x);
+    if (conn->state == TKR_CONN_WRITE && conn->last_queue == 0) tkr_conn_sent(conn);
+}
+
+/* ---- the loop's side ---- */
+
+/* Reads while nobody asks to wait and the peer takes what it is sent. */
+static void steer(tkr_ws *ws) {
+    tkr_conn *conn = ws->conn;
+    const tkr_transport *t = ws->loop->transport;
+    const size_t queued = tkr_ws_queued(ws);
+    if (atomic_load(&ws->refused) && queued <= t->options.max_ws_queue / 2) {
+        atomic_store(&ws->refused, false);
+        if (t->app.ws_drained) t->app.ws_drained(t->app.user, ws, ws->app);
+    }
+    const bool stop = ws->paused || queued > t->options.max_ws_queue;
+    if (stop == ws->stopped) return;
+    ws->stopped = stop;
+    if (stop) {
+        tkr_conn_read(conn, false);
+        return;
+    }
+    tkr_conn_read(conn, true);
+    tkr_conn_feed_held(conn);
+}
+
+static void flush(tkr_ws *ws) {
+    tkr_mutex_lock(&ws->mutex);
+    frame *list = ws->first;
+    ws->first = NULL;
+    ws->last = &ws->first;
+    ws->posted = false;
+    tkr_mutex_unlock(&ws->mutex);
+    tkr_buf all = {0};
+    for (frame *f = list, *next; f; f = next) {
+        next = f->next;
+        atomic_fetch_sub(&ws->listed, f->size);
+        tkr_conn *conn = ws->conn;
+        if (conn && !ws->close_sent) {
+            ws->close_sent = f->close;
+            const bool gather = (next || all.size > 0) && all.size + f->size <= GATHERED;
+            if (gather && !tkr_buf_append(&all, f->bytes, f->size)) tkr_conn_close(conn);
+            if (!gather || !next || f->close) {
+                if (all.size > 0) tkr_conn_send(conn, all.data, all.size);
+                all.size = 0;
+                if (!gather) tkr_conn_send(conn, f->bytes, f->size);
+            }
+            if (f->close && ws->conn) tkr_conn_set(conn, TKR_CONN_WS, CLOSE_SECONDS);
+        }
+        tkr_free(f);
+    }
+    tkr_buf_free(&all);
+}
+
+static void on_task(tkr_loop_task *task) {
+    tkr_ws *ws = (tkr_ws *)(void *)((char *)task - offsetof(tkr_ws, task));
+    flush(ws);
+    if (ws->conn) {
+        atomic_store(&ws->unsent, tkr_conn_queued(ws->conn));
+        steer(ws);
+    }
+    tkr_ws_release(ws);
+}
+
+void tkr_ws_pause(tkr_ws *ws, bool pause) {
+    ws->paused = pause;
+    (void)post(ws, NULL); /* not at once: this may be within a message */
+}
+
+void tkr_ws_sent(tkr_conn *conn) {
+    tkr_ws *ws = conn->ws;
+    ws->progress_at = tkr_loop_now(conn->loop);
+    atomic_store(&ws->unsent, tkr_conn_queued(conn));
+    if (!ws->feeding) steer(ws);
+}
+
+static void pong(tkr_ws *ws, const char *data, size_t size) {
+    char bytes[TKR_WS_HEAD + 125];
+    const size_t head = tkr_ws_frame_head(bytes, TKR_WS_PONG_FRAME, size);
+    memcpy(bytes + head, data, size);
+    tkr_conn_send(ws->conn, bytes, head + size);
+}
+
+/* Whether the peer has sent too many pings and pongs. */
+static bool is_flood(tkr_ws *ws) {
+    const uint64_t second = tkr_loop_now(ws->loop) / 1000;
+    if (second != ws->controls_at) {
+        ws->controls_at = second;
+        ws->controls = 0;
+    }
+    return ++ws->controls > CONTROLS;
+}
+
+static const char *text_of(unsigned code) {
+    return code == 1002   ? "protocol error"
+           : code == 1007 ? "text that is not UTF-8"
+           : code == 1009 ? "the message is too large"
+                          : "internal error";
+}
+
+static void on_event(tkr_ws *ws, const tkr_ws_event *event) {
+    const tkr_http_app *app = &ws->loop->transport->app;
+    switch (event->kind) {
+    case TKR_WS_MESSAGE:
+        if (!ws->close_sent) app->ws_message(app->user, ws, ws->app, event->binary, event->data, event->size);
+        break;
+    case TKR_WS_PING:
+    case TKR_WS_PONG:
+        if (is_flood(ws))
+            finish(ws, POLICY, "too many pings");
+        else if (event->kind == TKR_WS_PING && !ws->close_sent)
+            pong(ws, event->data, event->size);
+        break;
+    case TKR_WS_CLOSE:
+        flush(ws);
+        if (ws->conn) finish(ws, event->code, NULL);
+        break;
+    case TKR_WS_ERROR: finish(ws, event->code, text_of(event->code)); break;
+    case TKR_WS_NONE: break;
+    }
+}
+
+size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
+    tkr_ws *ws = conn->ws;
+    const char *at = bytes;
+    size_t left = n;
+    ws->heard_at = tkr_loop_now(conn->loop);
+    ws->feeding = true;
+    tkr_ws_hold(ws);
+    while (ws->conn) {
+        if (ws->paused) { /* said within the last message */
+            if (left > 0) (void)tkr_conn_hold(conn, at, left);
+            break;
+        }
+        const tkr_ws_event event = tkr_ws_read(ws->reader, &at, &left);
+        if (event.kind == TKR_WS_NONE) break;
+        on_event(ws, &event);
+    }
+    ws->feeding = false;
+    if (ws->conn) {
+        atomic_store(&ws->unsent, tkr_conn_queued(conn));
+        steer(ws);
+    }
+    tkr_ws_release(ws);
+    return n;
+}
+
+/* ---- time ---- */
+
+static double period(const tkr_transport_options *options) {
+    const double ping = options->ping_interval, write = options->write_timeout;
+    return ping > 0 && ping < write ? ping : write;
+}
+
+void tkr_ws_timeout(tkr_conn *conn) {
+    tkr_ws *ws = conn->ws;
+    const tkr_transport_options *o = &conn->loop->transport->options;
+    const uint64_t now = tkr_loop_now(conn->loop), heard = ws->heard_at;
+    if (ws->close_sent) { /* the peer's close frame is missing */
+        finish(ws, 0, NULL);
+        return;
+    }
+    const size_t queued = tkr_conn_queued(conn);
+    const bool stuck = queued > 0 && queued >= conn->last_queue && conn->last_queue > 0;
+    const bool dead = ws->pinged_at > heard && !ws->stopped;
+    if (stuck || dead) {
+        tkr_conn_close(conn);
+        return;
+    }
+    conn->last_queue = queued;
+    if (o->ping_interval > 0 && (double)(now - heard) * 1e-3 >= o->ping_interval && queued == 0) {
+        char bytes[TKR_WS_HEAD];
+        ws->pinged_at = now;
+        tkr_conn_send(conn, bytes, tkr_ws_frame_head(bytes, TKR_WS_PING_FRAME, 0));
+    }
+    if (conn->state == TKR_CONN_WS) tkr_conn_set(conn, TKR_CONN_WS, period(o));
+}
+
+void tkr_ws_drain(tkr_conn *conn) {
+    const tkr_http_app *app = &conn->loop->transport->app;
+    if (app->ws_drain)
+        app->ws_drain(app->user, conn->ws, conn->ws->app);
+    else
+        tkr_ws_close(conn->ws, GOING_AWAY, "the server ends");
+}
+
+void tkr_ws_cut(tkr_conn *conn) {
+    flush(conn->ws);
+    if (conn->ws && !conn->ws->close_sent) send_close(conn->ws, GOING_AWAY, "the server ends");
+}
+
+/* ---- the handshake ---- */
+
+static bool write_accept(tkr_buf *out, const char *key) {
+    static const char magic[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    struct sha1_ctx sha;
+    uint8_t digest[SHA1_DIGEST_SIZE];
+    sha1_init(&sha);
+    sha1_update(&sha, strlen(key), (const uint8_t *)key);
+    sha1_update(&sha, sizeof magic - 1, (const uint8_t *)magic);
+    sha1_digest(&sha, sizeof digest, digest);
+    return tkr_base64_encode(out, digest, sizeof digest);
+}
+
+static tkr_ws *ws_new(tkr_conn *conn) {
+    tkr_ws *ws = tkr_calloc(1, sizeof *ws);
+    if (!ws) return NULL;
+    atomic_store(&ws->references, 1);
+    ws->loop = conn->loop;
+    tkr_mutex_init(&ws->mutex);
+    ws->last = &ws->first;
+    ws->task.run = on_task;
+    ws->heard_at = ws->progress_at = tkr_loop_now(conn->loop);
+    ws->reader = tkr_ws_reader_new(conn->loop->transport->options.max_message);
+    if (ws->reader) return ws;
+    tkr_ws_release(ws);
+    return NULL;
+}
+
+void tkr_ws_start(tkr_conn *conn) {
+    tkr_loop *loop = conn->loop;
+    tkr_transport *t = loop->transport;
+    tkr_http_exchange *x = conn->x;
+    const tkr_transport_options *o = &t->options;
+    if (atomic_fetch_add(&t->n_ws, 1) >= o->max_ws || !tkr_peers_open_ws(&t->peers, conn->count, o->max_ws_per_peer)) {
+        atomic_fetch_sub(&t->n_ws, 1);
+        tkr_conn_fault(conn, 503, "too many WebSockets");
+        return;
+    }
+    tkr_ws *ws = ws_new(conn);
+    tkr_buf head = {0};
+    (void)tkr_buf_printf(&head, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                "Sec-WebSocket-Accept: ");
+    (void)write_accept(&head, tkr_http_field_of(&x->request, "sec-websocket-key"));
+    (void)tkr_buf_append(&head, "\r\n", 2);
+    (void)tkr_buf_append(&head, x->response.fields.data, x->response.fields.size);
+    if (!ws || !tkr_buf_append(&head, "\r\n", 2)) {
+        if (ws) tkr_ws_release(ws);
+        tkr_buf_free(&head);
+        atomic_fetch_sub(&t->n_ws, 1);
+        tkr_peers_close_ws(&t->peers, conn->count);
+        tkr_conn_fault(conn, 500, "no memory for a WebSocket");
+        return;
+    }
+    ws->conn = conn;
+    conn->ws = ws;
+    tkr_conn_set(conn, TKR_CONN_WS, period(o));
+    tkr_conn_send(conn, head.data, head.size);
+    t->app.sent(t->app.user, x, &x->response, head.size);
+    tkr_buf_free(&head);
+    if (conn->state != TKR_CONN_WS) return;
+    ws->app = t->app.ws_open(t->app.user, ws, x);
+    if (!ws->app)
+        finish(ws, INTERNAL, "out of memory");
+    else if (loop->draining)
+        tkr_ws_drain(conn);
+}

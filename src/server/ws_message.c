@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/ws_message: ids, frames, media. */
+#include "server/ws_message.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "server/read.h"
+
+bool tkr_ws_read_id(char id[TKR_WS_ID], tkr_operation *op, const json_t *body) {
+    const json_t *value = json_object_get(body, "id");
+    tkr_buf text = {0};
+    if (value == NULL || json_is_null(value)) {
+        return true;
+    }
+    if (json_is_integer(value)) {
+        (void)snprintf(id, TKR_WS_ID, "%lld", (long long)json_integer_value(value));
+        return true;
+    }
+    if (!json_is_string(value)) {
+        return tkr_refuse(op, TYPE, "id", "id: is %s, expected a string or a whole number", tkr_json_type_name(value));
+    }
+    tkr_json_write_string(&text, json_string_value(value), json_string_length(value));
+    const bool fits = !text.failed && text.size < TKR_WS_ID;
+    if (fits) {
+        memcpy(id, text.data, text.size + 1);
+    }
+    tkr_buf_free(&text);
+    return fits || tkr_refuse(op, VALUE, "id", "id: is longer than %d bytes", (int)TKR_WS_ID - 1);
+}
+
+bool tkr_ws_split(tkr_ws_pieces *pieces, tkr_operation *op, const char *frame, size_t size) {
+    size_t n = 0;
+    for (unsigned i = 0; i < 4 && size >= 4; i++) {
+        n |= (size_t)(unsigned char)frame[i] << 8 * i;
+    }
+    if (size < 4 || n > size - 4) {
+        return tkr_refuse(
+            op, MALFORMED, NULL,
+            "the frame of %zu bytes is shorter than its length says: 4 bytes of length, the object, the media", size);
+    }
+    *pieces = (tkr_ws_pieces){.object = frame + 4, .n_object = n, .media = frame + 4 + n, .n_media = size - 4 - n};
+    return true;
+}
+
+bool tkr_ws_read_media(tkr_operation *op, const json_t *list, const char *data, size_t size) {
+    static const char *const names[] = {"size", "type", "name", NULL}, *const types[] = {"image", NULL};
+    const size_t n = json_array_size(list);
+    if (list == NULL || json_is_null(list)) {
+        return size == 0 ||
+               tkr_refuse(op, MALFORMED, "media", "media: is missing, but %zu bytes follow the object", size);
+    }
+    if (!json_is_array(list)) {
+        return tkr_refuse(op, TYPE, "media", "media: is %s, expected a list", tkr_json_type_name(list));
+    }
+    if (n > TKR_WS_MEDIA) {
+        return tkr_refuse(op, TOO_MANY, "media", "media: %zu; at most %d go into a frame", n, (int)TKR_WS_MEDIA);
+    }
+    op->form = tkr_operation_alloc(op, (n + 1) * sizeof *op->form);
+    for (size_t i = 0; op->form != NULL && i < n; i++) {
+        char path[64];
+        tkr_fields fields;
+        size_t n_bytes = 0, type = 0;
+        const json_t *given;
+        tkr_form_part *part = &op->form[op->n_form++];
+        part->name = "media";
+        (void)snprintf(path, sizeof path, "media[%zu].", i);
+        if (!tkr_fields_of(&fields, op, json_array_get(list, i), path) || !tkr_fields_only(&fields, names) ||
+            !tkr_fields_require(&given, &fields, "size") || !tkr_fields_count(&n_bytes, &fields, "size", 1, SIZE_MAX) ||
+            !tkr_fields_word(&type, &fields, "type", types) || !tkr_fields_string(&part->file_name, &fields, "name")) {
+            return false;
+        }
+        if (n_bytes > size) {
+            return tkr_fields_refuse(&fields, TKR_FAULT_MALFORMED, "size", "is %zu, but %zu bytes are left", n_bytes,
+                                     size);
+        }
+        part->data = data;
+        part->size = n_bytes;
+        data += n_bytes;
+        size -= n_bytes;
+    }
+    return op->form != NULL &&
+           (size == 0 || tkr_refuse(op, MALFORMED, "media", "media: %zu bytes are left behind the last one", size));
+}

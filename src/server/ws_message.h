@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/ws_message: what stands in a message of /ws beside the fields of a request: its id, and the media of a binary
+ * frame. */
+#ifndef TKR_SERVER_WS_MESSAGE_H
+#define TKR_SERVER_WS_MESSAGE_H
+
+#include "server/operation.h"
+
+enum { TKR_WS_ID = 256, TKR_WS_MEDIA = 1024 }; /* bytes of an id as JSON, NUL included; media of a frame */
+
+/* "id" as JSON text; without one id stays. false after tkr_refuse. */
+bool tkr_ws_read_id(char id[TKR_WS_ID], tkr_operation *op, const json_t *body);
+
+/* A binary frame, borrowed: 4 bytes of length (little-endian), an object, and the bytes of its media. */
+typedef struct tkr_ws_pieces {
+    const char *object, *media;
+    size_t n_object, n_media;
+} tkr_ws_pieces;
+bool tkr_ws_split(tkr_ws_pieces *pieces, tkr_operation *op, const char *frame, size_t size);
+
+/* Makes op->form of "media" (NULL: none) and the bytes behind the object, which it must use up. */
+bool tkr_ws_read_media(tkr_operation *op, const json_t *list, const char *data, size_t size);
+
+#endif

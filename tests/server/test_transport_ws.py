@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""WebSockets over real sockets: handshakes, frames right and wrong, closes, back-pressure, pings."""
+import os
+import signal
+import socket
+import ssl
+import struct
+import time
+import unittest
+
+from wire import BINARY, CLOSE, HELLO, PING, PONG, TEXT, Client, Server, WebSocket, frame, handshake
+
+CERTIFICATES = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "server")
+
+
+def code(number, reason=b""):
+    return frame(CLOSE, struct.pack(">H", number) + reason)
+
+
+# name, what is sent, frames that come back (all of them)
+CASES = [
+    ("text", frame(TEXT, b"hello"), [(TEXT, b"hello")]),
+    ("binary", frame(BINARY, b"\xff\0"), [(BINARY, b"\xff\0")]),
+    ("empty", frame(TEXT), [(TEXT, b"")]),
+    ("lengths", b"".join(frame(BINARY, b"a" * n) for n in (125, 126, 127, 65535, 65536, 70000)),
+     [(BINARY, b"a" * n) for n in (125, 126, 127, 65535, 65536, 70000)]),
+    ("fragments with a ping between", frame(TEXT, b"he", False) + frame(PING, b"p") + frame(0, b"llo"),
+     [(PONG, b"p"), (TEXT, b"hello")]),
+    ("empty fragments", frame(TEXT, b"", False) + frame(0, b"", False) + frame(0, b"a"), [(TEXT, b"a")]),
+    ("UTF-8 cut between fragments", frame(TEXT, b"\xe2\x82", False) + frame(0, b"\xac"), [(TEXT, b"\xe2\x82\xac")]),
+    ("ping of 125", frame(PING, b"a" * 125), [(PONG, b"a" * 125)]),
+    ("pong that nobody asked for", frame(PONG, b"a") + frame(TEXT, b"b"), [(TEXT, b"b")]),
+    ("largest message", frame(BINARY, bytes(1 << 20)), [(BINARY, bytes(1 << 20))]),
+    ("pausing", frame(TEXT, b"pause") + frame(TEXT, b"a") * 3, [(TEXT, b"paused")] + [(TEXT, b"a")] * 3),
+    ("unmasked", frame(TEXT, b"hello", masked=False), [(CLOSE, 1002)]),
+    ("ping of 126", frame(PING, b"a" * 126), [(CLOSE, 1002)]),
+    ("fragmented ping", frame(PING, b"a", False), [(CLOSE, 1002)]),
+    ("too large", frame(BINARY, b"a", length=(1 << 20) + 1), [(CLOSE, 1009)]),
+    ("too large in fragments", frame(BINARY, bytes(600000), False) + frame(0, bytes(600000)), [(CLOSE, 1009)]),
+    ("length 2^63", frame(BINARY, b"", length=1 << 63), [(CLOSE, 1002)]),
+    ("length not minimal", b"\x81\xfe\x00\x05\0\0\0\0hello", [(CLOSE, 1002)]),
+    ("reserved bit", frame(TEXT, b"a", reserved=4), [(CLOSE, 1002)]),
+    ("opcode 3", frame(3, b"a"), [(CLOSE, 1002)]), ("opcode 11", frame(11, b"a"), [(CLOSE, 1002)]),
+    ("continuation of nothing", frame(0, b"a"), [(CLOSE, 1002)]),
+    ("text within fragments", frame(TEXT, b"a", False) + frame(TEXT, b"b"), [(CLOSE, 1002)]),
+    ("not UTF-8", frame(TEXT, b"\xff\xfe"), [(CLOSE, 1007)]),
+    ("not UTF-8 over fragments", frame(TEXT, b"\xe2\x82", False) + frame(0, b"\x28"), [(CLOSE, 1007)]),
+    ("surrogate", frame(TEXT, b"\xed\xa0\x80"), [(CLOSE, 1007)]),
+    ("close", code(1000, b"bye"), [(CLOSE, 1000)]), ("own code", code(4321), [(CLOSE, 4321)]),
+    ("close without code", frame(CLOSE), [(CLOSE, 1005)]), ("close 1005", code(1005), [(CLOSE, 1002)]),
+    ("close 999", code(999), [(CLOSE, 1002)]), ("close 2999", code(2999), [(CLOSE, 1002)]),
+    ("close of one byte", frame(CLOSE, b"a"), [(CLOSE, 1002)]),
+    ("close reason not UTF-8", code(1000, b"\xff"), [(CLOSE, 1007)]),
+    ("text behind close", code(1000) + frame(TEXT, b"x"), [(CLOSE, 1000)]),
+    ("text before close", frame(TEXT, b"x") + code(1000), [(TEXT, b"x"), (CLOSE, 1000)]),
+    ("asked to close", frame(TEXT, b"close 4000") + frame(TEXT, b"x"), [(CLOSE, 4000)]),
+]
+
+
+class Frames(unittest.TestCase):
+    OPTIONS = ()
+
+    def connect(self):
+        return WebSocket(socket.create_connection(self.server.address, 10))
+
+    def setUp(self):
+        self.server = Server(*self.OPTIONS)
+        self.addCleanup(lambda: self.assertEqual(self.server.stop(), 0, self.server.lines[-5:]))
+
+    def test_are_answered(self):
+        for name, data, expected in CASES:
+            with self.subTest(name), self.connect() as ws:
+                ws.send(data)
+                for one in expected:
+                    self.assertEqual(ws.frame(), one)
+                if expected[-1][0] == CLOSE:
+                    if name == "asked to close":
+                        ws.send(code(4000))
+                    self.assertTrue(ws.closed())
+                else:
+                    ws.send(frame(TEXT, b"end"))
+                    self.assertEqual(ws.frame(), (TEXT, b"end"))
+                    self.assertEqual(ws.send(code(1000)).frame(), (CLOSE, 1000))
+                    self.assertTrue(ws.closed())
+
+    def test_every_split_is_the_same(self):
+        data = frame(TEXT, b"he", False) + frame(PING, b"p") + frame(0, b"llo") + frame(BINARY, b"a" * 130)
+        with self.connect() as ws:
+            for i in range(1, len(data), 3):
+                ws.send(data[:i])
+                ws.send(data[i:])
+                self.assertEqual([ws.frame() for _ in range(3)], [(PONG, b"p"), (TEXT, b"hello"), (BINARY, b"a" * 130)])
+
+    def test_messages_of_another_thread_keep_their_order(self):
+        with self.connect() as ws:
+            ws.send(frame(TEXT, b"send 5000"))
+            for i in range(5000):
+                self.assertEqual(ws.frame(), (TEXT, b"message %d" % i))
+            ws.send(frame(TEXT, b"send 5000"))  # and leave
+        self.server.wait_for("ws_close")
+
+    def test_too_many_pings(self):
+        with self.connect() as ws:
+            ws.send(frame(PING, b"abc") * 10000)
+            pongs = 0
+            while True:
+                opcode, data = ws.frame()
+                if opcode == CLOSE:
+                    break
+                pongs += 1
+            self.assertEqual(data, 1008)
+            self.assertLessEqual(pongs, 200)
+
+    def test_handshakes(self):
+        for data, status in ((handshake(version=b"12"), 426), (handshake(key=b"x"), 400),
+                             (handshake(key=b"a" * 24), 400),
+                             (handshake().replace(b"GET", b"POST"), 400),
+                             (handshake(extra=b"Sec-WebSocket-Version: 13\r\n"), 400),
+                             (b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", 426), (handshake(b"/nope"), 404)):
+            with self.subTest(data), Client(socket.create_connection(self.server.address, 10)) as client:
+                answer = client.send(data).answer()
+                self.assertEqual(answer.status, status, answer)
+                if b"Version: 12" in data:
+                    self.assertEqual(answer.fields["sec-websocket-version"], "13")
+        with WebSocket(socket.create_connection(self.server.address, 10), b"/ws?greet") as ws:
+            self.assertEqual(ws.frame(), (TEXT, b"hello"))
+        with Client(socket.create_connection(self.server.address, 10)) as client:  # a message in the handshake's packet
+            client.send(handshake() + frame(TEXT, b"early"))
+            self.assertEqual(client.answer().status, 101)
+            self.assertEqual(client.take(7), b"\x81\x05early")
+
+    def test_peers_that_leave(self):
+        for how in (lambda ws: ws.sock.close(), lambda ws: ws.reset()):
+            mark = self.server.mark()
+            how(self.connect())
+            self.server.wait_for("ws_close", skip=mark)
+
+    def test_a_peer_that_never_reads_is_not_read(self):
+        with self.connect() as ws:
+            ws.sock.setblocking(False)
+            data, sent, end = frame(BINARY, bytes(60000)), 0, time.monotonic() + 1.5
+            rest = data
+            while time.monotonic() < end and sent < 200 << 20:
+                try:
+                    n = ws.sock.send(rest)
+                    sent += n
+                    rest = rest[n:] or data
+                except BlockingIOError:
+                    time.sleep(0.01)
+            self.assertLess(sent, 100 << 20)
+            self.assertLess(self.server.memory(), 60)
+        self.server.wait_for("ws_close")
+
+
+class Secure(Frames):
+    OPTIONS = ("--certificate", CERTIFICATES + "/one.pem", "--key", CERTIFICATES + "/one.key", "--loops", 2)
+
+    def connect(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return WebSocket(context.wrap_socket(socket.create_connection(self.server.address, 10)))
+
+    def test_handshakes(self):
+        with self.connect() as ws:
+            ws.send(frame(TEXT, b"a") * 100)
+            for _ in range(100):
+                self.assertEqual(ws.frame(), (TEXT, b"a"))
+
+    def test_a_peer_that_never_reads_is_not_read(self):
+        with self.connect() as ws:  # TLS on the test's side knows no half a record
+            ws.send(frame(BINARY, bytes(1 << 20)))
+            self.assertEqual(ws.frame(), (BINARY, bytes(1 << 20)))
+
+
+class Limits(unittest.TestCase):
+    def test_number(self):
+        server = Server("--max-ws", 3, "--max-ws-per-peer", 2)
+        kept = [WebSocket(server.connect().sock) for _ in range(2)]
+        with server.connect() as client:
+            self.assertEqual(client.send(handshake()).answer().status, 503)
+        other = WebSocket(socket.create_connection(server.address, 10, ("127.0.0.2", 0)))
+        with Client(socket.create_connection(server.address, 10, ("127.0.0.3", 0))) as client:
+            self.assertEqual(client.send(handshake()).answer().status, 503)
+        kept.pop().sock.close()
+        server.wait_for("ws_close")
+        with WebSocket(server.connect().sock):
+            pass
+        other.sock.close()
+        kept.pop().sock.close()
+        self.assertEqual(server.stop(), 0)
+
+    def test_queue(self):
+        server = Server("--max-ws-queue", 1000)
+        with WebSocket(server.connect().sock) as ws:
+            ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            ws.send(frame(TEXT, b"send 300000"))
+            sent = int(server.wait_for("ws_sent", 20).split()[-1])
+            self.assertLess(sent, 300000)
+            for i in range(3):
+                self.assertEqual(ws.frame()[0], TEXT)
+        self.assertEqual(server.stop(), 0)
+
+    def test_pings(self):
+        server = Server("--ping-interval", 0.5)
+        with WebSocket(server.connect().sock) as ws, WebSocket(server.connect().sock) as dead:
+            began = time.monotonic()
+            for _ in range(3):
+                self.assertEqual(ws.frame(), (PING, b""))
+                ws.send(frame(PONG))
+            self.assertGreater(time.monotonic() - began, 1)
+            self.assertEqual(dead.frame(), (PING, b""))
+            self.assertTrue(dead.closed())
+            self.assertEqual(server.saw("ws_close"), 1)
+        self.assertEqual(server.stop(), 0)
+
+
+class Drain(unittest.TestCase):
+    def test_says_going_away(self):
+        server = Server("--loops", 2)
+        sockets = [WebSocket(server.connect().sock) for _ in range(4)]
+        server.process.send_signal(signal.SIGTERM)
+        for ws in sockets:
+            self.assertEqual(ws.frame(), (CLOSE, 1001))
+            ws.send(code(1001))
+            self.assertTrue(ws.closed())
+            ws.sock.close()
+        self.assertEqual(server.stop(None), 0)
+
+    def test_cuts_those_that_do_not_answer(self):
+        server = Server("--drain", 0.3)
+        with WebSocket(server.connect().sock) as ws, server.connect() as client:
+            self.assertEqual(client.send(HELLO).answer().status, 200)
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(ws.frame(), (CLOSE, 1001))
+            self.assertTrue(ws.closed())
+            self.assertLess(time.monotonic() - began, 2)
+            self.assertEqual(server.stop(None), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

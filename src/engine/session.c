@@ -53,20 +53,16 @@ static tkr_result_kind kind_of(const tkr_model *model, const tkr_embed_options *
     return model->info.multi_vector ? TKR_RESULT_MULTI_VECTOR : TKR_RESULT_DENSE;
 }
 
-static tkr_status result_create(tkr_result **out, const tkr_model *model, size_t n_items,
-                                const tkr_embed_options *options, tkr_error *error) {
+/* NULL: no memory. */
+static tkr_result *result_create(const tkr_model *model, size_t n_items, const tkr_embed_options *options) {
     tkr_result *result = tkr_calloc(1, sizeof *result);
-    if (!result) return TKR_FAIL(error, NO_MEMORY, "no memory for the result");
+    if (!result) return NULL;
     result->n_items = n_items;
     result->kind = kind_of(model, options);
     result->items = tkr_calloc(n_items ? n_items : 1, sizeof *result->items);
     result->fingerprint = tkr_strdup(model->info.fingerprint);
-    if (!result->items || !result->fingerprint) {
-        tkr_result_free(&result);
-        return TKR_FAIL(error, NO_MEMORY, "no memory for %zu results", n_items);
-    }
-    *out = result;
-    return TKR_OK;
+    if (!result->items || !result->fingerprint) tkr_result_free(&result);
+    return result;
 }
 
 /* Gives every item of one row its place. */
@@ -166,16 +162,17 @@ static tkr_status begin_call(tkr_call *call, tkr_error *error) {
     call->width =
         kind == TKR_RESULT_TOKENS ? model->checkpoint.config.hidden_size : tkr_post_get_info(model->post)->dimensions;
     tkr_status status = check_options(call, call->options, error);
-    if (status == TKR_OK) status = result_create(&call->result, model, call->n_inputs, call->options, error);
     if (status != TKR_OK) return status;
+    tkr_result *result = call->result = result_create(model, call->n_inputs, call->options);
+    if (!result) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu results", call->n_inputs);
     warn_dimensions(call, call->options);
-    call->result->dimensions = call->options->dimensions ? call->options->dimensions : call->width;
+    result->dimensions = call->options->dimensions ? call->options->dimensions : call->width;
     for (size_t i = 0; i < call->n_inputs; i++) {
         const tkr_embed_options *own = call->inputs[i].options;
-        tkr_item *item = &call->result->items[i];
+        tkr_item *item = &result->items[i];
         tkr_error why = {TKR_OK, NULL, ""};
         call->has_parts = call->has_parts || call->inputs[i].kind == TKR_INPUT_PARTS;
-        item->dimensions = call->result->dimensions;
+        item->dimensions = result->dimensions;
         if (!own) continue;
         if (check_options(call, own, &why) != TKR_OK) {
             tkr_item_fail(item, &why);
@@ -185,7 +182,7 @@ static tkr_status begin_call(tkr_call *call, tkr_error *error) {
         warn_dimensions(call, own);
         item->dimensions = own->dimensions ? own->dimensions : call->width;
     }
-    return call->result->kind == TKR_RESULT_DENSE ? place_rows(call->result, error) : TKR_OK;
+    return result->kind == TKR_RESULT_DENSE ? place_rows(result, error) : TKR_OK;
 }
 
 /* One stage, with its time; the caller's check function may then have let others go first. */
@@ -198,9 +195,8 @@ static tkr_status run_stage(tkr_call *call, double *seconds, tkr_status (*stage)
 }
 
 /* Stage by stage; with pictures, as many inputs at a time as memory is for. */
-static tkr_status embed_all(tkr_call *call, tkr_error *error) {
+static tkr_status embed_all(tkr_call *call, tkr_result *result, tkr_error *error) {
     tkr_status status = TKR_OK;
-    tkr_result *result = call->result;
     while (status == TKR_OK && call->end < call->n_inputs) {
         status = run_stage(call, &result->pictures_s, tkr_call_pictures, error);
         if (status == TKR_OK) status = run_stage(call, &result->tokenize_s, tkr_call_tokenize, error);
@@ -217,7 +213,7 @@ tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *in
     tkr_call call = {
         .session = session, .inputs = inputs, .n_inputs = n_inputs, .options = options ? options : &defaults};
     tkr_status status = begin_call(&call, error);
-    if (status == TKR_OK) status = embed_all(&call, error);
+    if (status == TKR_OK && call.result) status = embed_all(&call, call.result, error);
     if (status != TKR_OK) {
         tkr_result_free(&call.result);
         return status;

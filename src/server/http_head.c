@@ -60,7 +60,7 @@ size_t tkr_http_percent_decode(char *text, size_t size) {
     for (size_t i = 0; i < size; i++) {
         char c = text[i];
         if (c == '%' && size - i > 2) {
-            c = (char)(hex(text[i + 1]) << 4 | hex(text[i + 2]));
+            c = (char)((unsigned)hex(text[i + 1]) << 4 | (unsigned)hex(text[i + 2]));
             i += 2;
         }
         text[out++] = c;

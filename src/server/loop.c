@@ -14,7 +14,7 @@ static _Thread_local tkr_loop *current;
 /* ---- tasks ---- */
 
 void tkr_loop_post(tkr_loop *loop, tkr_loop_task *task) {
-    if (current == loop) { /* before the loop waits again */
+    if (loop && current == loop) { /* before the loop waits again */
         task->next = NULL;
         *loop->local_end = task;
         loop->local_end = &task->next;

@@ -28,6 +28,8 @@ struct tkr_server {
     tkr_crew *crew;   /* parsing and writing what is large, pictures */
     tkr_crew *loader; /* one thread: models that must be loaded first */
     tkr_transport *transport;
+    atomic_size_t pixel_bytes; /* of decoded pictures that wait for their turn or are computed */
+    size_t max_pixel_bytes;
     size_t admin_listener; /* index of the admin socket; SIZE_MAX: none */
     atomic_int phase;      /* tkr_phase */
     double leave_at;       /* LEAVING: when the drain begins; loop 0's */

@@ -10,28 +10,10 @@
 #include "core/file.h"
 #include "server/multipart.h"
 #include "server/parts.h"
+#include "server/pipeline_internal.h"
 
 #define INLINE_BYTES 65536u  /* of a body: parsing more takes the crew's time, not the loop's */
 #define INLINE_VALUES 32768u /* of vectors: writing more */
-
-/* What the steps of one operation share; in its arena. */
-typedef struct run {
-    void (*finished)(tkr_operation *op);
-    bool on_crew; /* this step may take long */
-    atomic_bool cancelled, submitted;
-    tkr_cache_key *keys; /* [n_items] */
-    bool *keyed;         /* [n_items] the key is there */
-    struct picture *pictures;
-    size_t n_pictures;
-    atomic_size_t next_picture, tasks_left;
-} run;
-
-typedef struct picture {
-    tkr_part *part; /* becomes RGB */
-    size_t item;
-    void *pixels; /* owned, borrowed by the part */
-    tkr_error error;
-} picture;
 
 /* An operation that no exchange carries. */
 typedef struct own_operation {
@@ -40,8 +22,6 @@ typedef struct own_operation {
     tkr_http_response response;
     tkr_arena arena;
 } own_operation;
-
-static run *run_of(const tkr_operation *op) { return op->pipeline; }
 
 /* ---- the end ---- */
 
@@ -63,24 +43,24 @@ void tkr_operation_fail(tkr_operation *op) {
     }
 }
 
-static void finish(tkr_operation *op) { run_of(op)->finished(op); }
+static void finish(tkr_operation *op) { tkr_pipeline_run_of(op)->finished(op); }
 
-static void fail(tkr_operation *op) {
+void tkr_pipeline_fail(tkr_operation *op) {
     tkr_operation_fail(op);
     finish(op);
 }
 
 /* Goes on with `step` on one of the crew's threads. */
 static void go_on(tkr_operation *op, tkr_crew *crew, void (*step)(void *arg)) {
-    run_of(op)->on_crew = true;
+    tkr_pipeline_run_of(op)->on_crew = true;
     if (tkr_crew_run(crew, step, op)) return;
     tkr_refuse(op, OVERLOADED, NULL, "the server has too much to prepare at the moment");
     op->fault.retry_after_s = 1;
-    fail(op);
+    tkr_pipeline_fail(op);
 }
 
-static bool is_cancelled(tkr_operation *op) {
-    if (!atomic_load(&run_of(op)->cancelled)) return false;
+bool tkr_pipeline_is_cancelled(tkr_operation *op) {
+    if (!atomic_load(&tkr_pipeline_run_of(op)->cancelled)) return false;
     tkr_refuse(op, CANCELLED, NULL, "the client has gone");
     return true;
 }
@@ -89,11 +69,11 @@ static bool is_cancelled(tkr_operation *op) {
 
 static void keep_results(tkr_operation *op) {
     tkr_cache *cache = op->server->cache;
-    const run *r = run_of(op);
+    const tkr_pipeline_run *r = tkr_pipeline_run_of(op);
     size_t n_tokens = 0;
     for (size_t i = 0; i < op->job.n_items; i++) {
         const tkr_job_item *item = &op->job.items[i];
-        if (item->cached || item->status != TKR_OK) continue;
+        if (item->cached || !item->rows) continue; /* failed, or its job ended before its turn */
         n_tokens += item->n_tokens;
         if (!cache || !r->keyed || !r->keyed[i]) continue;
         const tkr_cached value = {.rows = item->rows,
@@ -106,7 +86,7 @@ static void keep_results(tkr_operation *op) {
     if (op->identity && n_tokens) tkr_auth_count_tokens(op->server->auth, op->identity, n_tokens);
 }
 
-static void name_item(char out[64], const tkr_operation *op, size_t index) {
+void tkr_pipeline_name_item(char out[64], const tkr_operation *op, size_t index) {
     (void)snprintf(out, 64, op->job.n_items == 1 ? "%s" : "%s[%zu]", op->items_name ? op->items_name : "input", index);
 }
 
@@ -121,7 +101,7 @@ static bool check_results(tkr_operation *op) {
     for (size_t i = 0; i < job->n_items; i++) {
         const tkr_job_item *item = &job->items[i];
         if (item->status == TKR_OK) continue;
-        name_item(name, op, i);
+        tkr_pipeline_name_item(name, op, i);
         tkr_refuse_with(op, tkr_fault_of_status(item->status), name, "%s",
                         item->message ? item->message : tkr_status_text(item->status));
         return false;
@@ -132,13 +112,13 @@ static bool check_results(tkr_operation *op) {
 static void step_render(void *arg) {
     tkr_operation *op = arg;
     keep_results(op);
-    if (is_cancelled(op) || !check_results(op) || !op->handler->render(op)) {
-        fail(op);
+    if (tkr_pipeline_is_cancelled(op) || !check_results(op) || !op->handler->render(op)) {
+        tkr_pipeline_fail(op);
         return;
     }
     if (op->response->body.failed) {
         tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
-        fail(op);
+        tkr_pipeline_fail(op);
         return;
     }
     finish(op);
@@ -160,9 +140,9 @@ static void job_done(tkr_job *job) {
 
 /* ---- admission ---- */
 
-static void step_submit(tkr_operation *op) {
+void tkr_pipeline_submit(tkr_operation *op) {
     tkr_server *server = op->server;
-    run *r = run_of(op);
+    tkr_pipeline_run *r = tkr_pipeline_run_of(op);
     tkr_job *job = &op->job;
     bool wanted = false;
     for (size_t i = 0; i < job->n_items && !wanted; i++) wanted = !job->items[i].cached;
@@ -179,8 +159,8 @@ static void step_submit(tkr_operation *op) {
                             : tkr_now() + tkr_setting_of(server->settings, TKR_SET_TIMEOUT)->real;
     double retry_after = 0;
     tkr_error error;
-    if (is_cancelled(op)) {
-        fail(op);
+    if (tkr_pipeline_is_cancelled(op)) {
+        tkr_pipeline_fail(op);
         return;
     }
     atomic_store(&r->submitted, true);
@@ -191,120 +171,7 @@ static void step_submit(tkr_operation *op) {
                                                          : tkr_fault_of_status(status);
     tkr_refuse_with(op, kind, NULL, "%s", error.message);
     op->fault.retry_after_s = retry_after;
-    fail(op);
-}
-
-/* ---- pictures ---- */
-
-/* For the jail, which asks while it waits for a decoder. */
-static tkr_status ask_client(void *user) { return atomic_load(&((run *)user)->cancelled) ? TKR_CANCELLED : TKR_OK; }
-
-static tkr_status read_picture(picture *p, tkr_model *model, const tkr_stop *stop) {
-    tkr_part rgb = {0}, part = *p->part;
-    tkr_buf file = {0};
-    tkr_status status = TKR_OK;
-    if (part.kind == TKR_PART_URL && strncmp(part.data, "data:", part.n_data < 5 ? part.n_data : 5) != 0) {
-        status = tkr_tools_fetch_picture(&file, model, part.data, &p->error);
-        if (status == TKR_NOT_FOUND) status = p->error.status = TKR_NETWORK; /* the picture, not what decodes it */
-        part = (tkr_part){.kind = TKR_PART_IMAGE, .data = file.data, .n_data = file.size, .name = part.name};
-    }
-    if (status == TKR_OK) status = tkr_tools_decode_picture(&rgb, &p->pixels, model, &part, stop, &p->error);
-    tkr_buf_free(&file);
-    if (status == TKR_OK) {
-        rgb.name = p->part->name;
-        *p->part = rgb;
-    }
-    return status;
-}
-
-static bool check_pictures(tkr_operation *op) {
-    const run *r = run_of(op);
-    char name[64];
-    for (size_t i = 0; i < r->n_pictures; i++) {
-        const tkr_error *error = &r->pictures[i].error;
-        if (error->status == TKR_OK) continue;
-        name_item(name, op, r->pictures[i].item);
-        const bool ours = error->status == TKR_NO_MEMORY || error->status == TKR_INTERNAL ||
-                          error->status == TKR_NOT_FOUND; /* what isn't there is the decoder */
-        const double deadline = op->exchange ? op->exchange->deadline : 0;
-        const bool late = error->status == TKR_DEADLINE && deadline > 0 && tkr_now() >= deadline;
-        const tkr_fault_kind kind = ours ? TKR_FAULT_INTERNAL : late ? TKR_FAULT_UNAVAILABLE : TKR_FAULT_MEDIA;
-        tkr_refuse_with(op, kind, name, "%s", error->message);
-        return false;
-    }
-    return true;
-}
-
-/* Several of the crew do this for one operation; the last one to leave goes on. */
-static void step_picture(void *arg) {
-    tkr_operation *op = arg;
-    run *r = run_of(op);
-    const tkr_stop stop = {.ask = ask_client, .user = r, .deadline = op->exchange ? op->exchange->deadline : 0};
-    for (;;) {
-        const size_t i = atomic_fetch_add(&r->next_picture, 1);
-        if (i >= r->n_pictures) break;
-        picture *p = &r->pictures[i];
-        if (atomic_load(&r->cancelled))
-            tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the client has gone");
-        else
-            (void)read_picture(p, op->model->model, &stop);
-    }
-    if (atomic_fetch_sub(&r->tasks_left, 1) != 1) return;
-    if (is_cancelled(op) || !check_pictures(op))
-        fail(op);
-    else
-        step_submit(op);
-}
-
-static bool is_encoded(const tkr_part *part) { return part->kind == TKR_PART_IMAGE || part->kind == TKR_PART_URL; }
-
-static size_t count_encoded(const tkr_job *job) {
-    size_t n = 0;
-    for (size_t i = 0; i < job->n_items; i++)
-        for (size_t k = 0; !job->items[i].cached && k < job->items[i].input.n_parts; k++)
-            n += is_encoded(&job->items[i].input.parts[k]);
-    return n;
-}
-
-/* Lists what must be decoded, in parts that are the pipeline's own. */
-static bool list_pictures(tkr_operation *op, size_t n) {
-    run *r = run_of(op);
-    r->pictures = tkr_operation_alloc(op, n * sizeof *r->pictures);
-    if (!r->pictures) return false;
-    for (size_t i = 0; i < op->job.n_items; i++) {
-        tkr_input *input = &op->job.items[i].input;
-        if (op->job.items[i].cached || input->n_parts == 0) continue;
-        tkr_part *parts = tkr_operation_alloc(op, input->n_parts * sizeof *parts);
-        if (!parts) return false;
-        memcpy(parts, input->parts, input->n_parts * sizeof *parts);
-        for (size_t k = 0; k < input->n_parts; k++)
-            if (is_encoded(&parts[k])) r->pictures[r->n_pictures++] = (picture){.part = &parts[k], .item = i};
-        input->parts = parts;
-    }
-    return true;
-}
-
-static void step_pictures(tkr_operation *op) {
-    run *r = run_of(op);
-    const size_t n = op->model && op->model->info->max_images ? count_encoded(&op->job) : 0;
-    if (n == 0) { /* the model itself says what it can't do */
-        step_submit(op);
-        return;
-    }
-    if (!list_pictures(op, n)) {
-        fail(op);
-        return;
-    }
-    r->on_crew = true;
-    const size_t helpers = n < 8 ? n - 1 : 7;
-    atomic_store(&r->tasks_left, 1);
-    for (size_t i = 0; i < helpers; i++) {
-        atomic_fetch_add(&r->tasks_left, 1);
-        if (tkr_crew_run(op->server->crew, step_picture, op)) continue;
-        atomic_fetch_sub(&r->tasks_left, 1);
-        break;
-    }
-    step_picture(op);
+    tkr_pipeline_fail(op);
 }
 
 /* ---- the cache ---- */
@@ -321,7 +188,7 @@ static void take(tkr_job_item *item, const tkr_cached *found) {
 
 /* One question for all that memory doesn't have. */
 static void look_far(tkr_operation *op) {
-    const run *r = run_of(op);
+    const tkr_pipeline_run *r = tkr_pipeline_run_of(op);
     const size_t n = op->job.n_items - op->n_cached;
     tkr_cache_key *keys = tkr_arena_alloc(op->arena, n * sizeof *keys);
     tkr_cached *values = tkr_arena_alloc(op->arena, n * sizeof *values);
@@ -343,14 +210,14 @@ static void look_far(tkr_operation *op) {
 
 static void step_cache(void *arg) {
     tkr_operation *op = arg;
-    run *r = run_of(op);
+    tkr_pipeline_run *r = tkr_pipeline_run_of(op);
     tkr_cache *cache = op->server->cache;
     const size_t n = op->job.n_items;
     if (cache && n > 0 && op->model) {
         r->keys = tkr_operation_alloc(op, n * sizeof *r->keys);
         r->keyed = tkr_operation_alloc(op, n * sizeof *r->keyed);
         if (!r->keys || !r->keyed) {
-            fail(op);
+            tkr_pipeline_fail(op);
             return;
         }
         for (size_t i = 0; i < n; i++) {
@@ -364,29 +231,28 @@ static void step_cache(void *arg) {
         }
         if (tkr_cache_has_far(cache) && op->n_cached < n && r->on_crew) look_far(op);
     }
-    step_pictures(op);
+    tkr_pipeline_pictures(op);
 }
 
 /* ---- the handler ---- */
 
-static bool has_pictures(const tkr_job *job) { return count_encoded(job) > 0; }
-
 static void step_parse(void *arg) {
     tkr_operation *op = arg;
     const double began = tkr_now();
-    const bool fine = !is_cancelled(op) && op->handler->parse(op);
+    const bool fine = !tkr_pipeline_is_cancelled(op) && op->handler->parse(op);
     op->parsed_s = tkr_now() - began;
     if (!fine) {
-        fail(op);
+        tkr_pipeline_fail(op);
         return;
     }
     if (op->response->status != 0) {
         finish(op);
         return;
     }
-    run *r = run_of(op);
+    tkr_pipeline_run *r = tkr_pipeline_run_of(op);
     const tkr_cache *cache = op->server->cache;
-    const bool slow = has_pictures(&op->job) || (cache && tkr_cache_has_far(cache) && op->job.n_items > 0);
+    const bool slow =
+        tkr_pipeline_count_pictures(&op->job) > 0 || (cache && tkr_cache_has_far(cache) && op->job.n_items > 0);
     if (slow && !r->on_crew)
         go_on(op, op->server->crew, step_cache);
     else
@@ -401,7 +267,7 @@ static void step_wake(void *arg) {
     const tkr_status status = tkr_models_wake(op->server->models, op->model, &error);
     if (status != TKR_OK) {
         tkr_refuse(op, UNAVAILABLE, "model", "%s", error.message);
-        fail(op);
+        tkr_pipeline_fail(op);
         return;
     }
     go_on(op, op->server->crew, step_parse); /* the loader's thread has other models to load */
@@ -415,19 +281,19 @@ static void step_model(tkr_operation *op) {
         op->model_name = json_string_value(name);
     else if (name && !json_is_null(name)) {
         tkr_refuse(op, TYPE, "model", "\"model\" is %s, expected a string", tkr_json_type_name(name));
-        fail(op);
+        tkr_pipeline_fail(op);
         return;
     }
     const tkr_status status = tkr_models_hold(&op->model, server->models, op->model_name, &error);
     if (status == TKR_BUSY && atomic_load(&server->phase) == TKR_PHASE_LOADING) {
         tkr_refuse(op, UNAVAILABLE, "model", "the model is being loaded");
-        fail(op);
+        tkr_pipeline_fail(op);
     } else if (status == TKR_BUSY) {
         go_on(op, server->loader, step_wake);
     } else if (status != TKR_OK) {
         tkr_refuse_with(op, status == TKR_NOT_FOUND ? TKR_FAULT_NO_MODEL : tkr_fault_of_status(status), "model", "%s",
                         error.message);
-        fail(op);
+        tkr_pipeline_fail(op);
     } else {
         step_parse(op);
     }
@@ -463,8 +329,8 @@ static bool read_body(tkr_operation *op) {
 
 static void step_body(void *arg) {
     tkr_operation *op = arg;
-    if (is_cancelled(op) || !read_body(op)) {
-        fail(op);
+    if (tkr_pipeline_is_cancelled(op) || !read_body(op)) {
+        tkr_pipeline_fail(op);
         return;
     }
     if (op->body && op->route) op->handler = tkr_dialect_find(op->route, op->body);
@@ -475,7 +341,7 @@ static void step_body(void *arg) {
 }
 
 void tkr_pipeline_start(tkr_operation *op, void (*finished)(tkr_operation *op)) {
-    run *r = op->pipeline = tkr_arena_alloc(op->arena, sizeof *r);
+    tkr_pipeline_run *r = op->pipeline = tkr_arena_alloc(op->arena, sizeof *r);
     if (!r) {
         tkr_refuse(op, INTERNAL, NULL, "no memory for the request");
         tkr_operation_fail(op);
@@ -490,15 +356,14 @@ void tkr_pipeline_start(tkr_operation *op, void (*finished)(tkr_operation *op)) 
 }
 
 void tkr_pipeline_cancel(tkr_operation *op) {
-    run *r = run_of(op);
+    tkr_pipeline_run *r = tkr_pipeline_run_of(op);
     if (!r) return;
     atomic_store(&r->cancelled, true);
     if (atomic_load(&r->submitted)) tkr_scheduler_cancel(op->server->scheduler, &op->job);
 }
 
 void tkr_operation_end(tkr_operation *op) {
-    const run *r = run_of(op);
-    for (size_t i = 0; r && i < r->n_pictures; i++) tkr_tools_free_pixels(&r->pictures[i].pixels);
+    tkr_pipeline_free_pictures(op);
     tkr_job_free_results(&op->job);
     if (op->model) tkr_models_release(op->server->models, op->model);
     if (op->identity) tkr_auth_release(op->server->auth, op->identity);

@@ -11,6 +11,7 @@
 #include "server/parts.h"
 #include "server/web_socket.h"
 
+#define LEAST_PIXELS (512u << 20) /* bytes of decoded pictures at a time, else an eighth of memory */
 #define LEAST_BODIES (256u << 20) /* bytes of bodies that may be in memory at a time, else an eighth of it */
 
 static uint64_t number(const tkr_server *server, tkr_setting_id id) {
@@ -194,6 +195,8 @@ static tkr_status open_scheduler(tkr_server *server, tkr_error *error) {
 static tkr_status open_crews(tkr_server *server, tkr_error *error) {
     tkr_machine machine;
     tkr_machine_read(&machine);
+    const uint64_t given = number(server, TKR_SET_PICTURE_MEMORY), part = machine.memory / 8;
+    server->max_pixel_bytes = (size_t)(given ? given : part > LEAST_PIXELS ? part : LEAST_PIXELS);
     const unsigned n = machine.n_threads < 4 ? 4 : machine.n_threads > 16 ? 16 : machine.n_threads;
     const tkr_status status = tkr_crew_create(&server->crew, n, 4096, error);
     return status == TKR_OK ? tkr_crew_create(&server->loader, 1, 1024, error) : status;

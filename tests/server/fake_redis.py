@@ -51,6 +51,9 @@ class FakeRedis(socketserver.ThreadingTCPServer):
         self.sockets.append(request)
         super().process_request(request, address)
 
+    def handle_error(self, _request, _address):
+        """A client that is gone is no news."""
+
     def stop(self):
         self.shutdown()
         self.server_close()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps a server running in a team: health, drain, metrics, logs, keys, sockets, the caches, traces, models at run
 time. The real program with the demo model, real sockets."""
+import base64
 import http.client
 import http.server
 import json
@@ -315,6 +316,22 @@ class SharedCache(unittest.TestCase):
             until(lambda: server.post("/embed/text", {"texts": ["p", "q"]}).headers["x-tkr-cache"] == "2/2",
                   "it is used")
             again.stop()
+
+
+class Pictures(unittest.TestCase):
+    def test_memory_of_pixels_is_bounded(self):
+        folder = os.path.join(os.environ["TKR_SOURCE_DIR"], "share", "demo", "samples")
+        images = []
+        for name in sorted(os.listdir(folder)):
+            with open(os.path.join(folder, name), "rb") as file:
+                images.append(base64.b64encode(file.read()).decode())
+        with Server("--max-picture-memory", "1M") as server:
+            reply = server.post("/embed/image", {"images": images})
+            self.assertEqual(reply.status, 413, reply.body[:300])
+            self.assertIn("MiB", reply.json()["error"]["message"])
+            for image in images[:8]:  # and what was counted is given back
+                self.assertEqual(server.post("/embed/image", {"images": [image]}).status, 200)
+            self.assertEqual(server.post("/embed/image", {"images": images[8:16]}).status, 200)
 
 
 class Traces(unittest.TestCase):

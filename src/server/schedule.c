@@ -14,6 +14,7 @@
 #define QUEUE_BATCHES 4    /* that may wait however long they take */
 #define RATE_CHANGE 0.1    /* from which on the queue is reckoned anew */
 #define LEAST_RETRY 0.01
+#define MOST_RETRY (3 * QUEUE_SECONDS) /* beyond the time that makes room */
 #define MOST_SHARE 0.95 /* of bulk work: something has to be left for the others */
 #define SPIN_SECONDS 60e-6
 #define SPINS_PER_CLOCK 16
@@ -253,9 +254,17 @@ static double time_until_done(const tkr_scheduler *s, const tkr_job *job, unsign
     return before + own;
 }
 
-static tkr_status admit(const tkr_scheduler *s, const tkr_job *job, unsigned q, double *retry_after_s,
-                        tkr_error *error) {
-    const tkr_queue *queue = &s->queues[q];
+/* When a refused job is to come again. All that were refused will: each is told a time after those before it, so that
+ * they find room one after the other. */
+static double promise(tkr_queue *queue, double now, double over, double own) {
+    double after = queue->promised - now > over ? queue->promised - now : over;
+    if (after > over + MOST_RETRY) after = over + MOST_RETRY;
+    queue->promised = now + after + own;
+    return after > LEAST_RETRY ? after : LEAST_RETRY;
+}
+
+static tkr_status admit(tkr_scheduler *s, const tkr_job *job, unsigned q, double *retry_after_s, tkr_error *error) {
+    tkr_queue *queue = &s->queues[q];
     bool known = false;
     (void)tkr_served_rate(&known, job->model);
     /* What the other queue leaves. */
@@ -265,7 +274,7 @@ static tkr_status admit(const tkr_scheduler *s, const tkr_job *job, unsigned q, 
     const double late = job->deadline > 0 && known ? job->submitted + wait - job->deadline : 0;
     if (atomic_load(&s->stopping)) return TKR_FAIL(error, CANCELLED, "the server ends");
     if (over > 0) {
-        *retry_after_s = over > LEAST_RETRY ? over : LEAST_RETRY;
+        *retry_after_s = promise(queue, job->submitted, over, (double)job->estimate / job->rate / pace);
         return TKR_FAIL(error, LIMIT, "too much work waits: %zu tokens, %.1f seconds; try again in %.2f seconds",
                         queue->n_tokens, queue->seconds, *retry_after_s);
     }

@@ -72,9 +72,9 @@ tkr_status tkr_scheduler_create(tkr_scheduler **scheduler, const tkr_scheduler_o
 /* Ends what waits and what computes with TKR_CANCELLED, then the thread. Accepts NULL. */
 void tkr_scheduler_free(tkr_scheduler **scheduler);
 
-/* Thread-safe. TKR_LIMIT when the queue is full: then *retry_after_s is when it will have drained enough, by the
- * measured rate. TKR_DEADLINE when the job can't be done before its deadline by that rate (*retry_after_s as well). In
- * both cases `done` isn't called. */
+/* Thread-safe. TKR_LIMIT when the queue is full: then *retry_after_s is when it will have room, by the measured rate and
+ * after those that were told so before. TKR_DEADLINE when the job can't be done before its deadline by that rate
+ * (*retry_after_s as well). In both cases `done` isn't called. */
 tkr_status tkr_scheduler_submit(tkr_scheduler *scheduler, tkr_job *job, double *retry_after_s, tkr_error *error);
 /* Thread-safe; the job ends soon with TKR_CANCELLED (`done` is still called), or as if nothing had happened. Harmless
  * after `done` while the job's memory is there. */

@@ -5,12 +5,13 @@
  *
  * bench_load --port 8000 --path /embed/text --bodies bodies.jsonl --connections 64 --seconds 10 [--rate 500]
  *            [--unix SOCKET] [--warmup 1] [--header "Name: value"] [--from LINE] [--idle N] [--slow N] [--dribble N]
- *            [--expect FILE] [--retry N]
+ *            [--expect FILE] [--retry N | --obey]
  *
  * --expect: for each body a line of the answer's FNV-1a hash in hex ("-": any) and its tokens; other answers count as
  * "wrong". --retry: one of N refused requests is sent again when Retry-After said, on a connection of its own; what
- * came of it is told apart. --idle, --slow, --dribble: connections that say nothing, half a request, or a byte a
- * second; those that the server cuts are opened again. */
+ * came of it is told apart. --obey: in a closed loop every refused request waits and comes again so. --idle, --slow,
+ * --dribble: connections that say nothing, half a request, or a byte a second; those that the server cuts are opened
+ * again. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,6 +30,10 @@
 #include <unistd.h>
 
 enum { MAX_EVENTS = 256, IN_SIZE = 1 << 16, MAX_STATUS = 600, SILENT_TURNS = 50 };
+
+/* Up to so many requests a second it waits awake for the last part of a gap: a late timer isn't the server's. */
+#define MOST_PUNCTUAL 300
+#define WAKE_SECONDS 0.0003
 
 typedef struct connection {
     int fd;
@@ -60,6 +65,7 @@ typedef struct options {
     const char *host, *path, *bodies, *header, *unix_path, *expect;
     int port;
     size_t connections, idle, slow, dribble, from, retry;
+    bool obey;
     double seconds, warmup, rate;
 } options;
 
@@ -228,15 +234,14 @@ static void note_ok(load *l, const connection *c, double t) {
     l->tokens += r->tokens ? r->tokens : tokens ? strtoull(tokens, NULL, 10) : 0;
 }
 
-/* One of `retry` refused requests is to come again. */
-static void note_refused(load *l, const connection *c, double t, double after) {
-    if (!l->o.retry || l->n_refused++ % l->o.retry != 0) return;
+/* The request is to come again at that time. */
+static void come_again(load *l, const connection *c, double due) {
     if (l->n_retries == l->room_retries) {
         l->room_retries = l->room_retries ? 2 * l->room_retries : 64;
         l->retries = realloc(l->retries, l->room_retries * sizeof *l->retries);
         if (!l->retries) die("memory");
     }
-    l->retries[l->n_retries++] = (retry){t + after, c->body};
+    l->retries[l->n_retries++] = (retry){due, c->body};
 }
 
 static void note(load *l, const connection *c) {
@@ -247,7 +252,7 @@ static void note(load *l, const connection *c) {
     if (t < l->measure_from || t > l->end) return;
     if (c->again) {
         l->again[status]++;
-        return;
+        if (!l->o.obey) return;
     }
     l->statuses[status]++;
     if (status == 200) note_ok(l, c, t);
@@ -256,12 +261,14 @@ static void note(load *l, const connection *c) {
     l->retry_named += after != NULL;
     l->retry_missing += !after || !field(c, "retry-after");
     l->retry_sum += after ? strtod(after, NULL) / 1000 : 0;
-    if (after) note_refused(l, c, t, strtod(after, NULL) / 1000);
+    if (after && l->o.retry && l->n_refused++ % l->o.retry == 0) come_again(l, c, t + strtod(after, NULL) / 1000);
 }
 
 static void answered(load *l, connection *c) {
     note(l, c);
-    const bool close_it = c->close;
+    const bool close_it = c->close, obeys = l->o.obey && (c->status == 429 || c->status == 503);
+    const char *after = obeys ? field(c, "retry-after-ms") : NULL;
+    if (obeys) come_again(l, c, now() + (after ? strtod(after, NULL) / 1000 : 1));
     c->n_head = 0;
     c->in_body = false;
     if (close_it) reopen(l, c);
@@ -274,6 +281,8 @@ static void answered(load *l, connection *c) {
         } else {
             rest(l, c);
         }
+    } else if (obeys) {
+        rest(l, c);
     } else {
         start(l, c, now());
     }
@@ -393,13 +402,12 @@ static void run(load *l) {
         struct timespec wait = {0, 20000000};
         if (l->o.rate > 0) {
             const double gap = l->next_due - t;
-            wait.tv_nsec = gap <= 0 ? 0 : gap < 0.02 ? (long)(gap * 1e9) : 20000000;
+            const double awake = l->o.rate <= MOST_PUNCTUAL ? WAKE_SECONDS : 0;
+            wait.tv_nsec = gap <= awake ? 0 : gap - awake < 0.02 ? (long)((gap - awake) * 1e9) : 20000000;
         }
         const int n = epoll_pwait2(l->epoll, events, MAX_EVENTS, &wait, NULL);
-        if (l->o.rate > 0) {
-            send_due(l);
-            send_retries(l);
-        }
+        if (l->o.rate > 0) send_due(l);
+        send_retries(l);
         for (int i = 0; i < n; i++) {
             connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT) send_more(l, c);
@@ -421,6 +429,12 @@ static double quantile(const load *l, double q) {
     return l->n_latencies ? l->latencies[(size_t)(q * (double)(l->n_latencies - 1))] * 1e3 : 0;
 }
 
+static double mean(const load *l) {
+    double sum = 0;
+    for (size_t i = 0; i < l->n_latencies; i++) sum += l->latencies[i];
+    return l->n_latencies ? sum / (double)l->n_latencies * 1e3 : 0;
+}
+
 static void report_statuses(const uint64_t counts[MAX_STATUS]) {
     bool first = true;
     for (int i = 0; i < MAX_STATUS; i++) {
@@ -434,13 +448,14 @@ static void report(load *l) {
     const double seconds = l->end - l->measure_from;
     qsort(l->latencies, l->n_latencies, sizeof *l->latencies, by_value);
     printf("{\"connections\": %zu, \"rate\": %.3f, \"seconds\": %.3f, \"ok\": %zu, \"ok_per_s\": %.3f, "
-           "\"tokens_per_s\": %.1f, \"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, "
+           "\"tokens_per_s\": %.1f, \"mean_ms\": %.3f, \"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, "
+           "\"p999_ms\": %.3f, "
            "\"max_ms\": %.3f, \"errors\": %llu, \"unsent\": %zu, \"retry_after_missing\": %llu, "
            "\"retry_after_mean_s\": %.3f, \"statuses\": {",
            l->o.connections, l->o.rate, seconds, l->n_latencies, (double)l->n_latencies / seconds,
-           (double)l->tokens / seconds, quantile(l, 0.5), quantile(l, 0.9), quantile(l, 0.99), quantile(l, 0.999),
-           quantile(l, 1), (unsigned long long)l->errors, l->n_waiting, (unsigned long long)l->retry_missing,
-           l->retry_named ? l->retry_sum / (double)l->retry_named : 0);
+           (double)l->tokens / seconds, mean(l), quantile(l, 0.5), quantile(l, 0.9), quantile(l, 0.99),
+           quantile(l, 0.999), quantile(l, 1), (unsigned long long)l->errors, l->n_waiting,
+           (unsigned long long)l->retry_missing, l->retry_named ? l->retry_sum / (double)l->retry_named : 0);
     report_statuses(l->statuses);
     printf("}, \"again\": {");
     report_statuses(l->again);
@@ -455,7 +470,7 @@ static void parse(options *o, int argc, char **argv) {
         {"header", 1, NULL, 'H'}, {"seconds", 1, NULL, 's'}, {"rate", 1, NULL, 'r'},   {"connections", 1, NULL, 'c'},
         {"warmup", 1, NULL, 'w'}, {"idle", 1, NULL, 'i'},    {"slow", 1, NULL, 'S'},   {"dribble", 1, NULL, 'd'},
         {"from", 1, NULL, 'f'},   {"unix", 1, NULL, 'u'},    {"expect", 1, NULL, 'e'}, {"retry", 1, NULL, 'R'},
-        {NULL, 0, NULL, 0}};
+        {"obey", 0, NULL, 'o'},   {NULL, 0, NULL, 0}};
     for (int letter; (letter = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (letter) {
         case 'h': o->host = optarg; break;
@@ -474,6 +489,7 @@ static void parse(options *o, int argc, char **argv) {
         case 'u': o->unix_path = optarg; break;
         case 'e': o->expect = optarg; break;
         case 'R': o->retry = count(optarg); break;
+        case 'o': o->obey = true; break;
         default: exit(2);
         }
     }

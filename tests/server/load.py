@@ -52,7 +52,7 @@ class Load:
                    "--expect", self.expected]
         options = {"seconds": seconds, "connections": connections, "rate": rate, "warmup": 1, **more}
         for name, value in options.items():
-            command += [f"--{name}", str(value)]
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         return subprocess.Popen(command, stdout=subprocess.PIPE)
 
     def run(self, seconds, connections, rate=0, **more):

@@ -65,7 +65,8 @@ class Frames:
 
     def ask(self, message):
         data = json.dumps(message).encode()
-        size = struct.pack("!BBH", 0x81, 0xFE, len(data)) if len(data) > 125 else struct.pack("!BB", 0x81, 0x80 | len(data))
+        long = len(data) > 125
+        size = struct.pack("!BBH", 0x81, 0xFE, len(data)) if long else struct.pack("!BB", 0x81, 0x80 | len(data))
         self.socket.sendall(size + bytes(4) + data)
         while True:
             first, n = self.file.read(2)
@@ -93,8 +94,8 @@ class Soak(unittest.TestCase):
         self.redis = FakeRedis()
         self.port = self.redis.port
         self.server = Server("--admin-socket", "admin.sock", "--log-file", os.path.join(self.disk.name, "log"),
-                             "--cache-url", f"redis://127.0.0.1:{self.port}", "--cache-size", "64", "--read-timeout", "2",
-                             "--timeout", "30")
+                             "--cache-url", f"redis://127.0.0.1:{self.port}", "--cache-size", "64",
+                             "--read-timeout", "2", "--timeout", "30")
         self.admin = os.path.join(self.server.folder.name, "admin.sock")
         self.texts = load.texts(200, 7)
         self.pictures = []
@@ -107,6 +108,8 @@ class Soak(unittest.TestCase):
         self.jail_disturbed = threading.Event()
 
     def tearDown(self):
+        if self.server.process.poll() is None:
+            self.server.stop(signal.SIGKILL)
         self.redis.stop()
         if self.tmpfs:
             subprocess.run(["umount", "-l", self.disk.name], check=False)
@@ -220,8 +223,8 @@ class Soak(unittest.TestCase):
                 self.problems.append(f"{act.__name__}: {type(error).__name__}: {error}")
 
     def test_soak(self):
-        acts = [self.ask_texts, self.ask_texts, self.ask_texts, self.ask_pictures, self.ask_frames, self.reset, self.half,
-                self.kill_decoders, self.fill_disk, self.restart_redis, self.hang_up, self.change_models]
+        acts = [self.ask_texts, self.ask_texts, self.ask_texts, self.ask_pictures, self.ask_frames, self.reset,
+                self.half, self.kill_decoders, self.fill_disk, self.restart_redis, self.hang_up, self.change_models]
         self.end = time.monotonic() + SECONDS
         threads = [threading.Thread(target=self.again_and_again, args=(act, i)) for i, act in enumerate(acts)]
         for thread in threads:

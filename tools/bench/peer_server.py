@@ -11,8 +11,8 @@ cuda_stubs.load(stubs)
 
 if kind == "infinity":
     from infinity_emb.cli import cli
-    sys.argv = ["infinity_emb", "v2", "--model-id", folder, "--served-model-name", "peer", "--host", "127.0.0.1", "--port",
-                port, "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--batch-size", "64",
+    sys.argv = ["infinity_emb", "v2", "--model-id", folder, "--served-model-name", "peer", "--host", "127.0.0.1",
+                "--port", port, "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--batch-size", "64",
                 "--no-bettertransformer", "--no-model-warmup", "--log-level", "error"]
     cli()
 else:

@@ -15,7 +15,9 @@
 #define RATE_CHANGE 0.1    /* from which on the queue is reckoned anew */
 #define LEAST_RETRY 0.01
 #define MOST_RETRY (3 * QUEUE_SECONDS) /* beyond the time that makes room */
-#define MOST_SHARE 0.95 /* of bulk work: something has to be left for the others */
+#define MOST_SHARE 0.95                /* of bulk work: something has to be left for the others */
+#define LENT_QUANTA 0.25               /* that a submitting thread may compute for */
+#define LENT_PAUSE 0.5e-3              /* since the last batch */
 #define SPIN_SECONDS 60e-6
 #define SPINS_PER_CLOCK 16
 
@@ -150,7 +152,7 @@ static void spin(tkr_scheduler *s) {
 static void rest(tkr_scheduler *s) {
     if (s->n_threads > 2) spin(s);
     s->sleeping = true;
-    while (!has_work(s)) tkr_cond_wait(&s->wake, &s->lock);
+    while (!has_work(s) || s->lent) tkr_cond_wait(&s->wake, &s->lock);
     s->sleeping = false;
 }
 
@@ -165,6 +167,7 @@ static void run(void *arg) {
             rest(s);
         else
             tkr_scheduler_compute(s, !bulk || (interactive && !s->bulk_turn) ? TKR_QUEUE_INTERACTIVE : TKR_QUEUE_BULK);
+        s->lent_until = tkr_now();
     }
     sweep(s, true);
     tkr_scheduler_answer(s);
@@ -209,14 +212,18 @@ tkr_status tkr_scheduler_create(tkr_scheduler **out, const tkr_scheduler_options
     return TKR_OK;
 }
 
+void tkr_scheduler_stop(tkr_scheduler *s) {
+    tkr_mutex_lock(&s->lock);
+    atomic_store(&s->stopping, true);
+    tkr_cond_signal(&s->wake);
+    tkr_mutex_unlock(&s->lock);
+    tkr_thread_join(&s->thread);
+}
+
 void tkr_scheduler_free(tkr_scheduler **out) {
     if (!out || !*out) return;
     tkr_scheduler *s = *out;
-    tkr_mutex_lock(&s->lock);
-    atomic_store(&s->stopping, true);
-    tkr_mutex_unlock(&s->lock);
-    tkr_cond_signal(&s->wake);
-    tkr_thread_join(&s->thread);
+    tkr_scheduler_stop(s);
     for (unsigned q = 0; q < TKR_N_QUEUES; q++) {
         tkr_free(s->batches[q].inputs);
         tkr_free(s->batches[q].refs);
@@ -288,6 +295,27 @@ static tkr_status admit(tkr_scheduler *s, const tkr_job *job, unsigned q, double
     return TKR_OK;
 }
 
+/* Two threads that wake each other cost more than a short text does. So a thread that finds nothing at work computes
+ * its short job itself; not right after another job, as then more are likely to be there, which are faster together. */
+static bool may_lend(const tkr_scheduler *s, const tkr_job *job, unsigned q) {
+    bool known = false;
+    (void)tkr_served_rate(&known, job->model);
+    return known && q == TKR_QUEUE_INTERACTIVE && s->sleeping && !s->lent && !has_work(s) &&
+           (double)job->estimate / job->rate <= LENT_QUANTA * s->options.quantum_s &&
+           job->submitted - s->lent_until >= LENT_PAUSE;
+}
+
+/* Computes what this thread has just appended, and answers. Under the lock. */
+static void lend(tkr_scheduler *s) {
+    s->lent = true;
+    tkr_scheduler_compute(s, TKR_QUEUE_INTERACTIVE);
+    tkr_scheduler_sweep(s);
+    tkr_scheduler_answer(s);
+    s->lent = false;
+    s->lent_until = tkr_now();
+    if (has_work(s)) tkr_cond_signal(&s->wake);
+}
+
 tkr_status tkr_scheduler_submit(tkr_scheduler *s, tkr_job *job, double *retry_after_s, tkr_error *error) {
     size_t n_wanted = 0;
     tkr_job_estimate(job);
@@ -304,7 +332,7 @@ tkr_status tkr_scheduler_submit(tkr_scheduler *s, tkr_job *job, double *retry_af
     tkr_scheduler_reckon(s, job->model);
     job->rate = job->model->queued_rate;
     const tkr_status status = admit(s, job, q, retry_after_s, error);
-    const bool sleeping = s->sleeping;
+    const bool sleeping = s->sleeping, lends = status == TKR_OK && n_wanted > 0 && may_lend(s, job, q);
     if (status == TKR_OK && n_wanted > 0) {
         tkr_queue_append(&s->queues[q], job);
         expect(s, job->deadline);
@@ -314,7 +342,10 @@ tkr_status tkr_scheduler_submit(tkr_scheduler *s, tkr_job *job, double *retry_af
     /* After the lock the job may be gone. One that was cancelled before it was seen is to be seen. */
     if (status == TKR_OK && atomic_load(&job->cancelled)) atomic_fetch_add(&s->n_cancels, 1);
     atomic_fetch_add(&s->n_submits, 1);
-    if (status == TKR_OK && sleeping) tkr_cond_signal(&s->wake); /* within the lock: behind it s may be freed */
+    if (lends)
+        lend(s);
+    else if (status == TKR_OK && sleeping)
+        tkr_cond_signal(&s->wake); /* within the lock: behind it s may be freed */
     tkr_mutex_unlock(&s->lock);
     return status;
 }

@@ -32,8 +32,8 @@ typedef struct tkr_job {
     tkr_result_kind kind; /* TKR_RESULT_DENSE, or TKR_RESULT_TOKENS */
     tkr_lane lane;
     double deadline; /* tkr_now(); 0: none */
-    /* Called once, from the scheduler's thread, after tkr_scheduler_submit took the job (it may run before that
-     * returns). The scheduler doesn't touch the job afterwards. Must not block. */
+    /* Called once, from the scheduler's thread or one that submits, after tkr_scheduler_submit took the job (it may run
+     * before that returns). The scheduler doesn't touch the job afterwards. Must not block. */
     void (*done)(struct tkr_job *job);
     /* Items computed so far; NULL: none wanted. From the scheduler's thread, at most ten a second a job. Must not
      * block. */
@@ -69,11 +69,14 @@ typedef struct tkr_scheduler_options {
 
 /* Starts its thread. Returns a scheduler. */
 tkr_status tkr_scheduler_create(tkr_scheduler **scheduler, const tkr_scheduler_options *options, tkr_error *error);
-/* Ends what waits and what computes with TKR_CANCELLED, then the thread. Accepts NULL. */
+/* Ends what waits and what computes with TKR_CANCELLED, then the thread. From now on jobs are refused with that. */
+void tkr_scheduler_stop(tkr_scheduler *scheduler);
+/* Stops it first. Nobody may be submitting. Accepts NULL. */
 void tkr_scheduler_free(tkr_scheduler **scheduler);
 
-/* Thread-safe. TKR_LIMIT when the queue is full: then *retry_after_s is when it will have room, by the measured rate and
- * after those that were told so before. TKR_DEADLINE when the job can't be done before its deadline by that rate
+/* Thread-safe. While nothing else is at work, a short job may be computed, and `done` called, in this very call.
+ * TKR_LIMIT when the queue is full: then *retry_after_s is when it will have room, by the measured rate
+ * and after those that were told so before. TKR_DEADLINE when the job can't be done before its deadline by that rate
  * (*retry_after_s as well). In both cases `done` isn't called. */
 tkr_status tkr_scheduler_submit(tkr_scheduler *scheduler, tkr_job *job, double *retry_after_s, tkr_error *error);
 /* Thread-safe; the job ends soon with TKR_CANCELLED (`done` is still called), or as if nothing had happened. Harmless

@@ -133,7 +133,10 @@ static tkr_status check(void *user, const tkr_progress *progress) {
     const tkr_status status = wanted(batch, now);
     const bool urgent = batch->queue == TKR_QUEUE_BULK && waiting(s, TKR_QUEUE_INTERACTIVE) > 0;
     if (status != TKR_OK) return status;
-    if (!progress->may_block) return urgent && !s->bulk_turn ? TKR_BUSY : TKR_OK; /* soon it may block, then */
+    if (!progress->may_block) { /* soon it may, if asked */
+        const bool paid = s->credit <= (1 - s->options.bulk_share) * (now - batch->accounted_at);
+        return urgent && (!s->bulk_turn || paid) ? TKR_BUSY : TKR_OK;
+    }
     if (urgent && s->bulk_turn) account_bulk(s, batch, now);
     if (urgent && !s->bulk_turn) {
         interrupt(s, batch);

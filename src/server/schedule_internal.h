@@ -49,7 +49,9 @@ struct tkr_scheduler {
     tkr_thread *thread;
     tkr_mutex lock;
     tkr_cond wake;
-    bool sleeping; /* under the lock, as all up to the batches */
+    bool sleeping;     /* under the lock, as all up to the batches */
+    bool lent;         /* a submitting thread computes in the place of this one, which sleeps */
+    double lent_until; /* tkr_now() when that, or the last batch, ended */
     atomic_bool stopping;
     atomic_uint n_cancels, n_submits;
     tkr_queue queues[TKR_N_QUEUES];

@@ -234,8 +234,9 @@ void tkr_server_free(tkr_server **out) {
     tkr_server *server = *out;
     tkr_thread_join(&server->load_thread);
     tkr_crew_free(&server->loader);
-    tkr_scheduler_free(&server->scheduler);
+    if (server->scheduler) tkr_scheduler_stop(server->scheduler);
     tkr_crew_free(&server->crew);
+    tkr_scheduler_free(&server->scheduler);
     tkr_transport_free(&server->transport);
     tkr_models_free(&server->models);
     tkr_trace_free(&server->trace);

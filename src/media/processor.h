@@ -68,6 +68,7 @@ tkr_status tkr_processor_apply(tkr_patches *patches, const tkr_processor *proces
  * it is. A picture whose sides differ by a factor over 200: TKR_LIMIT. */
 typedef struct tkr_smart_resize_options {
     size_t factor, min_pixels, max_pixels;
+    double max_fraction;  /* below 1, added to max_pixels: of a budget shared among frames */
     bool at_least_factor; /* qwen-vl-utils: the first rounding gives at least `factor`, scaling down may give 0 */
     bool clamp_ratio;     /* Ops-MM: any ratio is taken; the longer side of the result is cut to 200 times the other */
 } tkr_smart_resize_options;

@@ -15,6 +15,7 @@
 #include "hub/hub.h"
 #include "media/jail.h"
 #include "media/processor.h"
+#include "media/video.h"
 #include "models/vision.h"
 #include "tkr/embed.h"
 #include "tokenizer/tokenizer.h"
@@ -130,6 +131,8 @@ struct tkr_model {
     tkr_processor *processor; /* NULL: the model reads no pictures */
     tkr_jail *jail;           /* or NULL: then `jail_error` says why pictures can't be decoded */
     tkr_error jail_error;
+    tkr_jail *video_jail; /* or NULL: then `video_error` says why videos can't be decoded */
+    tkr_error video_error;
     tkr_process_options process; /* what all pictures have in common */
     size_t max_image_bytes, max_image_pixels;
     const char *const *allow_hosts; /* [n_allow_hosts] that pictures may be fetched from */
@@ -163,6 +166,8 @@ typedef struct tkr_item {
     size_t n_patches;                 /* of all its pictures */
     float *rows;                      /* [n_rows, dimensions] in the result's rows; owned where it has none */
     size_t n_rows, dimensions;
+    size_t n_frames; /* of a video, else 0 */
+    double start_s, end_s;
 } tkr_item;
 /* What a batch takes for an item: its tokens, and its patches as tokens of their tower. */
 static inline size_t tkr_item_cost(const tkr_item *item) { return item->n_tokens + item->n_patches; }
@@ -172,6 +177,8 @@ typedef struct tkr_picture {
     size_t input;  /* index in the call */
     size_t number; /* in its input, from 1 */
     const tkr_part *part;
+    const tkr_part *second; /* where it is two frames of a video, else NULL */
+    const tkr_part *video;  /* their TKR_PART_FRAMES */
     tkr_patches patches;
     tkr_error error;
 } tkr_picture;
@@ -292,6 +299,10 @@ size_t tkr_input_images(const tkr_input *input);
 tkr_status tkr_widen_ids(tkr_tok_result *ids, const tkr_encode_request *request, tkr_error *error);
 size_t tkr_picture_tokens(const tkr_encode_request *request);
 static inline bool tkr_part_is_image(const tkr_part *part) { return part->kind != TKR_PART_TEXT; }
+/* Temporal patches of a list of frames, each of which is a picture to the tower. */
+static inline size_t tkr_part_pairs(const tkr_part *part) {
+    return (part->n_frames + TKR_VIDEO_PAIR - 1) / TKR_VIDEO_PAIR;
+}
 /* "text, image, text+image" */
 const char *tkr_modalities(const tkr_checkpoint *checkpoint);
 /* "bert, clip, ...": model_type values of config.json, cut to size; of all architectures, or of those that read

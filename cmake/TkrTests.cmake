@@ -41,7 +41,7 @@ foreach(room IN LISTS TKR_ROOMS ITEMS server cli decode)
     foreach(source IN LISTS sources)
         cmake_path(GET source STEM name)
         set(decodes OFF) # needs tkr-decode; an emulator neither starts programs nor confines them
-        if(name MATCHES "jail|^test_(vision|demo)$")
+        if(name MATCHES "jail|^test_(vision|video|demo)$")
             set(decodes ON)
         endif()
         if(CMAKE_CROSSCOMPILING AND decodes)

@@ -134,7 +134,7 @@ struct tkr_model {
     tkr_jail *video_jail; /* or NULL: then `video_error` says why videos can't be decoded */
     tkr_error video_error;
     tkr_process_options process; /* what all pictures have in common */
-    size_t max_image_bytes, max_image_pixels;
+    size_t max_image_bytes, max_image_pixels, max_video_bytes;
     const char *const *allow_hosts; /* [n_allow_hosts] that pictures may be fetched from */
     size_t n_allow_hosts;
     tkr_plan plan;
@@ -258,6 +258,15 @@ tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *mod
  * pictures in parallel. A failed picture is its input's failure. */
 tkr_status tkr_call_pictures(tkr_call *call, tkr_error *error);
 void tkr_call_release_pictures(tkr_call *call);
+/* Whether any input has a video that must become pictures first; then tkr_call_videos does the whole call, by calls of
+ * its own. A failed video is its input's failure. */
+bool tkr_call_has_videos(const tkr_call *call);
+tkr_status tkr_call_videos(tkr_call *call, tkr_error *error);
+/* Whether an input's rows get length 1: as its options say, else as the modules do. */
+bool tkr_call_normalizes(const tkr_call *call, size_t input);
+/* Cuts to the dimensions asked for, normalises, and proves the vector usable: a NaN or a zero vector never reaches the
+ * user. */
+void tkr_finish_row(tkr_item *item, float *out, const float *in, bool normalize);
 /* Stage 1: every input's ids, in parallel. A failed input gets its status; only running out of memory fails the call.
  */
 tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error);

@@ -128,7 +128,7 @@ static tkr_status take_rgb(tkr_image *image, const tkr_part *part, const tkr_mod
 }
 
 void tkr_name_picture(char *out, size_t size, const tkr_part *part, size_t number) {
-    const bool path = part->kind == TKR_PART_FILE && !part->name;
+    const bool path = (part->kind == TKR_PART_FILE || part->kind == TKR_PART_VIDEO_FILE) && !part->name;
     const int n = part->n_data > 200 ? 200 : (int)part->n_data;
     if (path)
         snprintf(out, size, "%.*s", n, (const char *)part->data);

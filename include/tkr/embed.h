@@ -308,7 +308,7 @@ typedef struct tkr_part {
     size_t max_frames; /* frames that are looked at, evenly spread; 0: 8, or with TKR_VIDEO_NATIVE the model's own */
     double fps;        /* as many a second, up to max_frames; 0: max_frames, or the model's own */
     double start_s, end_s;         /* this part of it; end_s 0: to its end. Not of TKR_PART_FRAMES */
-    size_t min_pixels, max_pixels; /* of each frame after the resize; 0: the model's */
+    size_t min_pixels, max_pixels; /* of each frame after the resize; 0: the input's */
     const double *times;           /* [n_frames] of TKR_PART_FRAMES: seconds; NULL: two frames a second */
 } tkr_part;
 

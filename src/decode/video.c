@@ -14,9 +14,11 @@
 
 #include "decode/video_index.h"
 #include "decode/video_rgb.h"
+#include "decode/video_webp.h"
 
 struct tkr_video {
     tkr_video_options options;
+    tkr_webp *webp; /* an animation; else NULL, and all of the following */
     tkr_video_source source;
     tkr_video_index index;
     tkr_buf times;
@@ -101,21 +103,28 @@ static tkr_status restart(tkr_video *v, tkr_error *error) {
     return status;
 }
 
-tkr_status tkr_video_open(tkr_video **out, const uint8_t *bytes, size_t n_bytes, const tkr_video_options *options,
-                          tkr_error *error) {
-    tkr_video *v = tkr_calloc(1, sizeof *v);
-    if (!v) return TKR_FAIL(error, NO_MEMORY, "no memory to open a video");
+static tkr_status open_stream(tkr_video *v, const uint8_t *bytes, size_t n_bytes, tkr_error *error) {
     av_log_set_level(AV_LOG_QUIET);
-    v->options = *options;
     v->source.bytes = bytes;
     v->source.size = n_bytes;
     v->packet = av_packet_alloc();
     v->frame = av_frame_alloc();
     tkr_status status = v->packet && v->frame ? tkr_video_source_open(&v->source, error)
                                               : TKR_FAIL(error, NO_MEMORY, "no memory to open a video");
-    if (status == TKR_OK) status = tkr_video_index_read(&v->index, &v->source, options->max_frames, error);
+    if (status == TKR_OK) status = tkr_video_index_read(&v->index, &v->source, v->options.max_frames, error);
     if (status == TKR_OK) status = fill_times(v, error);
-    if (status == TKR_OK) status = restart(v, error);
+    return status == TKR_OK ? restart(v, error) : status;
+}
+
+tkr_status tkr_video_open(tkr_video **out, const uint8_t *bytes, size_t n_bytes, const tkr_video_options *options,
+                          tkr_error *error) {
+    tkr_video *v = tkr_calloc(1, sizeof *v);
+    if (!v) return TKR_FAIL(error, NO_MEMORY, "no memory to open a video");
+    v->options = *options;
+    tkr_status status = tkr_webp_is(bytes, n_bytes)
+                            ? tkr_webp_open(&v->webp, &v->times, &v->info, bytes, n_bytes, options, error)
+                            : open_stream(v, bytes, n_bytes, error);
+    v->info.times = (const double *)(const void *)v->times.data;
     if (status != TKR_OK) tkr_video_close(&v);
     *out = v;
     return status;
@@ -124,6 +133,7 @@ tkr_status tkr_video_open(tkr_video **out, const uint8_t *bytes, size_t n_bytes,
 void tkr_video_close(tkr_video **out) {
     if (!out || !*out) return;
     tkr_video *v = *out;
+    tkr_webp_close(&v->webp);
     avcodec_free_context(&v->decoder);
     tkr_video_source_close(&v->source);
     av_packet_free(&v->packet);
@@ -229,6 +239,11 @@ tkr_status tkr_video_frame(uint8_t *rgb, size_t *width, size_t *height, tkr_vide
     tkr_error why = {TKR_OK, NULL, ""};
     if (index >= v->info.n_frames)
         return TKR_FAIL(error, INVALID_ARGUMENT, "frame %zu of a video of %zu", index, v->info.n_frames);
+    if (v->webp) {
+        *width = v->info.width;
+        *height = v->info.height;
+        return tkr_webp_frame(rgb, v->webp, index, error);
+    }
     if (!find(v, index, &why))
         return TKR_FAIL(error, FORMAT, "frame %zu of %zu can't be decoded: the video is damaged there", index,
                         v->info.n_frames);

@@ -159,8 +159,8 @@ static tkr_process_options settings_of(const tkr_call *call, const tkr_input *in
     options.width = input->width;
     options.height = input->height;
     if (video) {
-        options.min_pixels = video->min_pixels;
-        options.max_pixels = video->max_pixels;
+        options.min_pixels = video->min_pixels ? video->min_pixels : options.min_pixels;
+        options.max_pixels = video->max_pixels ? video->max_pixels : options.max_pixels;
         options.video_frames = (video->n_frames + 1) / TKR_VIDEO_PAIR * TKR_VIDEO_PAIR;
         options.video_list = !video->data;
     }

@@ -11,6 +11,7 @@
 
 #include "core/file.h"
 #include "engine/engine.h"
+#include "engine/tools.h"
 
 enum { POOLED_FRAMES = 8, MOST_FRAMES = 1024 };
 
@@ -66,7 +67,6 @@ typedef struct job {
     /* while one is decoded: */
     const tkr_part *part;
     reel *now;
-    const char *name;
     size_t first; /* frame of the video that the part begins with */
     const size_t *indices;
     double fps;
@@ -163,25 +163,31 @@ static tkr_status take(void *user, size_t i, tkr_image *image, tkr_error *error)
 
 static tkr_status ask(void *user) { return tkr_call_ask(user, 0); }
 
-static tkr_status decode_bytes(job *j, const void *bytes, size_t n, tkr_error *error) {
-    const tkr_model *model = model_of(j);
-    const tkr_stop stop = {.ask = ask, .user = j->call};
-    const tkr_clip_request request = {.choose = choose, .take = take, .user = j, .stop = &stop};
+/* An encoded video, as bytes or as a file. */
+static tkr_status decode(const tkr_model *model, const tkr_part *part, const char *name,
+                         const tkr_clip_request *request, tkr_error *error) {
+    tkr_map map = {.data = part->data, .size = part->n_data};
+    const bool file = part->kind == TKR_PART_VIDEO_FILE;
     if (!model->video_jail)
-        return tkr_error_set(error, TKR_HERE, model->video_error.status, "%s: %s", j->name, model->video_error.message);
-    return tkr_jail_video(model->video_jail, j->name, bytes, n, &request, error);
-}
-
-static tkr_status decode_file(job *j, tkr_error *error) {
-    tkr_map map = {0};
-    char *path = tkr_strndup(j->part->data, j->part->n_data);
+        return tkr_error_set(error, TKR_HERE, model->video_error.status, "%s: %s", name, model->video_error.message);
+    if (!file) return tkr_jail_video(model->video_jail, name, map.data, map.size, request, error);
+    char *path = tkr_strndup(part->data, part->n_data);
     if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read a video");
-    tkr_status status = strlen(path) == j->part->n_data ? tkr_map_open(&map, path, error)
-                                                        : TKR_FAIL(error, INVALID_ARGUMENT, "%s: holds a NUL", path);
-    if (status == TKR_OK) status = decode_bytes(j, map.data, map.size, error);
+    map = (tkr_map){0};
+    tkr_status status = strlen(path) == part->n_data ? tkr_map_open(&map, path, error)
+                                                     : TKR_FAIL(error, INVALID_ARGUMENT, "%s: holds a NUL", path);
+    if (status == TKR_OK) status = tkr_jail_video(model->video_jail, name, map.data, map.size, request, error);
     tkr_map_close(&map);
     tkr_free(path);
     return status;
+}
+
+/* How messages name a video. */
+static void name_video(char *out, size_t size, const tkr_part *part) {
+    if (part->name || part->kind == TKR_PART_VIDEO_FILE)
+        tkr_name_picture(out, size, part, 0);
+    else
+        snprintf(out, size, "video");
 }
 
 /* A list is thinned as the reference thins it. */
@@ -206,17 +212,14 @@ static tkr_status fill_reel(job *j, size_t part, tkr_error *error) {
     char name[224];
     j->part = &j->input->parts[part];
     j->now = &j->reels[part];
-    const bool file = j->part->kind == TKR_PART_VIDEO_FILE;
-    if (j->part->name || file)
-        tkr_name_picture(name, sizeof name, j->part, part + 1);
-    else
-        snprintf(name, sizeof name, "video");
-    j->name = name;
+    name_video(name, sizeof name, j->part);
     if (j->part->max_frames > MOST_FRAMES)
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s: max_frames %zu; at most %d", name, j->part->max_frames,
                         MOST_FRAMES);
     if (j->part->kind == TKR_PART_FRAMES) return take_list(j, error);
-    return file ? decode_file(j, error) : decode_bytes(j, j->part->data, j->part->n_data, error);
+    const tkr_stop stop = {.ask = ask, .user = j->call};
+    const tkr_clip_request request = {.choose = choose, .take = take, .user = j, .stop = &stop};
+    return decode(model_of(j), j->part, name, &request, error);
 }
 
 /* ---- inputs of pictures ---- */
@@ -490,4 +493,25 @@ tkr_status tkr_call_videos(tkr_call *call, tkr_error *error) {
         i++;
     }
     return status;
+}
+
+/* ---- probing ---- */
+
+static tkr_status note(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_error *error) {
+    (void)indices, (void)error;
+    *(tkr_tools_video *)user = (tkr_tools_video){.n_frames = clip->n_frames,
+                                                 .width = clip->width,
+                                                 .height = clip->height,
+                                                 .fps = clip->fps,
+                                                 .seconds = clip->seconds};
+    return TKR_OK;
+}
+
+tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error) {
+    char name[224];
+    const tkr_clip_request request = {.choose = note, .user = video};
+    if (!model->processor)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
+    name_video(name, sizeof name, part);
+    return decode(model, part, name, &request, error);
 }

@@ -96,9 +96,9 @@ static tkr_status check_options(const tkr_jail_options *options, tkr_error *erro
     }
     if (!options->unconfined && !tkr_process_can_confine(&lacking)) {
         return TKR_FAIL(error, UNSUPPORTED,
-                        "pictures are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
-                        "them unconfined, for pictures that you trust",
-                        lacking);
+                        "%s are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
+                        "them unconfined, for %s that you trust",
+                        options->video ? "videos" : "pictures", lacking, options->video ? "videos" : "pictures");
     }
     return TKR_OK;
 }
@@ -165,8 +165,8 @@ static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
         return TKR_FAIL(error, UNSUPPORTED, "%s: belongs to another version of tkr-embed", jail->program);
     }
     return TKR_FAIL(error, UNSUPPORTED,
-                    "%s: cannot confine itself: %s; --no-jail decodes pictures unconfined, for pictures that you trust",
-                    jail->program, hello.message);
+                    "%s: cannot confine itself: %s; --no-jail decodes %ss unconfined, for %ss that you trust",
+                    jail->program, hello.message, jail->what, jail->what);
 }
 
 static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
@@ -448,6 +448,7 @@ static tkr_status take_frame(clip_call *c, size_t i, const tkr_decoder_reply *re
 static tkr_status take_frames(clip_call *c, tkr_error *error) {
     const tkr_decoder_request next = {.magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_NEXT, .n_bytes = c->j->n_bytes};
     const size_t n = c->indices.size / sizeof(size_t);
+    if (n == 0) return TKR_OK;
     tkr_status status = ask_for_frames(c, error);
     for (size_t i = 0; status == TKR_OK && i <= n; i++) {
         tkr_decoder_reply reply;
@@ -462,10 +463,7 @@ static tkr_status take_frames(clip_call *c, tkr_error *error) {
         tkr_process_end(NULL, 0, &c->w->process);
         return status;
     }
-    if (c->n_taken > 0) return TKR_OK;
-    return c->last.status == TKR_OK
-               ? TKR_FAIL(error, LIMIT, "%s: no frame was chosen of its %zu", c->j->name, c->clip.n_frames)
-               : tkr_error_set(error, TKR_HERE, c->last.status, "%s", c->last.message);
+    return c->n_taken > 0 ? TKR_OK : tkr_error_set(error, TKR_HERE, c->last.status, "%s", c->last.message);
 }
 
 tkr_status tkr_jail_video(tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,

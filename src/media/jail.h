@@ -44,7 +44,8 @@ typedef struct tkr_clip {
 } tkr_clip;
 
 typedef struct tkr_clip_request {
-    /* Appends the indices (size_t) of the frames that are wanted, ascending; the clip is borrowed for the call. */
+    /* Appends the indices (size_t) of the frames that are wanted, ascending; none: nothing is decoded. The clip is
+     * borrowed for the call. */
     tkr_status (*choose)(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_error *error);
     /* The frame that is the i-th of those, not called for one that is damaged. Takes its pixels by zeroing *image, or
      * leaves them to be freed. */

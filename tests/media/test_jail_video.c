@@ -5,7 +5,6 @@
 
 #include <math.h>
 
-
 typedef struct taken {
     size_t wanted[64], n_wanted; /* n_wanted 0: all */
     size_t n_frames, n;
@@ -71,6 +70,58 @@ static void golden_clips(void **state) {
     }
     json_decref(videos);
     tkr_jail_free(&jail);
+}
+
+typedef struct first_frame {
+    tkr_image image;
+    size_t n_frames;
+    double last;
+} first_frame;
+
+static tkr_status choose_first(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_error *error) {
+    first_frame *f = user;
+    const size_t index = 0;
+    (void)error;
+    f->n_frames = clip->n_frames;
+    f->last = clip->times[clip->n_frames - 1];
+    return tkr_buf_append(indices, &index, sizeof index) ? TKR_OK : TKR_NO_MEMORY;
+}
+
+static tkr_status keep_image(void *user, size_t i, tkr_image *image, tkr_error *error) {
+    (void)i, (void)error;
+    ((first_frame *)user)->image = *image;
+    *image = (tkr_image){0};
+    return TKR_OK;
+}
+
+/* Animations are videos; their first frame is what they are as a picture. So is a picture a video of one frame. */
+static void animations(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        bool moves;
+    } files[] = {
+        {"formats/anim.gif", true}, {"formats/anim.webp", true}, {"formats/L.webp", false}, {"formats/L.png", false}};
+    tkr_jail *videos = open_video_jail(), *pictures = open_jail(NULL);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        tkr_buf bytes = picture("%s", files[i].name);
+        tkr_error error = {TKR_OK, NULL, ""};
+        first_frame f = {.n_frames = 0};
+        const tkr_clip_request request = {.choose = choose_first, .take = keep_image, .user = &f};
+        if (tkr_jail_video(videos, files[i].name, bytes.data, bytes.size, &request, &error) != TKR_OK)
+            fail_msg("%s", error.message);
+        tkr_image still = decode_or_fail(pictures, files[i].name, &bytes, TKR_ALPHA_DROP);
+        print_message("%s: %zu frames, the last at %.3f s\n", files[i].name, f.n_frames, f.last);
+        assert_true(files[i].moves ? f.n_frames > 1 && f.last > 0 : f.n_frames == 1 && f.last == 0);
+        assert_int_equal(f.image.width, still.width);
+        assert_int_equal(f.image.height, still.height);
+        assert_memory_equal(f.image.rgb, still.rgb, still.width * still.height * 3);
+        tkr_image_free(&f.image);
+        tkr_image_free(&still);
+        tkr_buf_free(&bytes);
+    }
+    tkr_jail_free(&videos);
+    tkr_jail_free(&pictures);
 }
 
 /* The caller's refusal is the input's, and the process stays. */
@@ -179,9 +230,12 @@ static void damaged_files(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_clips),           cmocka_unit_test(a_caller_that_refuses),
-        cmocka_unit_test(what_is_no_video),       cmocka_unit_test(a_cut_file_gives_whole_frames),
-        cmocka_unit_test(a_caller_that_gives_up), cmocka_unit_test(damaged_files)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(golden_clips),
+                                       cmocka_unit_test(animations),
+                                       cmocka_unit_test(a_caller_that_refuses),
+                                       cmocka_unit_test(what_is_no_video),
+                                       cmocka_unit_test(a_cut_file_gives_whole_frames),
+                                       cmocka_unit_test(a_caller_that_gives_up),
+                                       cmocka_unit_test(damaged_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

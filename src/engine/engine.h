@@ -262,6 +262,8 @@ void tkr_call_release_pictures(tkr_call *call);
  * its own. A failed video is its input's failure. */
 bool tkr_call_has_videos(const tkr_call *call);
 tkr_status tkr_call_videos(tkr_call *call, tkr_error *error);
+/* What of a video its frames stand for, where they say it. */
+void tkr_note_video(tkr_item *item, const tkr_part *frames);
 /* Whether an input's rows get length 1: as its options say, else as the modules do. */
 bool tkr_call_normalizes(const tkr_call *call, size_t input);
 /* Cuts to the dimensions asked for, normalises, and proves the vector usable: a NaN or a zero vector never reaches the

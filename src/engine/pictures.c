@@ -77,6 +77,12 @@ static tkr_status list_pictures(tkr_call *call, tkr_error *error) {
         if (input->kind != TKR_INPUT_PARTS) continue;
         good = add_parts(list, &number, call->end, input->parts, input->n_parts);
         item->n_pictures = number;
+        item->n_frames = 0;
+        for (size_t p = 0; p < input->n_parts; p++) {
+            if (input->parts[p].kind != TKR_PART_FRAMES) continue;
+            item->n_frames += input->parts[p].n_frames;
+            tkr_note_video(item, &input->parts[p]);
+        }
     }
     call->n_pictures = list->size / sizeof(tkr_picture);
     list->failed = false;

@@ -15,6 +15,9 @@
 
 enum { POOLED_FRAMES = 8, MOST_FRAMES = 1024 };
 
+/* What the data of TKR_PART_FRAMES is where a file was decoded to them: a list of pictures is resized twice. */
+#define DECODED "decoded"
+
 /* ---- which inputs ---- */
 
 static bool is_video(const tkr_part *part) {
@@ -59,12 +62,14 @@ typedef struct reel {
 } reel;
 
 typedef struct job {
-    tkr_call *call;
-    size_t index; /* of the input */
+    const tkr_model *model;
+    tkr_call *call; /* NULL: only decodes */
+    size_t index;   /* of the input */
     const tkr_input *input;
     tkr_item *item;
     reel *reels; /* [n_parts] */
     /* while one is decoded: */
+    const tkr_stop *stop;
     const tkr_part *part;
     reel *now;
     size_t first; /* frame of the video that the part begins with */
@@ -72,11 +77,10 @@ typedef struct job {
     double fps;
 } job;
 
-static const tkr_model *model_of(const job *j) { return j->call->session->model; }
 static bool is_native(const job *j) { return j->input->video_pooling == TKR_VIDEO_NATIVE; }
 static size_t most_frames(const job *j, const tkr_part *part) {
     if (j->input->video_pooling == TKR_VIDEO_FIRST) return 1;
-    if (is_native(j)) return most_native(model_of(j), part);
+    if (is_native(j)) return most_native(j->model, part);
     return part->max_frames ? part->max_frames : POOLED_FRAMES;
 }
 
@@ -96,7 +100,7 @@ static tkr_status make_room(reel *r, size_t n, tkr_error *error) {
 
 /* The rule for the frames of a part of `total` frames. */
 static tkr_video_sampling sampling_of(const job *j, size_t total, double video_fps) {
-    const tkr_recipe *recipe = recipe_of(model_of(j));
+    const tkr_recipe *recipe = recipe_of(j->model);
     tkr_video_sampling s = {.rule = TKR_VIDEO_QWEN3_VL,
                             .total_frames = total,
                             .video_fps = video_fps,
@@ -190,6 +194,12 @@ static void name_video(char *out, size_t size, const tkr_part *part) {
         snprintf(out, size, "video");
 }
 
+void tkr_note_video(tkr_item *item, const tkr_part *frames) {
+    if (frames->end_s <= 0 && !frames->times) return;
+    item->start_s = frames->end_s > 0 ? frames->start_s : frames->times[0];
+    item->end_s = frames->end_s > 0 ? frames->end_s : frames->times[frames->n_frames - 1];
+}
+
 /* A list is thinned as the reference thins it. */
 static tkr_status take_list(job *j, tkr_error *error) {
     const tkr_part *p = j->part;
@@ -201,10 +211,7 @@ static tkr_status take_list(job *j, tkr_error *error) {
         j->now->times[i] = p->times ? p->times[at] : 0;
         j->now->n++;
     }
-    if (p->times && n > 0) {
-        j->item->start_s = p->times[0];
-        j->item->end_s = p->times[p->n_frames - 1];
-    }
+    tkr_note_video(j->item, p);
     return status;
 }
 
@@ -217,17 +224,22 @@ static tkr_status fill_reel(job *j, size_t part, tkr_error *error) {
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s: max_frames %zu; at most %d", name, j->part->max_frames,
                         MOST_FRAMES);
     if (j->part->kind == TKR_PART_FRAMES) return take_list(j, error);
-    const tkr_stop stop = {.ask = ask, .user = j->call};
-    const tkr_clip_request request = {.choose = choose, .take = take, .user = j, .stop = &stop};
-    return decode(model_of(j), j->part, name, &request, error);
+    const tkr_clip_request request = {.choose = choose, .take = take, .user = j, .stop = j->stop};
+    return decode(j->model, j->part, name, &request, error);
 }
 
 /* ---- inputs of pictures ---- */
 
+static tkr_status no_native(const tkr_model *model, tkr_error *error) {
+    return TKR_FAIL(error, INVALID_ARGUMENT,
+                    "native pooling of a video was asked for, but %s has none; it takes mean, max and first",
+                    model->checkpoint.arch->name);
+}
+
 /* What the model would say to pictures in the videos' places. */
 static tkr_status check(const job *j, tkr_error *error) {
     static const uint8_t pixel[3];
-    const tkr_model *model = model_of(j);
+    const tkr_model *model = j->model;
     const tkr_recipe *recipe = recipe_of(model);
     tkr_input plain = *j->input;
     const size_t n_videos = count_videos(model, j->input);
@@ -260,7 +272,7 @@ static tkr_status check(const job *j, tkr_error *error) {
 
 /* The input's parts with pictures or lists of frames in place of the videos; frame SIZE_MAX: all. */
 static tkr_status put_parts(tkr_buf *parts, const job *j, size_t frame, tkr_error *error) {
-    const tkr_recipe *recipe = recipe_of(model_of(j));
+    const tkr_recipe *recipe = recipe_of(j->model);
     bool good = true;
     for (size_t i = 0; good && i < j->input->n_parts; i++) {
         const reel *r = &j->reels[i];
@@ -276,7 +288,7 @@ static tkr_status put_parts(tkr_buf *parts, const job *j, size_t frame, tkr_erro
             part.frames = r->frames;
             part.n_frames = r->n;
             part.times = r->owned || part.times ? r->times : NULL;
-            part.data = r->owned ? "file" : NULL; /* told apart from a list, whose frames are resized twice */
+            if (r->owned) part.data = DECODED;
             part.max_frames = r->n;
             good = tkr_buf_append(parts, &part, sizeof part);
         }
@@ -445,7 +457,7 @@ static tkr_status embed_input(job *j, tkr_error *error) {
     if (status == TKR_OK && !j->reels) status = TKR_FAIL(&why, NO_MEMORY, "no memory for %zu parts", input->n_parts);
     size_t n_frames = 0;
     for (size_t i = 0; status == TKR_OK && i < input->n_parts; i++) {
-        if (!needs_work(model_of(j), input, &input->parts[i])) continue;
+        if (!needs_work(j->model, input, &input->parts[i])) continue;
         status = fill_reel(j, i, &why);
         n_frames += j->reels[i].n;
     }
@@ -488,7 +500,13 @@ tkr_status tkr_call_videos(tkr_call *call, tkr_error *error) {
             i = end;
             continue;
         }
-        job j = {.call = call, .index = i, .input = &call->inputs[i], .item = &call->result->items[i]};
+        const tkr_stop stop = {.ask = ask, .user = call};
+        job j = {.model = model,
+                 .call = call,
+                 .stop = &stop,
+                 .index = i,
+                 .input = &call->inputs[i],
+                 .item = &call->result->items[i]};
         if (j.item->status == TKR_OK) status = embed_input(&j, error);
         i++;
     }
@@ -514,4 +532,51 @@ tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
     name_video(name, sizeof name, part);
     return decode(model, part, name, &request, error);
+}
+
+/* ---- ahead of a call ---- */
+
+struct tkr_tools_frames {
+    reel reel;
+};
+
+tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **out, tkr_model *model, const tkr_input *input,
+                                  size_t index, const tkr_stop *stop, tkr_error *error) {
+    const tkr_part *from = &input->parts[index];
+    tkr_item item = {.status = TKR_OK};
+    *out = NULL;
+    if (!model->processor)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
+    if (input->video_pooling == TKR_VIDEO_NATIVE && !(recipe_of(model) && recipe_of(model)->video_fps > 0))
+        return no_native(model, error);
+    tkr_tools_frames *frames = tkr_calloc(1, sizeof *frames);
+    reel *reels = tkr_calloc(input->n_parts, sizeof *reels);
+    job j = {.model = model, .stop = stop, .input = input, .item = &item, .reels = reels};
+    tkr_status status =
+        frames && reels ? fill_reel(&j, index, error) : TKR_FAIL(error, NO_MEMORY, "no memory to decode a video");
+    if (status == TKR_OK) {
+        frames->reel = reels[index];
+        *part = *from;
+        part->kind = TKR_PART_FRAMES;
+        part->data = DECODED;
+        part->n_data = 0;
+        part->frames = frames->reel.frames;
+        part->n_frames = part->max_frames = frames->reel.n;
+        part->times = frames->reel.times;
+        part->start_s = item.start_s;
+        part->end_s = item.end_s;
+        *out = frames;
+    } else {
+        if (reels) free_reel(&reels[index]);
+        tkr_free(frames);
+    }
+    tkr_free(reels);
+    return status;
+}
+
+void tkr_tools_free_frames(tkr_tools_frames **frames) {
+    if (!*frames) return;
+    free_reel(&(*frames)->reel);
+    tkr_free(*frames);
+    *frames = NULL;
 }

@@ -29,7 +29,9 @@ typedef struct run {
 typedef struct picture {
     tkr_part *part; /* becomes RGB */
     size_t item;
-    void *pixels; /* owned, borrowed by the part */
+    void *pixels;             /* owned, borrowed by the part */
+    tkr_tools_frames *frames; /* the same of a video */
+    size_t number;            /* of the part in its input */
     tkr_error error;
 } picture;
 
@@ -199,6 +201,13 @@ static void step_submit(tkr_operation *op) {
 /* For the jail, which asks while it waits for a decoder. */
 static tkr_status ask_client(void *user) { return atomic_load(&((run *)user)->cancelled) ? TKR_CANCELLED : TKR_OK; }
 
+static tkr_status read_video(picture *p, tkr_model *model, const tkr_input *input, const tkr_stop *stop) {
+    tkr_part frames = {0};
+    const tkr_status status = tkr_tools_decode_video(&frames, &p->frames, model, input, p->number, stop, &p->error);
+    if (status == TKR_OK) *p->part = frames;
+    return status;
+}
+
 static tkr_status read_picture(picture *p, tkr_model *model, const tkr_stop *stop) {
     tkr_part rgb = {0}, part = *p->part;
     tkr_buf file = {0};
@@ -246,6 +255,8 @@ static void step_picture(void *arg) {
         picture *p = &r->pictures[i];
         if (atomic_load(&r->cancelled))
             tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the client has gone");
+        else if (p->part->kind == TKR_PART_VIDEO)
+            (void)read_video(p, op->model->model, &op->job.items[p->item].input, &stop);
         else
             (void)read_picture(p, op->model->model, &stop);
     }
@@ -256,7 +267,9 @@ static void step_picture(void *arg) {
         step_submit(op);
 }
 
-static bool is_encoded(const tkr_part *part) { return part->kind == TKR_PART_IMAGE || part->kind == TKR_PART_URL; }
+static bool is_encoded(const tkr_part *part) {
+    return part->kind == TKR_PART_IMAGE || part->kind == TKR_PART_URL || part->kind == TKR_PART_VIDEO;
+}
 
 static size_t count_encoded(const tkr_job *job) {
     size_t n = 0;
@@ -278,7 +291,8 @@ static bool list_pictures(tkr_operation *op, size_t n) {
         if (!parts) return false;
         memcpy(parts, input->parts, input->n_parts * sizeof *parts);
         for (size_t k = 0; k < input->n_parts; k++)
-            if (is_encoded(&parts[k])) r->pictures[r->n_pictures++] = (picture){.part = &parts[k], .item = i};
+            if (is_encoded(&parts[k]))
+                r->pictures[r->n_pictures++] = (picture){.part = &parts[k], .item = i, .number = k};
         input->parts = parts;
     }
     return true;
@@ -498,7 +512,10 @@ void tkr_pipeline_cancel(tkr_operation *op) {
 
 void tkr_operation_end(tkr_operation *op) {
     const run *r = run_of(op);
-    for (size_t i = 0; r && i < r->n_pictures; i++) tkr_tools_free_pixels(&r->pictures[i].pixels);
+    for (size_t i = 0; r && i < r->n_pictures; i++) {
+        tkr_tools_free_pixels(&r->pictures[i].pixels);
+        tkr_tools_free_frames(&r->pictures[i].frames);
+    }
     tkr_job_free_results(&op->job);
     if (op->model) tkr_models_release(op->server->models, op->model);
     if (op->identity) tkr_auth_release(op->server->auth, op->identity);

@@ -4,19 +4,9 @@
  * input, where the model reads a video as a whole, or of inputs of their own, whose vectors are pooled. Refuses what
  * the model can't read before it decodes anything.
  */
-#include "media/video.h"
+#include "engine/video.h"
 
-#include <math.h>
 #include <string.h>
-
-#include "core/file.h"
-#include "engine/engine.h"
-#include "engine/tools.h"
-
-enum { POOLED_FRAMES = 8, MOST_FRAMES = 1024 };
-
-/* What the data of TKR_PART_FRAMES is where a file was decoded to them: a list of pictures is resized twice. */
-#define DECODED "decoded"
 
 /* ---- which inputs ---- */
 
@@ -24,18 +14,11 @@ static bool is_video(const tkr_part *part) {
     return part->kind == TKR_PART_VIDEO || part->kind == TKR_PART_VIDEO_FILE || part->kind == TKR_PART_FRAMES;
 }
 
-static const tkr_recipe *recipe_of(const tkr_model *model) { return tkr_checkpoint_recipe(&model->checkpoint); }
-
-/* Frames of a video that a model reads as a whole. */
-static size_t most_native(const tkr_model *model, const tkr_part *part) {
-    return part->max_frames ? part->max_frames : recipe_of(model)->video_max_frames;
-}
-
 static bool needs_work(const tkr_model *model, const tkr_input *input, const tkr_part *part) {
     if (!is_video(part)) return false;
-    const tkr_recipe *recipe = recipe_of(model);
+    const tkr_recipe *recipe = tkr_model_recipe(model);
     return part->kind != TKR_PART_FRAMES || input->video_pooling != TKR_VIDEO_NATIVE || !recipe || !recipe->frames ||
-           part->n_frames > most_native(model, part);
+           part->n_frames > tkr_video_most_native(model, part);
 }
 
 static size_t count_videos(const tkr_model *model, const tkr_input *input) {
@@ -51,196 +34,13 @@ bool tkr_call_has_videos(const tkr_call *call) {
     return false;
 }
 
-/* ---- one input's videos ---- */
-
-/* Frames of one part, decoded or as they were given. */
-typedef struct reel {
-    tkr_part *frames; /* [n] */
-    double *times;    /* [n] of a decoded video, else NULL */
-    size_t n, room;
-    bool owned; /* the pixels are the reel's */
-} reel;
-
-typedef struct job {
-    const tkr_model *model;
-    tkr_call *call; /* NULL: only decodes */
-    size_t index;   /* of the input */
-    const tkr_input *input;
-    tkr_item *item;
-    reel *reels; /* [n_parts] */
-    /* while one is decoded: */
-    const tkr_stop *stop;
-    const tkr_part *part;
-    reel *now;
-    size_t first; /* frame of the video that the part begins with */
-    const size_t *indices;
-    double fps;
-} job;
-
-static bool is_native(const job *j) { return j->input->video_pooling == TKR_VIDEO_NATIVE; }
-static size_t most_frames(const job *j, const tkr_part *part) {
-    if (j->input->video_pooling == TKR_VIDEO_FIRST) return 1;
-    if (is_native(j)) return most_native(j->model, part);
-    return part->max_frames ? part->max_frames : POOLED_FRAMES;
-}
-
-static void free_reel(reel *r) {
-    for (size_t i = 0; r->owned && i < r->n; i++) tkr_free((void *)(uintptr_t)r->frames[i].data);
-    tkr_free(r->frames);
-    tkr_free(r->times);
-    *r = (reel){0};
-}
-
-static tkr_status make_room(reel *r, size_t n, tkr_error *error) {
-    r->frames = tkr_calloc(n, sizeof *r->frames);
-    r->times = tkr_calloc(n, sizeof *r->times);
-    r->room = n;
-    return r->frames && r->times ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for %zu frames", n);
-}
-
-/* The rule for the frames of a part of `total` frames. */
-static tkr_video_sampling sampling_of(const job *j, size_t total, double video_fps) {
-    const tkr_recipe *recipe = recipe_of(j->model);
-    tkr_video_sampling s = {.rule = TKR_VIDEO_QWEN3_VL,
-                            .total_frames = total,
-                            .video_fps = video_fps,
-                            .fps = j->part->fps > 0 ? j->part->fps : video_fps,
-                            .min_frames = 1,
-                            .max_frames = most_frames(j, j->part)};
-    if (!is_native(j)) return s;
-    s.rule = recipe->frames ? TKR_VIDEO_UTILS : TKR_VIDEO_QWEN3_VL;
-    s.min_frames = recipe->video_min_frames;
-    if (!(j->part->fps > 0)) s.fps = recipe->video_fps;
-    return s;
-}
-
-static size_t first_from(const tkr_clip *clip, double second) {
-    size_t low = 0, high = clip->n_frames;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (clip->times[middle] < second)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static tkr_status choose(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_error *error) {
-    job *j = user;
-    const tkr_part *p = j->part;
-    const bool ends = p->end_s > 0 && p->end_s < clip->seconds;
-    const size_t begin = p->start_s > 0 ? first_from(clip, p->start_s) : 0;
-    const size_t end = ends ? first_from(clip, p->end_s) : clip->n_frames;
-    if (begin >= end)
-        return TKR_FAIL(error, LIMIT, "no frame from %g s on%s; the video has %.3f s", p->start_s,
-                        ends ? " to the end that was given" : "", clip->seconds);
-    const tkr_video_sampling sampling = sampling_of(j, end - begin, clip->fps);
-    tkr_status status = tkr_video_sample(indices, &sampling, error);
-    if (status != TKR_OK) return status;
-    size_t *at = (size_t *)(void *)indices->data;
-    const size_t n = indices->size / sizeof *at;
-    for (size_t i = 0; i < n; i++) at[i] += begin;
-    j->indices = at;
-    j->first = begin;
-    j->fps = clip->fps;
-    j->item->start_s = p->start_s > 0 ? p->start_s : 0;
-    j->item->end_s = ends ? p->end_s : clip->seconds;
-    j->now->owned = true;
-    return make_room(j->now, n, error);
-}
-
-static tkr_status take(void *user, size_t i, tkr_image *image, tkr_error *error) {
-    job *j = user;
-    reel *r = j->now;
-    (void)error;
-    r->times[r->n] = (double)(j->indices[i] - j->first) / j->fps; /* as the reference counts, not as they are shown */
-    r->frames[r->n++] = (tkr_part){.kind = TKR_PART_RGB,
-                                   .data = image->rgb,
-                                   .n_data = image->width * image->height * 3,
-                                   .width = image->width,
-                                   .height = image->height,
-                                   .name = j->part->name};
-    *image = (tkr_image){0};
-    return TKR_OK;
-}
-
-static tkr_status ask(void *user) { return tkr_call_ask(user, 0); }
-
-/* An encoded video, as bytes or as a file. */
-static tkr_status decode(const tkr_model *model, const tkr_part *part, const char *name,
-                         const tkr_clip_request *request, tkr_error *error) {
-    tkr_map map = {.data = part->data, .size = part->n_data};
-    const bool file = part->kind == TKR_PART_VIDEO_FILE;
-    if (!model->video_jail)
-        return tkr_error_set(error, TKR_HERE, model->video_error.status, "%s: %s", name, model->video_error.message);
-    if (!file) return tkr_jail_video(model->video_jail, name, map.data, map.size, request, error);
-    char *path = tkr_strndup(part->data, part->n_data);
-    if (!path) return TKR_FAIL(error, NO_MEMORY, "no memory to read a video");
-    map = (tkr_map){0};
-    tkr_status status = strlen(path) == part->n_data ? tkr_map_open(&map, path, error)
-                                                     : TKR_FAIL(error, INVALID_ARGUMENT, "%s: holds a NUL", path);
-    if (status == TKR_OK) status = tkr_jail_video(model->video_jail, name, map.data, map.size, request, error);
-    tkr_map_close(&map);
-    tkr_free(path);
-    return status;
-}
-
-/* How messages name a video. */
-static void name_video(char *out, size_t size, const tkr_part *part) {
-    if (part->name || part->kind == TKR_PART_VIDEO_FILE)
-        tkr_name_picture(out, size, part, 0);
-    else
-        snprintf(out, size, "video");
-}
-
-void tkr_note_video(tkr_item *item, const tkr_part *frames) {
-    if (frames->end_s <= 0 && !frames->times) return;
-    item->start_s = frames->end_s > 0 ? frames->start_s : frames->times[0];
-    item->end_s = frames->end_s > 0 ? frames->end_s : frames->times[frames->n_frames - 1];
-}
-
-/* A list is thinned as the reference thins it. */
-static tkr_status take_list(job *j, tkr_error *error) {
-    const tkr_part *p = j->part;
-    const size_t most = most_frames(j, p), n = p->n_frames < most ? p->n_frames : most;
-    tkr_status status = make_room(j->now, n, error);
-    for (size_t i = 0; status == TKR_OK && i < n; i++) {
-        const size_t at = tkr_video_thinned(i, p->n_frames, most);
-        j->now->frames[i] = p->frames[at];
-        j->now->times[i] = p->times ? p->times[at] : 0;
-        j->now->n++;
-    }
-    tkr_note_video(j->item, p);
-    return status;
-}
-
-static tkr_status fill_reel(job *j, size_t part, tkr_error *error) {
-    char name[224];
-    j->part = &j->input->parts[part];
-    j->now = &j->reels[part];
-    name_video(name, sizeof name, j->part);
-    if (j->part->max_frames > MOST_FRAMES)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "%s: max_frames %zu; at most %d", name, j->part->max_frames,
-                        MOST_FRAMES);
-    if (j->part->kind == TKR_PART_FRAMES) return take_list(j, error);
-    const tkr_clip_request request = {.choose = choose, .take = take, .user = j, .stop = j->stop};
-    return decode(j->model, j->part, name, &request, error);
-}
-
 /* ---- inputs of pictures ---- */
 
-static tkr_status no_native(const tkr_model *model, tkr_error *error) {
-    return TKR_FAIL(error, INVALID_ARGUMENT,
-                    "native pooling of a video was asked for, but %s has none; it takes mean, max and first",
-                    model->checkpoint.arch->name);
-}
-
 /* What the model would say to pictures in the videos' places. */
-static tkr_status check(const job *j, tkr_error *error) {
+static tkr_status check(const tkr_video_job *j, tkr_error *error) {
     static const uint8_t pixel[3];
     const tkr_model *model = j->model;
-    const tkr_recipe *recipe = recipe_of(model);
+    const tkr_recipe *recipe = tkr_model_recipe(model);
     tkr_input plain = *j->input;
     const size_t n_videos = count_videos(model, j->input);
     tkr_part *parts = tkr_calloc(plain.n_parts, sizeof *parts);
@@ -257,25 +57,25 @@ static tkr_status check(const job *j, tkr_error *error) {
     if (plain.video_pooling < TKR_VIDEO_MEAN || plain.video_pooling > TKR_VIDEO_NATIVE)
         return TKR_FAIL(error, INVALID_ARGUMENT, "video_pooling %d is unknown; known: mean, max, first, native",
                         (int)plain.video_pooling);
-    if (is_native(j) && !(recipe && recipe->video_fps > 0))
+    if (tkr_video_is_native(j) && !(recipe && recipe->video_fps > 0))
         return TKR_FAIL(error, INVALID_ARGUMENT,
                         "native pooling of a video was asked for, but %s has none; it takes mean, max and first",
                         model->checkpoint.arch->name);
-    if (!is_native(j) && n_videos > 1)
+    if (!tkr_video_is_native(j) && n_videos > 1)
         return TKR_FAIL(error, INVALID_ARGUMENT, "the input has %zu videos; pooled by frames it may have one",
                         n_videos);
-    if (!is_native(j) && j->call->result->kind == TKR_RESULT_TOKENS)
+    if (!tkr_video_is_native(j) && j->call->result->kind == TKR_RESULT_TOKENS)
         return TKR_FAIL(error, INVALID_ARGUMENT,
                         "token states of a video were asked for: native pooling alone has them");
     return TKR_OK;
 }
 
 /* The input's parts with pictures or lists of frames in place of the videos; frame SIZE_MAX: all. */
-static tkr_status put_parts(tkr_buf *parts, const job *j, size_t frame, tkr_error *error) {
-    const tkr_recipe *recipe = recipe_of(j->model);
+static tkr_status put_parts(tkr_buf *parts, const tkr_video_job *j, size_t frame, tkr_error *error) {
+    const tkr_recipe *recipe = tkr_model_recipe(j->model);
     bool good = true;
     for (size_t i = 0; good && i < j->input->n_parts; i++) {
-        const reel *r = &j->reels[i];
+        const tkr_reel *r = &j->reels[i];
         tkr_part part = j->input->parts[i];
         if (r->n == 0) {
             good = tkr_buf_append(parts, &part, sizeof part);
@@ -288,7 +88,7 @@ static tkr_status put_parts(tkr_buf *parts, const job *j, size_t frame, tkr_erro
             part.frames = r->frames;
             part.n_frames = r->n;
             part.times = r->owned || part.times ? r->times : NULL;
-            if (r->owned) part.data = DECODED;
+            if (r->owned) part.data = TKR_DECODED;
             part.max_frames = r->n;
             good = tkr_buf_append(parts, &part, sizeof part);
         }
@@ -372,7 +172,7 @@ static void pool_value(double *sum, double value, bool first, bool largest) {
 }
 
 /* The frames' vectors become the input's; a frame that failed is left out. */
-static void pool_items(job *j, const tkr_result *sub) {
+static void pool_items(tkr_video_job *j, const tkr_result *sub) {
     tkr_item *to = j->item;
     const tkr_item *first = NULL;
     const bool largest = j->input->video_pooling == TKR_VIDEO_MAX;
@@ -412,7 +212,7 @@ static void pool_items(job *j, const tkr_result *sub) {
 
 /* ---- one input ---- */
 
-static tkr_status embed_native(job *j, tkr_error *error) {
+static tkr_status embed_native(tkr_video_job *j, tkr_error *error) {
     tkr_buf parts = {0};
     tkr_result *sub = NULL;
     tkr_status status = put_parts(&parts, j, SIZE_MAX, error);
@@ -428,7 +228,7 @@ static tkr_status embed_native(job *j, tkr_error *error) {
     return status;
 }
 
-static tkr_status embed_frames(job *j, size_t n_frames, tkr_error *error) {
+static tkr_status embed_frames(tkr_video_job *j, size_t n_frames, tkr_error *error) {
     tkr_buf parts = {0};
     tkr_result *sub = NULL;
     tkr_input *inputs = tkr_calloc(n_frames, sizeof *inputs);
@@ -448,7 +248,7 @@ static tkr_status embed_frames(job *j, size_t n_frames, tkr_error *error) {
 }
 
 /* Only running out of memory, or a caller that gives up, is more than the input's failure. */
-static tkr_status embed_input(job *j, tkr_error *error) {
+static tkr_status embed_input(tkr_video_job *j, tkr_error *error) {
     const tkr_input *input = j->input;
     tkr_error why = {TKR_OK, NULL, ""};
     const double began = tkr_now();
@@ -458,7 +258,7 @@ static tkr_status embed_input(job *j, tkr_error *error) {
     size_t n_frames = 0;
     for (size_t i = 0; status == TKR_OK && i < input->n_parts; i++) {
         if (!needs_work(j->model, input, &input->parts[i])) continue;
-        status = fill_reel(j, i, &why);
+        status = tkr_reel_fill(j, i, &why);
         n_frames += j->reels[i].n;
     }
     j->call->result->pictures_s += tkr_now() - began;
@@ -469,12 +269,14 @@ static tkr_status embed_input(job *j, tkr_error *error) {
         status = TKR_OK;
     } else {
         j->item->n_frames = n_frames;
-        status = is_native(j) ? embed_native(j, error) : embed_frames(j, n_frames, error);
+        status = tkr_video_is_native(j) ? embed_native(j, error) : embed_frames(j, n_frames, error);
     }
-    for (size_t i = 0; j->reels && i < input->n_parts; i++) free_reel(&j->reels[i]);
+    for (size_t i = 0; j->reels && i < input->n_parts; i++) tkr_reel_free(&j->reels[i]);
     tkr_free(j->reels);
     return status;
 }
+
+static tkr_status ask(void *user) { return tkr_call_ask(user, 0); }
 
 /* Inputs without videos in a row share a call. */
 static tkr_status embed_plain(tkr_call *call, size_t begin, size_t end, tkr_error *error) {
@@ -501,82 +303,14 @@ tkr_status tkr_call_videos(tkr_call *call, tkr_error *error) {
             continue;
         }
         const tkr_stop stop = {.ask = ask, .user = call};
-        job j = {.model = model,
-                 .call = call,
-                 .stop = &stop,
-                 .index = i,
-                 .input = &call->inputs[i],
-                 .item = &call->result->items[i]};
+        tkr_video_job j = {.model = model,
+                           .call = call,
+                           .stop = &stop,
+                           .index = i,
+                           .input = &call->inputs[i],
+                           .item = &call->result->items[i]};
         if (j.item->status == TKR_OK) status = embed_input(&j, error);
         i++;
     }
     return status;
-}
-
-/* ---- probing ---- */
-
-static tkr_status note(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_error *error) {
-    (void)indices, (void)error;
-    *(tkr_tools_video *)user = (tkr_tools_video){.n_frames = clip->n_frames,
-                                                 .width = clip->width,
-                                                 .height = clip->height,
-                                                 .fps = clip->fps,
-                                                 .seconds = clip->seconds};
-    return TKR_OK;
-}
-
-tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error) {
-    char name[224];
-    const tkr_clip_request request = {.choose = note, .user = video};
-    if (!model->processor)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
-    name_video(name, sizeof name, part);
-    return decode(model, part, name, &request, error);
-}
-
-/* ---- ahead of a call ---- */
-
-struct tkr_tools_frames {
-    reel reel;
-};
-
-tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **out, tkr_model *model, const tkr_input *input,
-                                  size_t index, const tkr_stop *stop, tkr_error *error) {
-    const tkr_part *from = &input->parts[index];
-    tkr_item item = {.status = TKR_OK};
-    *out = NULL;
-    if (!model->processor)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
-    if (input->video_pooling == TKR_VIDEO_NATIVE && !(recipe_of(model) && recipe_of(model)->video_fps > 0))
-        return no_native(model, error);
-    tkr_tools_frames *frames = tkr_calloc(1, sizeof *frames);
-    reel *reels = tkr_calloc(input->n_parts, sizeof *reels);
-    job j = {.model = model, .stop = stop, .input = input, .item = &item, .reels = reels};
-    tkr_status status =
-        frames && reels ? fill_reel(&j, index, error) : TKR_FAIL(error, NO_MEMORY, "no memory to decode a video");
-    if (status == TKR_OK) {
-        frames->reel = reels[index];
-        *part = *from;
-        part->kind = TKR_PART_FRAMES;
-        part->data = DECODED;
-        part->n_data = 0;
-        part->frames = frames->reel.frames;
-        part->n_frames = part->max_frames = frames->reel.n;
-        part->times = frames->reel.times;
-        part->start_s = item.start_s;
-        part->end_s = item.end_s;
-        *out = frames;
-    } else {
-        if (reels) free_reel(&reels[index]);
-        tkr_free(frames);
-    }
-    tkr_free(reels);
-    return status;
-}
-
-void tkr_tools_free_frames(tkr_tools_frames **frames) {
-    if (!*frames) return;
-    free_reel(&(*frames)->reel);
-    tkr_free(*frames);
-    *frames = NULL;
 }

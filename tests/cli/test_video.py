@@ -88,9 +88,9 @@ class Video(unittest.TestCase):
         self.assertEqual(rows[-1]["source"], H264)
 
     def test_usage(self):
-        for args, says in (((H264, "--segment", "soon"), b"expected a time"), ((H264, "--max-frames", "0"), b"1 to 1024"),
-                           ((H264, "--fps", "0"), b"--fps"), ((H264, "--video-pooling", "sum"), b"mean")):
-            done, _ = embed("--video", *args)
+        for option, value, says in (("--segment", "soon", b"expected a time"), ("--max-frames", "0", b"1 to 1024"),
+                                    ("--fps", "0", b"--fps"), ("--video-pooling", "sum", b"mean")):
+            done, _ = embed("--video", H264, option, value)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(says, done.stderr)
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Videos through the jail: the golden clips' frames and times, animations, several threads, and what is no video. */
-#include "clips.h"
-#include "jail_helpers.h"
+#include "video_mutate.h"
 
 #include <math.h>
 
@@ -197,36 +196,10 @@ static void a_caller_that_gives_up(void **state) {
     tkr_jail_free(&jail);
 }
 
-/* 200 files that differ from a clip in a few bytes or lack their end: an answer or an error, and the next clip is
- * decoded as ever. */
-static void damaged_files(void **state) {
+/* 200 damaged files. */
+static void mutations(void **state) {
     (void)state;
-    tkr_jail *jail = open_video_jail();
-    uint32_t seed = 12345;
-    size_t n_good = 0, n_bad = 0;
-    for (size_t k = 0; k < 200; k++) {
-        tkr_buf bytes = clip_bytes(clip_names[k % N_CLIPS]);
-        const size_t n_changes = 1 + k % 12;
-        for (size_t i = 0; i < n_changes; i++) {
-            seed = seed * 1664525 + 1013904223;
-            bytes.data[(seed >> 8) % bytes.size] = (char)(seed >> 4);
-        }
-        if (k % 5 == 0) bytes.size = 1 + (seed >> 8) % bytes.size;
-        tkr_error error = {TKR_OK, NULL, ""};
-        taken t = {.wanted = {0}, .n_wanted = 1};
-        const tkr_status status = run(&t, jail, "damaged", &bytes, &error);
-        n_good += status == TKR_OK;
-        n_bad += status != TKR_OK;
-        if (status != TKR_OK) assert_true(strncmp(error.message, "damaged: ", 9) == 0);
-        tkr_buf_free(&bytes);
-    }
-    print_message("%zu decoded, %zu refused\n", n_good, n_bad);
-    tkr_buf bytes = clip_bytes(clip_names[0]);
-    taken t = {.wanted = {17}, .n_wanted = 1};
-    assert_int_equal(run(&t, jail, "whole", &bytes, NULL), TKR_OK);
-    assert_int_equal(t.shown[0], 17);
-    tkr_buf_free(&bytes);
-    tkr_jail_free(&jail);
+    mutate_videos(200, 1);
 }
 
 int main(void) {
@@ -236,6 +209,6 @@ int main(void) {
                                        cmocka_unit_test(what_is_no_video),
                                        cmocka_unit_test(a_cut_file_gives_whole_frames),
                                        cmocka_unit_test(a_caller_that_gives_up),
-                                       cmocka_unit_test(damaged_files)};
+                                       cmocka_unit_test(mutations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""POST /embed/video over the real program: the command line's bits, frames, poolings, settings, bad files and fields."""
+"""POST /embed/video over the real program: the command line's bits, poolings, settings, bad files and fields."""
 import json
 import os
 import struct

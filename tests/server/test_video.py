@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """POST /embed/video over the real program: the command line's bits, poolings, settings, bad files and fields."""
+import base64
 import json
 import os
 import struct
@@ -80,6 +81,17 @@ class Videos(ServerTest):
         first, second = self.good(clip), self.good(clip)
         self.assertEqual(first["embeddings"], second["embeddings"])
         self.assertEqual(first["frames"], second["frames"])
+
+    def test_json(self):
+        data = content(FILES, "moving_vp9.webm")
+        text = base64.b64encode(data).decode()
+        videos = [text, "data:video/webm;base64," + text]
+        reply = self.ok("/embed/video", {"model": "siglip", "videos": videos, "max_frames": 4})
+        self.assertEqual(reply["frames"], [4, 4])
+        self.assertEqual(reply["embeddings"], self.good(*[("a.webm", data)] * 2, max_frames=4)["embeddings"])
+        for wrong, status in (([], 400), (5, 400), ([5], 400), (["https://example.org/a.mp4"], 400), ("!", 422)):
+            answer = self.server.post("/embed/video", {"model": "siglip", "videos": wrong})
+            self.assertEqual(answer.status, status, answer.body)
 
     def test_bad_files(self):
         good = ("a.mp4", content(FILES, "moving_h264.mp4"))

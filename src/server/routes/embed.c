@@ -234,15 +234,48 @@ static bool read_frames(tkr_input *input, tkr_part *part, const tkr_fields *fiel
     return true;
 }
 
+/* A file of the form, or base64 of the list: a URL isn't fetched. */
+static bool read_video(tkr_part *part, tkr_operation *op, const json_t *list, size_t index) {
+    char path[64];
+    if (list == NULL) {
+        if (!tkr_embed_take_file(part, op, index)) {
+            return false;
+        }
+        part->kind = TKR_PART_VIDEO;
+        return true;
+    }
+    const json_t *value = json_is_array(list) ? json_array_get(list, index) : list;
+    (void)snprintf(path, sizeof path, json_is_array(list) ? "videos[%zu]" : "videos", index);
+    if (!json_is_string(value)) {
+        return tkr_refuse(op, TYPE, path, "%s: is %s, expected a data URI or base64", path, tkr_json_type_name(value));
+    }
+    if (!tkr_read_picture(part, op, json_string_value(value), json_string_length(value), path,
+                          TKR_READ_DATA_URI | TKR_READ_BASE64)) {
+        return false;
+    }
+    part->kind = TKR_PART_VIDEO;
+    return true;
+}
+
 bool tkr_embed_parse_videos(tkr_operation *op) {
-    static const char *const names[] = {"max_frames", "pooling", "fps", "min_pixels", "max_pixels", NULL};
+    static const char *const names[] = {"videos", "max_frames", "pooling", "fps", "min_pixels", "max_pixels", NULL};
     tkr_fields fields;
-    const size_t n = op->n_form;
     if (!begin(&fields, op, names)) {
         return false;
     }
+    const json_t *list = tkr_fields_get(&fields, "videos");
+    const bool files = op->n_form > 0;
+    const size_t n = files ? op->n_form : json_is_array(list) ? json_array_size(list) : 1;
+    if (files && list != NULL) {
+        return tkr_refuse(op, VALUE, "videos", "videos: stand beside files; send one of both");
+    }
+    if (!files && list == NULL) {
+        return tkr_refuse(op, TYPE, fields.from_text ? "file" : "videos",
+                          fields.from_text ? "file: is missing: the form has no file"
+                                           : "videos: is missing, expected a list of data URIs, or a multipart form");
+    }
     if (n == 0) {
-        return tkr_refuse(op, TYPE, "file", "file: is missing: send a multipart form with a video");
+        return tkr_refuse(op, EMPTY, "videos", "videos: is an empty list");
     }
     tkr_input *inputs = tkr_operation_alloc(op, n * sizeof *inputs);
     if (inputs == NULL) {
@@ -250,16 +283,15 @@ bool tkr_embed_parse_videos(tkr_operation *op) {
     }
     for (size_t i = 0; i < n; i++) {
         tkr_part *part = tkr_operation_alloc(op, sizeof *part);
-        if (part == NULL || !tkr_embed_take_file(part, op, i)) {
+        if (part == NULL || !read_video(part, op, list, i)) {
             return false;
         }
-        part->kind = TKR_PART_VIDEO;
         inputs[i] = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = part, .n_parts = 1};
         if (!read_frames(&inputs[i], part, &fields) || !tkr_embed_read_sizes(&inputs[i], &fields)) {
             return false;
         }
     }
-    return take(&fields, inputs, n, "file", true);
+    return take(&fields, inputs, n, files ? "file" : "videos", files || json_is_array(list));
 }
 
 bool tkr_embed_parse_items(tkr_operation *op) {

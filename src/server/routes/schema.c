@@ -71,8 +71,8 @@ const char tkr_schema_embed_image[] =
 
 const char tkr_schema_embed_video[] =
     "{\"type\":\"object\",\"properties\":{"
-    "\"file\":{\"description\":\"Videos, an input each: files of a multipart form.\",\"type\":\"string\",\"format\":"
-    "\"binary\"},"
+    "\"videos\":{\"description\":\"Videos and animations, an input each: data URIs or base64; or files of a multipart "
+    "form.\",\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}]},"
     "\"max_frames\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1024,\"description\":\"Frames that are looked at, "
     "evenly spread.\"},"
     "\"pooling\":{\"enum\":[\"mean\",\"max\",\"first\",\"native\"],\"description\":\"How frames become one vector; "
@@ -80,7 +80,7 @@ const char tkr_schema_embed_video[] =
     "\"fps\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000,\"description\":\"Frames of each second, up to "
     "max_frames.\"},"
     "\"min_pixels\":{\"type\":\"integer\",\"minimum\":1},\"max_pixels\":{\"type\":\"integer\",\"minimum\":1}," OPTIONS
-    "},\"required\":[\"file\"]" STRICT;
+    "},\"required\":[\"videos\"]" STRICT;
 
 const char tkr_schema_embed_multimodal[] =
     "{\"oneOf\":[{\"type\":\"object\",\"properties\":{"

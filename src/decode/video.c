@@ -38,9 +38,20 @@ struct tkr_video {
 
 static double rate(AVRational r) { return r.num > 0 && r.den > 0 ? av_q2d(r) : 0; }
 
+/* How the stream is to be turned for showing; NULL: not at all. */
+static const int32_t *matrix_of(const AVStream *stream) {
+#if LIBAVFORMAT_VERSION_MAJOR >= 61
+    const AVCodecParameters *p = stream->codecpar;
+    const AVPacketSideData *data =
+        av_packet_side_data_get(p->coded_side_data, p->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+    return data ? (const int32_t *)(const void *)data->data : NULL;
+#else
+    return (const int32_t *)(const void *)av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, NULL);
+#endif
+}
+
 static unsigned quarters_of(const AVStream *stream) {
-    const int32_t *matrix =
-        (const int32_t *)(const void *)av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, NULL);
+    const int32_t *matrix = matrix_of(stream);
     const double angle = matrix ? av_display_rotation_get(matrix) : 0; /* counter-clockwise */
     if (!isfinite(angle)) return 0;
     return (unsigned)(((int)lrint(-angle / 90) % 4 + 4) % 4);

@@ -10,6 +10,7 @@ class TkrEmbed < Formula
   depends_on "cmake" => :build
   depends_on "ninja" => :build
   depends_on "pkgconf" => :build
+  depends_on "ffmpeg"
   depends_on "hiredis"
   depends_on "jansson"
   depends_on "jpeg-turbo"

@@ -139,6 +139,7 @@ typedef struct tkr_model_options {
     size_t max_pixels;       /* of a picture after its resize, which memory is planned for; 0: the model's own limit */
     size_t max_image_pixels; /* of a picture as it comes; 0: 178,956,970, as in Pillow */
     size_t max_image_bytes;  /* of an encoded picture; 0: 256 MiB */
+    size_t max_video_bytes;  /* of an encoded video; 0: 1 GiB */
     /* Hosts ("example.org", "example.org:8080") that pictures may be fetched from, ever; none: no picture is fetched.
      * Private and local addresses are refused whatever their name. */
     const char *const *allow_hosts; /* [n_allow_hosts] */
@@ -270,7 +271,7 @@ typedef enum tkr_input_kind {
     TKR_INPUT_TEXT = 0,   /* text, n_text */
     TKR_INPUT_TOKENS = 1, /* ids, n_ids: used as they are, special tokens included by the caller */
     TKR_INPUT_PAIR = 2,   /* text and pair: [CLS] text [SEP] pair [SEP] */
-    TKR_INPUT_PARTS = 3   /* parts: texts and pictures of one input, which gets one vector */
+    TKR_INPUT_PARTS = 3   /* parts: texts, pictures and videos of one input, which gets one vector */
 } tkr_input_kind;
 
 typedef enum tkr_part_kind {
@@ -278,8 +279,19 @@ typedef enum tkr_part_kind {
     TKR_PART_IMAGE = 1, /* data, n_data: an encoded picture; its format is told by its content */
     TKR_PART_FILE = 2,  /* data, n_data: path of an encoded picture */
     TKR_PART_URL = 3,   /* data, n_data: "data:...;base64,...", or http(s) where the model's options allow the host */
-    TKR_PART_RGB = 4    /* data: 8-bit RGB pixels, height rows of width without gaps */
+    TKR_PART_RGB = 4,   /* data: 8-bit RGB pixels, height rows of width without gaps */
+    TKR_PART_VIDEO = 5, /* data, n_data: an encoded video or animation; its format is told by its content */
+    TKR_PART_VIDEO_FILE = 6, /* data, n_data: path of one */
+    TKR_PART_FRAMES = 7      /* frames, n_frames: a video as pictures, each of any kind above */
 } tkr_part_kind;
+
+/* How the frames of a video become its vector. */
+typedef enum tkr_video_pooling {
+    TKR_VIDEO_MEAN = 0, /* of the vectors of its frames, each as a picture's; with other parts, each frame with them */
+    TKR_VIDEO_MAX = 1,  /* the largest value of each component */
+    TKR_VIDEO_FIRST = 2,
+    TKR_VIDEO_NATIVE = 3 /* the model reads all frames at once, as its reference does; not all models can */
+} tkr_video_pooling;
 
 /* A piece of an input. Zero-initialise, then fill. Texts of one input are put one behind another. Where pictures and
  * text go in the model's prompt is the model's affair (as a rule pictures first); among themselves each keep their
@@ -289,7 +301,15 @@ typedef struct tkr_part {
     const void *data;
     size_t n_data; /* bytes */
     size_t width, height;
-    const char *name; /* of a picture, in messages; NULL: its path, or its number in the input */
+    const char *name;              /* of a picture, in messages; NULL: its path, or its number in the input */
+    const struct tkr_part *frames; /* [n_frames] of TKR_PART_FRAMES */
+    size_t n_frames;
+    /* Of a video: */
+    size_t max_frames; /* frames that are looked at, evenly spread; 0: 8, or with TKR_VIDEO_NATIVE the model's own */
+    double fps;        /* as many a second, up to max_frames; 0: max_frames, or the model's own */
+    double start_s, end_s;         /* this part of it; end_s 0: to its end. Not of TKR_PART_FRAMES */
+    size_t min_pixels, max_pixels; /* of each frame after the resize; 0: the input's */
+    const double *times;           /* [n_frames] of TKR_PART_FRAMES: seconds; NULL: two frames a second */
 } tkr_part;
 
 /* Zero-initialise, then fill. Everything is borrowed for the call. */
@@ -310,6 +330,7 @@ typedef struct tkr_input {
                                     * refuse them */
     int interpolate;      /* models with a fixed size: take width x height instead, by interpolated positions */
     size_t width, height; /* with interpolate: pixels, multiples of the patch size; 0: the model's */
+    tkr_video_pooling video_pooling;
     int hub_limits; /* Qwen3-VL: the limits of the checkpoint's own processor in place of the reference's recipe */
     /* This input's own, so that inputs of several callers share a call; NULL: the call's. `kind` and `check` are always
      * the call's. What would fail the call fails this input alone. The prompt fields above win over its prompts. */
@@ -325,6 +346,8 @@ typedef struct tkr_result_item {
     size_t dimensions;   /* length of a row: the result's, or what the input's own options say */
     size_t n_tokens;     /* computed, specials and pictures' included; of a picture in a tower of its own its patches */
     size_t n_tokens_untruncated; /* what it would have been without a limit */
+    size_t n_frames;             /* of a video, that were looked at; else 0 */
+    double start_s, end_s;       /* of a video, what of it the frames stand for */
 } tkr_result_item;
 
 /* Returns a session on `model`, which must outlive it. Not thread-safe itself; make one a thread. */

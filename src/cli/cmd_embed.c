@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/cmd_embed: texts and pictures in, vectors out, block by block. */
+/* cli/cmd_embed: texts, pictures and videos in, vectors out, block by block. */
 #include <string.h>
 
 #include "cli/stream.h"
@@ -95,7 +95,7 @@ static tkr_status embed_block(embed_run *run, bool *reported, tkr_error *error) 
 /* Part of the input that has been read, negative while that can't be known. */
 static double part_read(const tkr_cli_source *source) {
     if (source->lines == NULL) {
-        return (double)source->next_index / (double)source->n_operands;
+        return (double)source->next_operand / (double)source->n_operands;
     }
     uint64_t total = tkr_lines_bytes_total(source->lines);
     return total == 0 ? -1 : (double)tkr_lines_bytes_read(source->lines) / (double)total;
@@ -157,6 +157,7 @@ static tkr_status prepare(embed_run *run, const char *reference, tkr_error *erro
         return status;
     }
     run->info = tkr_model_get_info(run->model);
+    run->source.videos.model = run->model;
     run->options.check = check;
     run->options.check_user = run;
     status = tkr_cli_check_embed_options(&run->options, run->info, error);

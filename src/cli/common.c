@@ -98,6 +98,7 @@ void tkr_cli_model_options(tkr_model_options *options, const tkr_cli_args *args)
     options->max_pixels = (size_t)tkr_cli_get(args, TKR_OPT_MAX_PIXELS)->number;
     options->max_image_pixels = (size_t)tkr_cli_get(args, TKR_OPT_MAX_IMAGE_PIXELS)->number;
     options->max_image_bytes = (size_t)tkr_cli_get(args, TKR_OPT_MAX_IMAGE_BYTES)->number;
+    options->max_video_bytes = (size_t)tkr_cli_get(args, TKR_OPT_MAX_VIDEO_BYTES)->number;
     options->allow_hosts = args->hosts;
     options->n_allow_hosts = args->n_hosts;
     options->log = print_log;

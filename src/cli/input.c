@@ -30,6 +30,10 @@ tkr_status tkr_cli_source_open(tkr_cli_source *source, const tkr_cli_args *args,
     memset(source, 0, sizeof *source);
     source->jsonl = tkr_cli_on(args, TKR_OPT_JSONL);
     source->min_pixels = (size_t)tkr_cli_get(args, TKR_OPT_MIN_PIXELS)->number;
+    tkr_status given = tkr_cli_videos_open(&source->videos, args, error);
+    if (given != TKR_OK) {
+        return given;
+    }
     if (tkr_cli_get(args, TKR_OPT_INPUT_DIR)->set) {
         return open_folder(source, args, error);
     }
@@ -184,9 +188,30 @@ static tkr_status set_path_id(tkr_cli_block *block, tkr_cli_item *item, const ch
     return item->id != NULL ? TKR_OK : TKR_NO_MEMORY;
 }
 
+/* A video, or the next segment of it; the operand stays the next one until its last. */
+static tkr_status add_video(tkr_cli_block *block, tkr_cli_item *item, tkr_cli_source *source, const char *path,
+                            tkr_error *error) {
+    tkr_part *part = tkr_arena_alloc(&block->strings, sizeof *part);
+    tkr_error why = {0};
+    bool done = true;
+    if (part == NULL) {
+        return no_memory(error);
+    }
+    *part = (tkr_part){.kind = TKR_PART_VIDEO_FILE, .data = path, .n_data = strlen(path)};
+    tkr_cli_videos_fill(part, &source->videos);
+    item->input = (tkr_input){.kind = TKR_INPUT_PARTS,
+                              .parts = part,
+                              .n_parts = 1,
+                              .min_pixels = source->min_pixels,
+                              .video_pooling = source->videos.pooling};
+    tkr_status status = tkr_cli_videos_next(part, &done, &source->videos, &why);
+    source->next_operand += done;
+    return status == TKR_OK || break_item(block, item, &why) ? TKR_OK : no_memory(error);
+}
+
 /* The next TEXT argument, picture or file of the folder. */
 static tkr_status add_operand(tkr_cli_block *block, tkr_cli_source *source, tkr_error *error) {
-    const size_t index = source->next_index;
+    const size_t index = source->next_operand;
     const bool from_folder = source->files.n > 0;
     const char *text = from_folder ? source->files.paths[index] : source->args->operands[index];
     tkr_cli_item *item = add_item(block, source, index + 1);
@@ -196,7 +221,15 @@ static tkr_status add_operand(tkr_cli_block *block, tkr_cli_source *source, tkr_
     item->label = text;
     item->n_label = strlen(text);
     block->bytes += item->n_label;
-    if (!from_folder && (source->args->is_picture == NULL || source->args->is_picture[index] == 0)) {
+    const bool all_texts = from_folder || source->args->is_picture == NULL;
+    const unsigned char kind = from_folder ? TKR_CLI_PICTURE
+                               : all_texts ? TKR_CLI_TEXT
+                                           : source->args->is_picture[index];
+    if (kind == TKR_CLI_VIDEO) {
+        return add_video(block, item, source, text, error);
+    }
+    source->next_operand++;
+    if (kind == TKR_CLI_TEXT) {
         item->input.text = text;
         item->input.n_text = item->n_label;
         return TKR_OK;
@@ -218,7 +251,7 @@ tkr_status tkr_cli_source_read(tkr_cli_block *block, tkr_cli_source *source, siz
     tkr_arena_free(&block->strings);
     block->n = 0;
     block->bytes = 0;
-    while (source->lines == NULL && source->next_index < source->n_operands && block->n < max_items &&
+    while (source->lines == NULL && source->next_operand < source->n_operands && block->n < max_items &&
            block->bytes < max_bytes) {
         tkr_status status = add_operand(block, source, error);
         if (status != TKR_OK) {

@@ -17,6 +17,7 @@ typedef enum known_key {
     KEY_TEXT,
     KEY_IMAGE,
     KEY_IMAGES,
+    KEY_VIDEO,
     KEY_PROMPT_NAME,
     KEY_PROMPT,
     KEY_INSTRUCT,
@@ -29,20 +30,10 @@ typedef enum known_key {
     KEY_HUB_LIMITS,
     N_KEYS
 } known_key;
-static const char *const key_names[N_KEYS] = {"id",
-                                              "text",
-                                              "image",
-                                              "images",
-                                              "prompt_name",
-                                              "prompt",
-                                              "instruct",
-                                              "instruction",
-                                              "min_pixels",
-                                              "max_pixels",
-                                              "width",
-                                              "height",
-                                              "interpolate_pos_encoding",
-                                              "hub_limits"};
+static const char *const key_names[N_KEYS] = {
+    "id",        "text",        "image",      "images",     "video", "prompt_name", "prompt",
+    "instruct",  "instruction", "min_pixels", "max_pixels", "width", "height",      "interpolate_pos_encoding",
+    "hub_limits"};
 
 /* One line while it is parsed. */
 typedef struct line_parser {
@@ -194,6 +185,22 @@ static tkr_status parse_picture(line_parser *parser, tkr_jr_type type) {
     return status != TKR_OK || tkr_buf_append(&parser->parts, &part, sizeof part) ? status : no_memory(parser->error);
 }
 
+/* The same forms; a video isn't fetched. */
+static tkr_status parse_video(line_parser *parser, tkr_jr_type type) {
+    tkr_status status = parse_picture(parser, type);
+    if (status != TKR_OK) {
+        return status;
+    }
+    tkr_part *part = (tkr_part *)(void *)(parser->parts.data + parser->parts.size) - 1;
+    if (part->kind == TKR_PART_URL) {
+        return TKR_FAIL(parser->error, UNSUPPORTED, "a video must be a path or {\"base64\": \"...\"}, not a URL");
+    }
+    part->kind = part->kind == TKR_PART_IMAGE ? TKR_PART_VIDEO : TKR_PART_VIDEO_FILE;
+    tkr_cli_videos_fill(part, &parser->source->videos);
+    parser->item->input.video_pooling = parser->source->videos.pooling;
+    return TKR_OK;
+}
+
 static tkr_status parse_pictures(line_parser *parser) {
     tkr_jr_type type = tkr_jr_next(&parser->reader);
     if (type != TKR_JR_ARRAY) {
@@ -292,6 +299,9 @@ static tkr_status parse_field(line_parser *parser, known_key key) {
     if (key == KEY_IMAGE) {
         return parse_picture(parser, type);
     }
+    if (key == KEY_VIDEO) {
+        return parse_video(parser, type);
+    }
     if (key >= KEY_MIN_PIXELS && key <= KEY_HEIGHT) {
         return parse_number(parser, key, type);
     }
@@ -339,7 +349,7 @@ static tkr_status parse_object(line_parser *parser) {
     }
     return parser->text != NULL || parser->parts.size > 0
                ? TKR_OK
-               : TKR_FAIL(parser->error, FORMAT, "no \"text\", \"image\" or \"images\" in the object");
+               : TKR_FAIL(parser->error, FORMAT, "no \"text\", \"image\", \"images\" or \"video\" in the object");
 }
 
 /* ---- the whole line ---- */
@@ -349,7 +359,7 @@ static tkr_status make_label(line_parser *parser) {
     tkr_buf label = {0};
     const tkr_part *parts = (const tkr_part *)(const void *)parser->parts.data;
     for (size_t i = 0; i < parser->parts.size / sizeof *parts; i++) {
-        bool file = parts[i].kind == TKR_PART_FILE;
+        bool file = parts[i].kind == TKR_PART_FILE || parts[i].kind == TKR_PART_VIDEO_FILE;
         tkr_buf_printf(&label, "%s%.*s", i > 0 ? ", " : "", (int)(file && parts[i].n_data < 4096 ? parts[i].n_data : 7),
                        file ? (const char *)parts[i].data : "picture");
     }

@@ -145,6 +145,12 @@ tkr_status tkr_cli_writer_row(tkr_cli_writer *writer, const tkr_cli_item *item, 
     if (row->n_tokens_untruncated > row->n_tokens) {
         tkr_buf_printf(&writer->line, ",\"tokens_untruncated\":%zu", row->n_tokens_untruncated);
     }
+    if (row->n_frames > 0) {
+        tkr_buf_append(&writer->line, ",\"source\":", 10);
+        tkr_json_write_string(&writer->line, item->label, item->n_label);
+        tkr_buf_printf(&writer->line, ",\"start_s\":%.3f,\"end_s\":%.3f,\"frames\":%zu", row->start_s, row->end_s,
+                       row->n_frames);
+    }
     return end_object(writer, error);
 }
 

@@ -26,13 +26,23 @@ typedef struct tkr_cli_block {
     size_t bytes; /* of the texts */
 } tkr_cli_block;
 
+/* What the command line says of videos, and where the one at hand stands. */
+typedef struct tkr_cli_videos {
+    size_t max_frames;
+    double fps, segment_s; /* 0: not given */
+    tkr_video_pooling pooling;
+    tkr_model *model;     /* that tells how long a video is; for segments, set by the command before it reads */
+    double at_s, seconds; /* of the operand at hand, where seconds isn't 0 */
+} tkr_cli_videos;
+
 typedef struct tkr_cli_source {
     const char *name;         /* for messages: the path, "standard input", or NULL for TEXT arguments */
     tkr_lines *lines;         /* NULL: TEXT arguments */
     const tkr_cli_args *args; /* of TEXT arguments and pictures */
     char *folder;             /* that paths in JSON lines are relative to; NULL: as they are */
-    size_t n_operands, next_index;
-    size_t min_pixels;   /* of inputs with pictures that say nothing else */
+    size_t n_operands, next_operand, next_index;
+    size_t min_pixels; /* of inputs with pictures that say nothing else */
+    tkr_cli_videos videos;
     tkr_cli_files files; /* of --input-dir, in the place of operands */
     bool jsonl, end;
     tkr_error failure; /* of reading itself, reported once the lines before it are through */
@@ -50,6 +60,13 @@ bool tkr_cli_is_url(const char *text, size_t size);
  */
 tkr_status tkr_cli_fill_picture(tkr_part *part, tkr_cli_block *block, const char *text, size_t size, const char *folder,
                                 tkr_error *error);
+/* Reads --max-frames, --fps, --video-pooling, --segment. TKR_INVALID_ARGUMENT is a usage error. */
+tkr_status tkr_cli_videos_open(tkr_cli_videos *videos, const tkr_cli_args *args, tkr_error *error);
+/* Puts what the options say into a video's part. */
+void tkr_cli_videos_fill(tkr_part *part, const tkr_cli_videos *videos);
+/* The next segment of the video, or the whole of it. *done: it was the last. A video that can't be opened: its status.
+ */
+tkr_status tkr_cli_videos_next(tkr_part *part, bool *done, tkr_cli_videos *videos, tkr_error *error);
 /* Reads up to max_items texts or about max_bytes, fewer when the input is slow, into the emptied block. Broken lines
  * are items with a status. block->n is 0 at the end. TKR_CANCELLED when a signal came while waiting. */
 tkr_status tkr_cli_source_read(tkr_cli_block *block, tkr_cli_source *source, size_t max_items, size_t max_bytes,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * core/decoder_protocol: what tkr-decode and its host (media/jail) say to each other over the socket. The shared memory
- * holds the encoded bytes from 0 and, from tkr_decoder_result_offset, the result. Neither side trusts the other's
- * numbers; both are of one build.
+ * core/decoder_protocol: what tkr-decode or tkr-decode-video and the host (media/jail) say to each other over the
+ * socket. The shared memory holds the encoded bytes from 0 and, from tkr_decoder_result_offset, the result. Neither
+ * side trusts the other's numbers; both are of one build.
  */
 #ifndef TKR_CORE_DECODER_PROTOCOL_H
 #define TKR_CORE_DECODER_PROTOCOL_H
@@ -12,21 +12,34 @@
 
 #include "core/mem.h"
 
-enum { TKR_DECODER_MAGIC = 0x746b7244, TKR_DECODER_VERSION = 1 };
+enum { TKR_DECODER_MAGIC = 0x746b7244, TKR_DECODER_VERSION = 2 };
 
-typedef enum tkr_decoder_kind { TKR_DECODER_IMAGE = 1 } tkr_decoder_kind;
+typedef enum tkr_decoder_kind {
+    TKR_DECODER_IMAGE = 1,
+    TKR_DECODER_VIDEO = 2,  /* opens it and tells what it holds: see tkr_decoder_clip; it stays open for FRAMES */
+    TKR_DECODER_FRAMES = 3, /* n_items indices (uint64_t) lie where the result will: one FRAME for each, then DONE */
+    TKR_DECODER_NEXT = 4    /* the frame has been copied: on to the next */
+} tkr_decoder_kind;
 
 typedef struct tkr_decoder_request {
     uint32_t magic, kind;
     uint32_t on_white, reserved; /* on_white 1: RGBA pictures are composited on white */
     uint64_t n_bytes;
+    uint64_t n_items; /* of FRAMES, else 0 */
 } tkr_decoder_request;
+
+/* What the reply to VIDEO says beyond the size of a frame. n_rows: the number of frames; the result holds the second of
+ * each, double, ascending from 0. */
+typedef struct tkr_decoder_clip {
+    double fps, seconds;
+} tkr_decoder_clip;
 
 typedef enum tkr_decoder_answer {
     TKR_DECODER_READY = 1, /* the first message after the start: it is confined, or `status` and `message` say why not;
                               width is the version */
     TKR_DECODER_PROGRESS = 2, /* the first n_rows rows are final: they can be copied while the others are decoded */
-    TKR_DECODER_DONE = 3      /* the last message of a request */
+    TKR_DECODER_DONE = 3,     /* the last message of a request */
+    TKR_DECODER_FRAME = 4     /* [height, width, 3] lie in the shared memory until NEXT, or `status` says why not */
 } tkr_decoder_answer;
 
 typedef struct tkr_decoder_reply {
@@ -34,7 +47,8 @@ typedef struct tkr_decoder_reply {
     uint32_t status, reserved; /* status: a tkr_status */
     uint64_t width, height;    /* with TKR_OK: [height, width, 3] bytes lie in the shared memory */
     uint64_t n_rows;
-    char message[400]; /* of another status */
+    tkr_decoder_clip clip; /* of a video */
+    char message[400];     /* of another status */
 } tkr_decoder_reply;
 
 /* A decoder waits awake for its next request half as long again as the last one took, at least and at most: the host

@@ -97,7 +97,7 @@ static tkr_status fill_text(tkr_batch *batch, const batch_arrays *a, const tkr_c
     const int32_t *ids = a->ids + place->token;
     const size_t n = item->n_tokens, first = place->token;
     for (size_t t = 0; item->n_pictures && t < n; t++)
-        if (ids[t] == c->vision.image_token) a->visual_rows[batch->n_visual_tokens++] = first + t;
+        if (tkr_is_placeholder(&c->vision, ids[t])) a->visual_rows[batch->n_visual_tokens++] = first + t;
     if (call->result->kind == TKR_RESULT_MULTI_VECTOR) {
         for (size_t t = 0; t < n; t++) a->spans[batch->n_spans++] = (tkr_span){first + t, first + t + 1, first};
     } else if (call->result->kind == TKR_RESULT_DENSE) {

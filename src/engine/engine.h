@@ -15,6 +15,7 @@
 #include "hub/hub.h"
 #include "media/jail.h"
 #include "media/processor.h"
+#include "media/video.h"
 #include "models/vision.h"
 #include "tkr/embed.h"
 #include "tokenizer/tokenizer.h"
@@ -130,8 +131,10 @@ struct tkr_model {
     tkr_processor *processor; /* NULL: the model reads no pictures */
     tkr_jail *jail;           /* or NULL: then `jail_error` says why pictures can't be decoded */
     tkr_error jail_error;
+    tkr_jail *video_jail; /* or NULL: then `video_error` says why videos can't be decoded */
+    tkr_error video_error;
     tkr_process_options process; /* what all pictures have in common */
-    size_t max_image_bytes, max_image_pixels;
+    size_t max_image_bytes, max_image_pixels, max_video_bytes;
     const char *const *allow_hosts; /* [n_allow_hosts] that pictures may be fetched from */
     size_t n_allow_hosts;
     tkr_plan plan;
@@ -163,6 +166,8 @@ typedef struct tkr_item {
     size_t n_patches;                 /* of all its pictures */
     float *rows;                      /* [n_rows, dimensions] in the result's rows; owned where it has none */
     size_t n_rows, dimensions;
+    size_t n_frames; /* of a video, else 0 */
+    double start_s, end_s;
 } tkr_item;
 /* What a batch takes for an item: its tokens, and its patches as tokens of their tower. */
 static inline size_t tkr_item_cost(const tkr_item *item) { return item->n_tokens + item->n_patches; }
@@ -172,6 +177,8 @@ typedef struct tkr_picture {
     size_t input;  /* index in the call */
     size_t number; /* in its input, from 1 */
     const tkr_part *part;
+    const tkr_part *second; /* where it is two frames of a video, else NULL */
+    const tkr_part *video;  /* their TKR_PART_FRAMES */
     tkr_patches patches;
     tkr_error error;
 } tkr_picture;
@@ -251,6 +258,17 @@ tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *mod
  * pictures in parallel. A failed picture is its input's failure. */
 tkr_status tkr_call_pictures(tkr_call *call, tkr_error *error);
 void tkr_call_release_pictures(tkr_call *call);
+/* Whether any input has a video that must become pictures first; then tkr_call_videos does the whole call, by calls of
+ * its own. A failed video is its input's failure. */
+bool tkr_call_has_videos(const tkr_call *call);
+tkr_status tkr_call_videos(tkr_call *call, tkr_error *error);
+/* What of a video its frames stand for, where they say it. */
+void tkr_note_video(tkr_item *item, const tkr_part *frames);
+/* Whether an input's rows get length 1: as its options say, else as the modules do. */
+bool tkr_call_normalizes(const tkr_call *call, size_t input);
+/* Cuts to the dimensions asked for, normalises, and proves the vector usable: a NaN or a zero vector never reaches the
+ * user. */
+void tkr_finish_row(tkr_item *item, float *out, const float *in, bool normalize);
 /* Stage 1: every input's ids, in parallel. A failed input gets its status; only running out of memory fails the call.
  */
 tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error);
@@ -292,6 +310,10 @@ size_t tkr_input_images(const tkr_input *input);
 tkr_status tkr_widen_ids(tkr_tok_result *ids, const tkr_encode_request *request, tkr_error *error);
 size_t tkr_picture_tokens(const tkr_encode_request *request);
 static inline bool tkr_part_is_image(const tkr_part *part) { return part->kind != TKR_PART_TEXT; }
+/* Temporal patches of a list of frames, each of which is a picture to the tower. */
+static inline size_t tkr_part_pairs(const tkr_part *part) {
+    return (part->n_frames + TKR_VIDEO_PAIR - 1) / TKR_VIDEO_PAIR;
+}
 /* "text, image, text+image" */
 const char *tkr_modalities(const tkr_checkpoint *checkpoint);
 /* "bert, clip, ...": model_type values of config.json, cut to size; of all architectures, or of those that read

@@ -83,16 +83,13 @@ static tkr_status make_chunks(tkr_call *call, size_t n_order, size_t *n_chunks, 
 
 /* ---- one chunk ---- */
 
-/* Whether an input's rows get length 1: as its options say, else as the modules do. */
-static bool normalizes(const tkr_call *call, size_t input) {
+bool tkr_call_normalizes(const tkr_call *call, size_t input) {
     const tkr_choice choice = tkr_call_options(call, input)->normalize;
     if (choice != TKR_DEFAULT) return choice == TKR_YES;
     return call->result->kind != TKR_RESULT_TOKENS && tkr_post_get_info(call->session->model->post)->normalizes;
 }
 
-/* Cuts to the dimensions asked for, normalises, and proves the vector usable: a NaN or a zero vector never reaches the
- * user. */
-static void finish_row(tkr_item *item, float *out, const float *in, bool normalize) {
+void tkr_finish_row(tkr_item *item, float *out, const float *in, bool normalize) {
     const size_t n = item->dimensions;
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += (double)in[i] * (double)in[i];
@@ -137,7 +134,7 @@ static void finish_rows(const forward_job *job, const tkr_chunk *c, const float 
     const size_t width = call->width;
     for (size_t i = c->begin; i < c->end; i++) {
         tkr_item *item = &call->result->items[job->order[i].index];
-        const bool normalize = normalizes(call, job->order[i].index);
+        const bool normalize = tkr_call_normalizes(call, job->order[i].index);
         if (!call->result->rows) {
             item->n_rows = item->n_tokens;
             item->rows = tkr_malloc(item->n_rows * item->dimensions * sizeof *item->rows);
@@ -148,7 +145,7 @@ static void finish_rows(const forward_job *job, const tkr_chunk *c, const float 
             tkr_item_fail(item, &error);
         }
         for (size_t k = 0; item->status == TKR_OK && k < item->n_rows; k++)
-            finish_row(item, item->rows + k * item->dimensions, rows + k * width, normalize);
+            tkr_finish_row(item, item->rows + k * item->dimensions, rows + k * width, normalize);
         rows += item->n_rows * width;
     }
 }

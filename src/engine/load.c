@@ -188,6 +188,7 @@ void tkr_model_free(tkr_model **out) {
     tkr_post_free(&model->post);
     tkr_processor_free(&model->processor);
     tkr_jail_free(&model->jail);
+    tkr_jail_free(&model->video_jail);
     tkr_weight_cache_free(&model->cache);
     tkr_engine_close_tok(&model->tokenizer);
     tkr_tensors_free(&model->tensors);

@@ -24,6 +24,28 @@ static bool add_picture(tkr_buf *list, size_t input, size_t number, const tkr_pa
     return tkr_buf_append(list, &picture, sizeof picture);
 }
 
+/* Its parts in the order of the prompt: videos, two frames at a time, then pictures. */
+static bool add_parts(tkr_buf *list, size_t *number, size_t input, const tkr_part *parts, size_t n_parts) {
+    bool good = true;
+    for (size_t p = 0; p < n_parts; p++) {
+        const tkr_part *video = &parts[p];
+        if (video->kind != TKR_PART_FRAMES) continue;
+        for (size_t i = 0; good && i < video->n_frames; i += TKR_VIDEO_PAIR) {
+            const tkr_part *first = &video->frames[i];
+            const tkr_picture pair = {.input = input,
+                                      .number = ++*number,
+                                      .part = first,
+                                      .second = i + 1 < video->n_frames ? first + 1 : first,
+                                      .video = video};
+            good = tkr_buf_append(list, &pair, sizeof pair);
+        }
+    }
+    for (size_t p = 0; good && p < n_parts; p++)
+        if (tkr_part_is_image(&parts[p]) && parts[p].kind != TKR_PART_FRAMES)
+            good = add_picture(list, input, ++*number, &parts[p]);
+    return good;
+}
+
 /* A picture in a tower of its own has no tokens of the text model. */
 static tkr_status check_kind(const tkr_call *call, const tkr_input *input, tkr_error *error) {
     const tkr_checkpoint *c = &call->session->model->checkpoint;
@@ -53,9 +75,14 @@ static tkr_status list_pictures(tkr_call *call, tkr_error *error) {
             continue;
         }
         if (input->kind != TKR_INPUT_PARTS) continue;
-        for (size_t p = 0; good && p < input->n_parts; p++)
-            if (tkr_part_is_image(&input->parts[p])) good = add_picture(list, call->end, ++number, &input->parts[p]);
+        good = add_parts(list, &number, call->end, input->parts, input->n_parts);
         item->n_pictures = number;
+        item->n_frames = 0;
+        for (size_t p = 0; p < input->n_parts; p++) {
+            if (input->parts[p].kind != TKR_PART_FRAMES) continue;
+            item->n_frames += input->parts[p].n_frames;
+            tkr_note_video(item, &input->parts[p]);
+        }
     }
     call->n_pictures = list->size / sizeof(tkr_picture);
     list->failed = false;
@@ -107,7 +134,7 @@ static tkr_status take_rgb(tkr_image *image, const tkr_part *part, const tkr_mod
 }
 
 void tkr_name_picture(char *out, size_t size, const tkr_part *part, size_t number) {
-    const bool path = part->kind == TKR_PART_FILE && !part->name;
+    const bool path = (part->kind == TKR_PART_FILE || part->kind == TKR_PART_VIDEO_FILE) && !part->name;
     const int n = part->n_data > 200 ? 200 : (int)part->n_data;
     if (path)
         snprintf(out, size, "%.*s", n, (const char *)part->data);
@@ -128,7 +155,7 @@ tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *mod
     return tkr_jail_image(image, model->jail, name, bytes.bytes, bytes.n, alpha, stop, error);
 }
 
-static tkr_process_options settings_of(const tkr_call *call, const tkr_input *input) {
+static tkr_process_options settings_of(const tkr_call *call, const tkr_input *input, const tkr_part *video) {
     const tkr_model *model = call->session->model;
     tkr_process_options options = model->process;
     options.min_pixels = input->min_pixels;
@@ -137,12 +164,19 @@ static tkr_process_options settings_of(const tkr_call *call, const tkr_input *in
     options.interpolate = input->interpolate != 0;
     options.width = input->width;
     options.height = input->height;
+    if (video) {
+        options.min_pixels = video->min_pixels ? video->min_pixels : options.min_pixels;
+        options.max_pixels = video->max_pixels ? video->max_pixels : options.max_pixels;
+        options.video_frames = (video->n_frames + 1) / TKR_VIDEO_PAIR * TKR_VIDEO_PAIR;
+        options.video_list = !video->data;
+    }
     options.pool = call->n_pictures == 1 ? model->pool : NULL; /* else each worker has a picture of its own */
     return options;
 }
 
+/* `second` NULL: a picture; else two frames. */
 static tkr_status process(tkr_picture *picture, const tkr_model *model, const tkr_process_options *options,
-                          const tkr_image *image, tkr_error *error) {
+                          const tkr_image *image, const tkr_image *second, tkr_error *error) {
     size_t t = 0, h = 0, w = 0;
     tkr_status status = tkr_processor_grid(&t, &h, &w, model->processor, image->width, image->height, options, error);
     if (status == TKR_OK && t * h * w > model->plan.group_patches)
@@ -151,28 +185,51 @@ static tkr_status process(tkr_picture *picture, const tkr_model *model, const tk
             "%zu x %zu pixels give %zu patches; memory is planned for %zu a picture: lower the input's max_pixels, or "
             "raise the model's --max-pixels or --max-memory",
             image->width, image->height, t * h * w, model->plan.group_patches);
-    return status == TKR_OK ? tkr_processor_apply(&picture->patches, model->processor, image, options, error) : status;
+    if (status != TKR_OK) return status;
+    if (!second) return tkr_processor_apply(&picture->patches, model->processor, image, options, error);
+    const tkr_image *const frames[2] = {image, second};
+    return tkr_processor_apply_pair(&picture->patches, model->processor, frames, options, error);
 }
 
 /* The calling thread may ask the caller; the others see what it was told. */
 static tkr_status ask_caller(void *user) { return tkr_call_ask(user, 0); }
 
+/* Pixels of one part, decoded where it isn't RGB already; what release_image is for. */
+static tkr_status get_image(tkr_image *image, tkr_worker *worker, const tkr_picture *picture, const tkr_part *part,
+                            const tkr_model *model, const tkr_process_options *options, const tkr_stop *stop,
+                            tkr_error *error) {
+    char name[224];
+    tkr_name_picture(name, sizeof name, part, picture->number);
+    if (part->kind != TKR_PART_RGB)
+        return tkr_decode_part(image, &worker->file, model, part, name, tkr_processor_alpha(model->processor, options),
+                               stop, error);
+    const tkr_status status = take_rgb(image, part, model, error);
+    return status == TKR_OK ? status : tkr_error_prefix(error, status, "%s", name);
+}
+
+static void release_image(tkr_image *image, const tkr_part *part) {
+    if (part->kind != TKR_PART_RGB) tkr_image_free(image);
+}
+
 static tkr_status make_picture(tkr_call *call, tkr_worker *worker, tkr_picture *picture, tkr_error *error) {
     const tkr_model *model = call->session->model;
-    const tkr_process_options options = settings_of(call, &call->inputs[picture->input]);
-    const bool rgb = picture->part->kind == TKR_PART_RGB;
+    const tkr_process_options options = settings_of(call, &call->inputs[picture->input], picture->video);
     const tkr_stop stop = {.ask = worker == call->session->workers ? ask_caller : tkr_call_stopped, .user = call};
+    const bool two = picture->second && picture->second != picture->part;
     char name[224];
-    tkr_image image = {0};
-    tkr_name_picture(name, sizeof name, picture->part, picture->number);
-    tkr_status status = rgb ? take_rgb(&image, picture->part, model, error)
-                            : tkr_decode_part(&image, &worker->file, model, picture->part, name,
-                                              tkr_processor_alpha(model->processor, &options), &stop, error);
-    if (status != TKR_OK) return rgb ? tkr_error_prefix(error, status, "%s", name) : status;
-    status = process(picture, model, &options, &image, error);
-    if (!rgb) tkr_image_free(&image);
+    tkr_image image = {0}, second = {0};
+    tkr_status status = get_image(&image, worker, picture, picture->part, model, &options, &stop, error);
+    if (status != TKR_OK) return status;
+    if (two) status = get_image(&second, worker, picture, picture->second, model, &options, &stop, error);
+    if (status == TKR_OK) {
+        status = process(picture, model, &options, &image, two ? &second : picture->second ? &image : NULL, error);
+        tkr_name_picture(name, sizeof name, picture->part, picture->number);
+        if (status != TKR_OK) status = tkr_error_prefix(error, status, "%s", name);
+    }
+    release_image(&image, picture->part);
+    if (two) release_image(&second, picture->second);
     if (worker->file.room > KEPT_FILE_BYTES) tkr_buf_free(&worker->file);
-    return status == TKR_OK ? status : tkr_error_prefix(error, status, "%s", name);
+    return status;
 }
 
 /* ---- all of them ---- */

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine/recipe: how texts and pictures of an input become the text that a model's tokenizer reads, and what a model
  * can read at all. Refuses inputs that the model has no vector for. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/utf8.h"
 #include "engine/engine.h"
 #include "tokenizer/unicode.h"
 
+/* Of a list of frames without times, as the reference takes it. */
+#define LIST_FPS 2.0
+
 size_t tkr_input_images(const tkr_input *input) {
     size_t n = 0;
     if (input->kind != TKR_INPUT_PARTS) return 0;
-    for (size_t i = 0; i < input->n_parts; i++) n += tkr_part_is_image(&input->parts[i]);
+    for (size_t i = 0; i < input->n_parts; i++) {
+        const tkr_part *part = &input->parts[i];
+        n += part->kind == TKR_PART_FRAMES ? tkr_part_pairs(part) : tkr_part_is_image(part);
+    }
     return n;
 }
 
@@ -107,10 +114,15 @@ tkr_status tkr_check_input(const tkr_checkpoint *c, const tkr_input *input, tkr_
         return TKR_FAIL(error, INVALID_ARGUMENT, "an input of parts has none; give it a text or a picture");
     for (size_t i = 0; i < input->n_parts; i++) {
         const tkr_part *part = &input->parts[i];
-        if (part->kind < TKR_PART_TEXT || part->kind > TKR_PART_RGB)
+        if (part->kind < TKR_PART_TEXT || part->kind > TKR_PART_FRAMES)
             return TKR_FAIL(error, INVALID_ARGUMENT, "part %zu is of unknown kind %d", i + 1, (int)part->kind);
-        if (!part->data && (part->n_data > 0 || tkr_part_is_image(part)))
-            return TKR_FAIL(error, INVALID_ARGUMENT, "part %zu has no data", i + 1);
+        const bool frames = part->kind == TKR_PART_FRAMES;
+        if (frames ? !part->frames || part->n_frames == 0
+                   : !part->data && (part->n_data > 0 || tkr_part_is_image(part)))
+            return TKR_FAIL(error, INVALID_ARGUMENT, "part %zu has no %s", i + 1, frames ? "frames" : "data");
+        if (frames && !(c->arch && c->arch->vision && recipe->frames))
+            return TKR_FAIL(error, INVALID_ARGUMENT, "part %zu is a video, which %s doesn't read as a whole", i + 1,
+                            c->arch ? c->arch->name : "this model");
     }
     const size_t n = tkr_input_images(input);
     return n ? check_images(c, input, n, error) : TKR_OK;
@@ -165,7 +177,7 @@ typedef struct filling {
     const tkr_input *input;
     const char *instruction, *prefix;
     tkr_prompt prompt; /* in front of the text */
-    size_t n_pictures;
+    size_t n_pictures; /* frames of videos included */
 } filling;
 
 static bool put_text(tkr_buf *out, const filling *f) {
@@ -176,21 +188,52 @@ static bool put_text(tkr_buf *out, const filling *f) {
     return good && tkr_put_part_texts(out, input);
 }
 
+/* A second as Python's format(t, ".1f"), whatever the host's locale. */
+static bool put_second(tkr_buf *out, double second) {
+    char text[64];
+    const int n = snprintf(text, sizeof text, "%.1f", second);
+    if (n < 3 || n >= (int)sizeof text) return false;
+    text[n - 2] = '.';
+    return tkr_buf_printf(out, "<%s seconds>", text);
+}
+
+/* The last frame stands twice in an odd number of them: at the time that comes next in a list, as in the reference. */
+static double second_of(const tkr_part *video, size_t frame) {
+    if (!video->times) return (double)frame / LIST_FPS;
+    return video->times[frame < video->n_frames ? frame : video->n_frames - 1];
+}
+
+/* Videos stand before pictures, as in the reference. */
+static bool put_visuals(tkr_buf *out, const filling *f) {
+    const tkr_recipe *recipe = f->recipe;
+    size_t n_pictures = f->n_pictures;
+    bool good = true;
+    for (size_t i = 0; i < f->input->n_parts && f->input->kind == TKR_INPUT_PARTS; i++) {
+        const tkr_part *part = &f->input->parts[i];
+        if (part->kind != TKR_PART_FRAMES || !recipe->frames) continue;
+        good = good && tkr_buf_append(out, recipe->before_video, strlen(recipe->before_video));
+        for (size_t k = 0; good && k < tkr_part_pairs(part); k++) {
+            const double first = second_of(part, TKR_VIDEO_PAIR * k), second = second_of(part, TKR_VIDEO_PAIR * k + 1);
+            good = put_second(out, (first + second) / 2) && tkr_buf_append(out, recipe->frames, strlen(recipe->frames));
+        }
+        good = good && tkr_buf_append(out, recipe->after_video, strlen(recipe->after_video));
+        n_pictures -= tkr_part_pairs(part);
+    }
+    for (size_t i = 0; i < n_pictures; i++) good = good && tkr_buf_append(out, recipe->visual, strlen(recipe->visual));
+    return good;
+}
+
 /* Fills one place, whose name is `name` with its closing brace; false after running out of memory. */
 static bool put_place(tkr_buf *out, const filling *f, const char *name, size_t *used) {
     static const char *const names[] = {"instruction}", "visuals}", "text}", "prefix}"};
     size_t which = 0;
     while (which < 4 && strncmp(name, names[which], strlen(names[which])) != 0) which++;
     *used = which < 4 ? strlen(names[which]) : 0;
-    bool good = true;
     switch (which) {
     case 0:
         return f->recipe->instruction_ends_sentence ? put_sentence(out, f->instruction)
                                                     : tkr_buf_append(out, f->instruction, strlen(f->instruction));
-    case 1:
-        for (size_t i = 0; i < f->n_pictures; i++)
-            good = good && tkr_buf_append(out, f->recipe->visual, strlen(f->recipe->visual));
-        return good;
+    case 1: return put_visuals(out, f);
     case 2: return put_text(out, f);
     case 3: return tkr_buf_append(out, f->prefix, strlen(f->prefix));
     default: return tkr_buf_putc(out, '{');
@@ -266,22 +309,29 @@ size_t tkr_picture_tokens(const tkr_encode_request *r) {
     return n;
 }
 
+static size_t pairs_of(const tkr_input *input) {
+    size_t n = 0;
+    for (size_t i = 0; i < input->n_parts && input->kind == TKR_INPUT_PARTS; i++)
+        if (input->parts[i].kind == TKR_PART_FRAMES) n += tkr_part_pairs(&input->parts[i]);
+    return n;
+}
+
 /* Placeholders of a model's prompt that a text spells out would stand for pictures that aren't there. */
 static tkr_status check_placeholders(size_t *n, const tkr_tok_result *ids, const tkr_encode_request *r,
                                      tkr_error *error) {
     const tkr_vision_config *v = &r->checkpoint->vision;
-    const size_t n_pictures = tkr_input_images(r->input);
+    const size_t n_pictures = tkr_input_images(r->input), n_pairs = pairs_of(r->input);
     size_t n_images = 0, n_videos = 0;
     for (size_t i = 0; i < ids->n; i++) {
         n_images += ids->ids[i] == v->image_token;
         n_videos += v->video_token != v->image_token && ids->ids[i] == v->video_token;
     }
-    *n = n_images;
-    if (n_images == n_pictures && n_videos == 0) return TKR_OK;
-    if (n_images < n_pictures)
-        return TKR_FAIL(error, FORMAT, "the tokenizer gives %zu placeholders (id %d) for %zu pictures", n_images,
-                        (int)v->image_token, n_pictures);
-    const char *piece = tkr_tok_piece(r->tok, n_videos ? v->video_token : v->image_token);
+    *n = n_images + n_videos;
+    if (*n == n_pictures && n_videos == n_pairs) return TKR_OK;
+    if (n_images < n_pictures - n_pairs || n_videos < n_pairs)
+        return TKR_FAIL(error, FORMAT, "the tokenizer gives %zu placeholders (ids %d, %d) for %zu pictures", *n,
+                        (int)v->image_token, (int)v->video_token, n_pictures);
+    const char *piece = tkr_tok_piece(r->tok, n_videos > n_pairs ? v->video_token : v->image_token);
     return TKR_FAIL(error, INVALID_ARGUMENT,
                     "the text spells out \"%.40s\", which stands for a picture in this model's prompt; take it out",
                     piece ? piece : "?");
@@ -328,7 +378,7 @@ static tkr_status put_pictures(tkr_tok_result *ids, const tkr_encode_request *r,
     if (!carve(&w, r->wide, n)) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu tokens", n);
     for (size_t i = 0; i < ids->n; i++) {
         size_t copies = 1;
-        if (ids->ids[i] == r->checkpoint->vision.image_token) {
+        if (tkr_is_placeholder(&r->checkpoint->vision, ids->ids[i])) {
             const tkr_patches *p = &r->pictures[picture++].patches;
             copies = tkr_visual_tokens(&r->checkpoint->vision, &(tkr_visual){p->t, p->h, p->w});
         }

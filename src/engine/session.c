@@ -108,6 +108,9 @@ tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
     tkr_result_item out = {
         .status = item->status, .n_tokens = item->n_tokens, .n_tokens_untruncated = item->n_untruncated};
     if (item->status == TKR_OK) {
+        out.n_frames = item->n_frames;
+        out.start_s = item->start_s;
+        out.end_s = item->end_s;
         out.rows = item->rows;
         out.n_rows = item->n_rows;
         out.dimensions = item->dimensions;
@@ -213,7 +216,8 @@ tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *in
     tkr_call call = {
         .session = session, .inputs = inputs, .n_inputs = n_inputs, .options = options ? options : &defaults};
     tkr_status status = begin_call(&call, error);
-    if (status == TKR_OK && call.result) status = embed_all(&call, call.result, error);
+    if (status == TKR_OK && call.result)
+        status = tkr_call_has_videos(&call) ? tkr_call_videos(&call, error) : embed_all(&call, call.result, error);
     if (status != TKR_OK) {
         tkr_result_free(&call.result);
         return status;

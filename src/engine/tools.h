@@ -54,6 +54,19 @@ void tkr_tools_free_pixels(void **pixels);
 /* Appends the bytes behind a URL: data, or http and https where the model's options allow the host. Thread-safe. */
 tkr_status tkr_tools_fetch_picture(tkr_buf *out, tkr_model *model, const char *url, tkr_error *error);
 
+/* What a video holds, without decoding it, in the model's jail. `part`: TKR_PART_VIDEO or TKR_PART_VIDEO_FILE. */
+typedef struct tkr_tools_video {
+    size_t n_frames, width, height;
+    double fps, seconds;
+} tkr_tools_video;
+/* Decodes the frames that an input's part, a video, would be embedded by, as tkr_embed would. Fills a TKR_PART_FRAMES
+ * that embeds to the same bits in its place. It borrows *frames, which tkr_tools_free_frames frees. */
+typedef struct tkr_tools_frames tkr_tools_frames;
+tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **frames, tkr_model *model, const tkr_input *input,
+                                  size_t index, const tkr_stop *stop, tkr_error *error);
+void tkr_tools_free_frames(tkr_tools_frames **frames);
+tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error);
+
 /* ---- server ---- */
 /* The model's tokenizer, borrowed: lives as long as the model. */
 const tkr_tokenizer *tkr_tools_tokenizer(const tkr_model *model);

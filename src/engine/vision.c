@@ -43,6 +43,17 @@ static tkr_status open_jail(tkr_model *model, const tkr_model_options *options) 
     return TKR_OK;
 }
 
+/* That there is none shows with the first video: few have any. */
+static tkr_status open_video_jail(tkr_model *model, const tkr_model_options *options) {
+    const tkr_jail_options jail = {.program = options->decoder,
+                                   .video = true,
+                                   .unconfined = options->no_jail != 0,
+                                   .n_processes = tkr_pool_size(model->pool) > 2 ? 2 : tkr_pool_size(model->pool),
+                                   .max_pixels = model->max_image_pixels,
+                                   .max_bytes = model->max_video_bytes};
+    return tkr_jail_create(&model->video_jail, &jail, &model->video_error) == TKR_NO_MEMORY ? TKR_NO_MEMORY : TKR_OK;
+}
+
 static tkr_status copy_hosts(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
     const size_t n = options->n_allow_hosts;
     if (n == 0) return TKR_OK;
@@ -81,9 +92,11 @@ tkr_status tkr_model_open_pictures(tkr_model *model, const tkr_model_options *op
     model->process.max_pixels = options->max_pixels;
     model->process.horizontal_first = options->horizontal_first != 0;
     model->max_image_bytes = options->max_image_bytes ? options->max_image_bytes : TKR_MAX_IMAGE_BYTES;
+    model->max_video_bytes = options->max_video_bytes ? options->max_video_bytes : TKR_MAX_VIDEO_BYTES;
     model->max_image_pixels = max_image_pixels(model, options);
-    return open_jail(model, options) == TKR_OK ? TKR_OK
-                                               : TKR_FAIL(error, NO_MEMORY, "no memory for the decoder of pictures");
+    return open_jail(model, options) == TKR_OK && open_video_jail(model, options) == TKR_OK
+               ? TKR_OK
+               : TKR_FAIL(error, NO_MEMORY, "no memory for the decoder of pictures");
 }
 
 /* The limit is on the area, which sides in whole patches meet more or less well: of many shapes the largest. */

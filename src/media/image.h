@@ -13,6 +13,7 @@
 #define TKR_MAX_PIXELS 178956970
 /* Of one encoded picture, where the caller doesn't say. */
 #define TKR_MAX_IMAGE_BYTES ((size_t)256 << 20)
+#define TKR_MAX_VIDEO_BYTES ((size_t)1 << 30)
 
 /* What becomes of transparency on the way to RGB. */
 typedef enum tkr_alpha {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* media/jail: a pool of tkr-decode processes: starts, feeds and replaces them. Believes nothing that they say. */
+/* media/jail: a pool of processes of tkr-decode or tkr-decode-video: starts, feeds and replaces them. Believes nothing
+ * that they say. */
 #include "media/jail.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,6 +49,7 @@ typedef struct worker {
 
 struct tkr_jail {
     char *program;
+    const char *what; /* is decoded: "picture" or "video" */
     bool unconfined;
     unsigned n_workers;
     size_t max_pixels, max_bytes, shared_size;
@@ -63,16 +66,26 @@ static unsigned default_processes(void) {
     return machine.n_threads < DEFAULT_PROCESSES ? machine.n_threads : DEFAULT_PROCESSES;
 }
 
-static tkr_status find_program(char **program, const char *given, tkr_error *error) {
-    if (!given) {
-        const tkr_status status = tkr_module_find(program, "tkr-decode", "TKR_DECODE", error);
+/* tkr-decode-video lies beside tkr-decode, whichever that is. */
+static tkr_status find_program(char **program, const tkr_jail_options *options, tkr_error *error) {
+    static const char tail[] = "-video";
+    char *found = NULL;
+    if (!options->program) {
+        const tkr_status status = tkr_module_find(&found, "tkr-decode", "TKR_DECODE", error);
         if (status != TKR_OK) return status;
-    } else {
-        *program = tkr_strdup(given);
-        if (!*program) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     }
+    const char *path = found ? found : options->program;
+    const size_t n = strlen(path);
+    *program = tkr_malloc(n + sizeof tail);
+    if (*program) {
+        memcpy(*program, path, n);
+        memcpy(*program + n, options->video ? tail : "", options->video ? sizeof tail : 1);
+    }
+    tkr_free(found);
+    if (!*program) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     if (tkr_path_exists(*program) && !tkr_path_is_dir(*program)) return TKR_OK;
-    return TKR_FAIL(error, NOT_FOUND, "%s: the program that decodes pictures is not there", *program);
+    return TKR_FAIL(error, NOT_FOUND, "%s: the program that decodes %s is not there", *program,
+                    options->video ? "videos" : "pictures");
 }
 
 static tkr_status check_options(const tkr_jail_options *options, tkr_error *error) {
@@ -83,9 +96,9 @@ static tkr_status check_options(const tkr_jail_options *options, tkr_error *erro
     }
     if (!options->unconfined && !tkr_process_can_confine(&lacking)) {
         return TKR_FAIL(error, UNSUPPORTED,
-                        "pictures are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
-                        "them unconfined, for pictures that you trust",
-                        lacking);
+                        "%s are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
+                        "them unconfined, for %s that you trust",
+                        options->video ? "videos" : "pictures", lacking, options->video ? "videos" : "pictures");
     }
     return TKR_OK;
 }
@@ -96,15 +109,18 @@ tkr_status tkr_jail_create(tkr_jail **out, const tkr_jail_options *options, tkr_
     tkr_jail *jail = tkr_calloc(1, sizeof *jail);
     if (!jail) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     jail->unconfined = options->unconfined;
+    jail->what = options->video ? "video" : "picture";
     jail->n_workers = options->n_processes ? options->n_processes : default_processes();
     jail->max_pixels = options->max_pixels ? options->max_pixels : TKR_MAX_PIXELS;
-    jail->max_bytes = options->max_bytes ? options->max_bytes : TKR_MAX_IMAGE_BYTES;
+    jail->max_bytes = options->max_bytes ? options->max_bytes
+                      : options->video   ? TKR_MAX_VIDEO_BYTES
+                                         : TKR_MAX_IMAGE_BYTES;
     jail->timeout = options->timeout_seconds ? options->timeout_seconds : DEFAULT_SECONDS;
     if (!tkr_decoder_shared_size(&jail->shared_size, jail->max_bytes, jail->max_pixels)) {
         status = TKR_FAIL(error, INVALID_ARGUMENT, "limits of %zu bytes and %zu pixels: more than this machine has",
                           jail->max_bytes, jail->max_pixels);
     }
-    if (status == TKR_OK) status = find_program(&jail->program, options->program, error);
+    if (status == TKR_OK) status = find_program(&jail->program, options, error);
     if (status == TKR_OK) status = tkr_slots_create(&jail->slots, jail->n_workers, error);
     if (status != TKR_OK) tkr_jail_free(&jail);
     *out = jail;
@@ -149,8 +165,8 @@ static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
         return TKR_FAIL(error, UNSUPPORTED, "%s: belongs to another version of tkr-embed", jail->program);
     }
     return TKR_FAIL(error, UNSUPPORTED,
-                    "%s: cannot confine itself: %s; --no-jail decodes pictures unconfined, for pictures that you trust",
-                    jail->program, hello.message);
+                    "%s: cannot confine itself: %s; --no-jail decodes %ss unconfined, for %ss that you trust",
+                    jail->program, hello.message, jail->what, jail->what);
 }
 
 static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
@@ -179,11 +195,9 @@ static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
 }
 
 /* An idle process that something ended (a system short of memory, an administrator) is no reason to fail an input. */
-static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
-    const tkr_decoder_request request = {.magic = TKR_DECODER_MAGIC,
-                                         .kind = TKR_DECODER_IMAGE,
-                                         .on_white = j->alpha == TKR_ALPHA_WHITE,
-                                         .n_bytes = j->n_bytes};
+static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tkr_decoder_kind kind, tkr_error *error) {
+    const tkr_decoder_request request = {
+        .magic = TKR_DECODER_MAGIC, .kind = kind, .on_white = j->alpha == TKR_ALPHA_WHITE, .n_bytes = j->n_bytes};
     const bool warm = w->process != NULL;
     tkr_status status = start(w, jail, j->stop, error);
     if (status != TKR_OK) return status;
@@ -287,7 +301,7 @@ static tkr_status receive(tkr_image *image, worker *w, const tkr_jail *jail, con
 }
 
 static tkr_status run(tkr_image *image, worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
-    tkr_status status = send_request(w, jail, j, error);
+    tkr_status status = send_request(w, jail, j, TKR_DECODER_IMAGE, error);
     const double began = tkr_now();
     if (status == TKR_OK) status = receive(image, w, jail, j, error);
     w->busy += tkr_now() - began + TKR_DECODER_MOST_AWAKE;
@@ -310,20 +324,165 @@ static void tidy(worker *w, const tkr_jail *jail, size_t n_bytes, const tkr_imag
     if (w->busy > LIFE_SECONDS) tkr_process_end(NULL, 0, &w->process);
 }
 
+/* Waits for a process; slot and worker are given back by leave. */
+static tkr_status enter(unsigned *slot, tkr_jail *jail, const job *j, tkr_error *error) {
+    if (j->n_bytes == 0) return TKR_FAIL(error, FORMAT, "%s: is empty", j->name);
+    if (j->n_bytes > jail->max_bytes)
+        return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a %s may have %zu", j->name, j->n_bytes, jail->what,
+                        jail->max_bytes);
+    const tkr_status status = tkr_slots_take(slot, jail->slots, j->stop);
+    return status == TKR_OK ? status : given_up(status, j, error);
+}
+
 tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
                           tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
     const job j = {.name = name, .bytes = bytes, .n_bytes = n_bytes, .alpha = alpha, .stop = stop};
     unsigned slot = 0;
     *image = (tkr_image){0};
-    if (n_bytes == 0) return TKR_FAIL(error, FORMAT, "%s: is empty", name);
-    if (n_bytes > jail->max_bytes) {
-        return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a picture may have %zu", name, n_bytes, jail->max_bytes);
-    }
-    tkr_status status = tkr_slots_take(&slot, jail->slots, stop);
-    if (status != TKR_OK) return given_up(status, &j, error);
+    tkr_status status = enter(&slot, jail, &j, error);
+    if (status != TKR_OK) return status;
     worker *w = &jail->workers[slot];
     status = run(image, w, jail, &j, error);
     tidy(w, jail, n_bytes, image);
     tkr_slots_give(jail->slots, slot);
+    return status;
+}
+
+/* ---- videos ---- */
+
+/* What one call carries through its messages. */
+typedef struct clip_call {
+    worker *w;
+    const tkr_jail *jail;
+    const job *j;
+    const tkr_clip_request *request;
+    tkr_clip clip;
+    double *times;   /* [clip.n_frames] owned */
+    tkr_buf indices; /* size_t */
+    size_t n_taken;
+    tkr_error last; /* of a damaged frame */
+} clip_call;
+
+/* The next message, which must be of one of two kinds (DONE is always possible). */
+static tkr_status next_reply(tkr_decoder_reply *reply, clip_call *c, tkr_decoder_answer kind, tkr_error *error) {
+    const tkr_process_wait wait = {.seconds = c->jail->timeout, .stop = c->j->stop};
+    const double began = tkr_now();
+    const tkr_status status = tkr_process_receive(reply, sizeof *reply, c->w->process, &wait, error);
+    c->w->busy += tkr_now() - began;
+    if (status != TKR_OK) return mourn(c->w, c->jail, c->j, status, error);
+    return is_reply(reply, kind) || is_reply(reply, TKR_DECODER_DONE) ? TKR_OK : senseless(c->w, c->j->name, error);
+}
+
+static const uint8_t *result_of(const clip_call *c) {
+    return c->w->shared.data + tkr_decoder_result_offset(c->jail->max_bytes);
+}
+
+static bool is_rate(double x) { return isfinite(x) && x > 0; }
+
+/* Copies the times out of what the decoder can still write, then looks at them. */
+static tkr_status take_clip(clip_call *c, const tkr_decoder_reply *reply, tkr_error *error) {
+    const size_t n = (size_t)reply->n_rows, most = c->jail->max_pixels * 3 / sizeof(double);
+    if (n == 0 || n > most || reply->width == 0 || reply->height == 0 ||
+        reply->width > c->jail->max_pixels / reply->height || !is_rate(reply->clip.fps) ||
+        !is_rate(reply->clip.seconds))
+        return senseless(c->w, c->j->name, error);
+    c->times = tkr_malloc(n * sizeof *c->times);
+    if (!c->times) return TKR_FAIL(error, NO_MEMORY, "%s: no memory for the times of %zu frames", c->j->name, n);
+    memcpy(c->times, result_of(c), n * sizeof *c->times);
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(c->times[i]) || c->times[i] < (i ? c->times[i - 1] : 0))
+            return senseless(c->w, c->j->name, error);
+    }
+    c->clip = (tkr_clip){.n_frames = n,
+                         .times = c->times,
+                         .fps = reply->clip.fps,
+                         .seconds = reply->clip.seconds,
+                         .width = (size_t)reply->width,
+                         .height = (size_t)reply->height};
+    return TKR_OK;
+}
+
+static tkr_status open_clip(clip_call *c, tkr_error *error) {
+    tkr_decoder_reply reply;
+    tkr_status status = send_request(c->w, c->jail, c->j, TKR_DECODER_VIDEO, error);
+    if (status == TKR_OK) status = next_reply(&reply, c, TKR_DECODER_DONE, error);
+    if (status != TKR_OK) return status;
+    return reply.status == TKR_OK ? take_clip(c, &reply, error) : refused(&reply, c->j->name, error);
+}
+
+/* Asks for the frames that the caller chose. */
+static tkr_status ask_for_frames(clip_call *c, tkr_error *error) {
+    const size_t *indices = (const size_t *)(const void *)c->indices.data;
+    const size_t n = c->indices.size / sizeof *indices;
+    const tkr_decoder_request request = {
+        .magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_FRAMES, .n_bytes = c->j->n_bytes, .n_items = n};
+    uint8_t *out = c->w->shared.data + tkr_decoder_result_offset(c->jail->max_bytes);
+    if (n > c->clip.n_frames) return TKR_FAIL(error, INTERNAL, "%s: %zu frames wanted", c->j->name, n);
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t index = indices[i];
+        if (index >= c->clip.n_frames) return TKR_FAIL(error, INTERNAL, "%s: frame %zu wanted", c->j->name, indices[i]);
+        memcpy(out + i * sizeof index, &index, sizeof index);
+    }
+    const tkr_status status = tkr_process_send(c->w->process, &request, sizeof request, error);
+    return status == TKR_OK ? status : mourn(c->w, c->jail, c->j, status, error);
+}
+
+static tkr_status take_frame(clip_call *c, size_t i, const tkr_decoder_reply *reply, tkr_error *error) {
+    const size_t width = (size_t)reply->width, height = (size_t)reply->height;
+    tkr_image image = {0};
+    size_t n_rows = 0;
+    if (reply->status != TKR_OK) {
+        (void)refused(reply, c->j->name, &c->last);
+        return TKR_OK;
+    }
+    if (!size_is_possible(reply, c->jail, &image) || width == 0 || reply->n_rows != height)
+        return senseless(c->w, c->j->name, error);
+    tkr_status status = take_rows(&image, &n_rows, c->w, c->jail, reply, error);
+    if (status == TKR_OK) status = c->request->take(c->request->user, i, &image, error);
+    tkr_image_free(&image);
+    c->n_taken += status == TKR_OK;
+    return status;
+}
+
+/* A failure of ours leaves a process in the middle of its work: it ends, too. */
+static tkr_status take_frames(clip_call *c, tkr_error *error) {
+    const tkr_decoder_request next = {.magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_NEXT, .n_bytes = c->j->n_bytes};
+    const size_t n = c->indices.size / sizeof(size_t);
+    if (n == 0) return TKR_OK;
+    tkr_status status = ask_for_frames(c, error);
+    for (size_t i = 0; status == TKR_OK && i <= n; i++) {
+        tkr_decoder_reply reply;
+        status = next_reply(&reply, c, i < n ? TKR_DECODER_FRAME : TKR_DECODER_DONE, error);
+        if (status != TKR_OK) return status;
+        if (i == n) break;
+        if (!is_reply(&reply, TKR_DECODER_FRAME)) return senseless(c->w, c->j->name, error);
+        status = take_frame(c, i, &reply, error);
+        if (status == TKR_OK) status = tkr_process_send(c->w->process, &next, sizeof next, error);
+    }
+    if (status != TKR_OK) {
+        tkr_process_end(NULL, 0, &c->w->process);
+        return status;
+    }
+    return c->n_taken > 0 ? TKR_OK : tkr_error_set(error, TKR_HERE, c->last.status, "%s", c->last.message);
+}
+
+tkr_status tkr_jail_video(tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
+                          const tkr_clip_request *request, tkr_error *error) {
+    const job j = {.name = name, .bytes = bytes, .n_bytes = n_bytes, .stop = request->stop};
+    clip_call c = {.jail = jail, .j = &j, .request = request};
+    unsigned slot = 0;
+    tkr_status status = enter(&slot, jail, &j, error);
+    if (status != TKR_OK) return status;
+    c.w = &jail->workers[slot];
+    status = open_clip(&c, error);
+    if (status == TKR_OK) {
+        status = request->choose(request->user, &c.indices, &c.clip, error);
+        if (status != TKR_OK) status = tkr_error_prefix(error, status, "%s", name);
+    }
+    if (status == TKR_OK) status = take_frames(&c, error);
+    tidy(c.w, jail, n_bytes, &(tkr_image){c.clip.width, c.clip.height, NULL});
+    tkr_slots_give(jail->slots, slot);
+    tkr_free(c.times);
+    tkr_buf_free(&c.indices);
     return status;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * media/jail: starts, feeds and limits tkr-decode, the program that decodes untrusted bytes: exec'd, kept warm in a
- * small pool, confined by seccomp, Landlock and rlimits; results come through shared memory. Its death is one input's
- * error.
+ * media/jail: starts, feeds and limits tkr-decode and tkr-decode-video, the programs that decode untrusted bytes:
+ * exec'd, kept warm in a small pool, confined by seccomp, Landlock and rlimits; results come through shared memory. Its
+ * death is one input's error.
  */
 #ifndef TKR_MEDIA_JAIL_H
 #define TKR_MEDIA_JAIL_H
 
+#include "core/mem.h"
 #include "core/stop.h"
 #include "media/image.h"
 
@@ -14,11 +15,12 @@ typedef struct tkr_jail tkr_jail; /* may be shared by threads */
 
 typedef struct tkr_jail_options {
     const char *program;      /* path of tkr-decode; NULL: found beside the library or program (core), TKR_DECODE */
+    bool video;               /* videos in place of pictures: the program beside it, tkr-decode-video */
     bool unconfined;          /* --no-jail: the same program without seccomp and Landlock */
     unsigned n_processes;     /* 0: one a thread that this process may use, at most 4 */
-    size_t max_pixels;        /* of one picture; 0: TKR_MAX_PIXELS */
-    size_t max_bytes;         /* of one encoded input; 0: TKR_MAX_IMAGE_BYTES */
-    unsigned timeout_seconds; /* of one input; 0: 30 */
+    size_t max_pixels;        /* of one picture or frame; 0: TKR_MAX_PIXELS */
+    size_t max_bytes;         /* of one encoded input; 0: TKR_MAX_IMAGE_BYTES, TKR_MAX_VIDEO_BYTES */
+    unsigned timeout_seconds; /* of one picture; of opening a video, and of each of its frames; 0: 30 */
 } tkr_jail_options;
 
 /* Cheap: processes start with the first input. Where seccomp or Landlock isn't available and `unconfined` isn't set:
@@ -32,5 +34,29 @@ void tkr_jail_free(tkr_jail **jail);
  * during decoding, within 10 ms or so; a process that was at it is replaced. */
 tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
                           tkr_alpha alpha, const tkr_stop *stop, tkr_error *error);
+
+/* What a video holds, as the decoder says it; times are finite and ascend from 0. */
+typedef struct tkr_clip {
+    size_t n_frames;     /* at least 1 */
+    const double *times; /* [n_frames] seconds from the first one's */
+    double fps, seconds; /* above 0 */
+    size_t width, height;
+} tkr_clip;
+
+typedef struct tkr_clip_request {
+    /* Appends the indices (size_t) of the frames that are wanted, ascending; none: nothing is decoded. The clip is
+     * borrowed for the call. */
+    tkr_status (*choose)(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_error *error);
+    /* The frame that is the i-th of those, not called for one that is damaged. Takes its pixels by zeroing *image, or
+     * leaves them to be freed. */
+    tkr_status (*take)(void *user, size_t i, tkr_image *image, tkr_error *error);
+    void *user;
+    const tkr_stop *stop; /* or NULL */
+} tkr_clip_request;
+
+/* Decodes frames of a video of any format that FFmpeg knows, told by its content, upright, in a jail of videos. A
+ * damaged frame is left out; TKR_FORMAT when all are. Thread-safe as tkr_jail_image is. */
+tkr_status tkr_jail_video(tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
+                          const tkr_clip_request *request, tkr_error *error);
 
 #endif

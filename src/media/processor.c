@@ -7,13 +7,15 @@
 
 #include "core/mem.h"
 #include "media/processor_internal.h"
+#include "media/video.h"
 
 /* Sizes that a picture goes through. */
 typedef struct layout {
     size_t n_resizes;
     size_t width[2], height[2]; /* after each resize */
     tkr_filter filter[2];       /* of each resize */
-    bool torchvision;           /* all resizes */
+    bool torchvision;           /* all resizes, but for the last one of a video's frames */
+    bool in_float;              /* that one: tkr_resize_float */
     bool crop;                  /* to crop_width x crop_height, after the resizes */
     size_t crop_width, crop_height;
     size_t out_width, out_height; /* in the end */
@@ -119,6 +121,42 @@ static tkr_status qwen_layout(layout *l, const tkr_processor *p, size_t width, s
     return status;
 }
 
+/* Tokens of all frames together: what qwen-vl-utils takes of a file (128,000 tokens, nine tenths of them), and what
+ * Qwen3-VL-Embedding sets for a list of frames. Of one frame of a list in fetch_image: qwen-vl-utils' own limit. */
+enum { VIDEO_TOKENS = 115200, LIST_TOKENS = 7680, FRAME_TOKENS = 16384 };
+
+static tkr_status video_layout(layout *l, const tkr_processor *p, size_t width, size_t height,
+                               const tkr_process_options *o, tkr_error *error) {
+    const size_t factor = p->patch_size * p->merge_size, area = factor * factor;
+    const tkr_video_size size = {.factor = factor,
+                                 .n_frames = o->video_frames,
+                                 .total_pixels = (double)((o->video_list ? LIST_TOKENS : VIDEO_TOKENS) * area),
+                                 .min_pixels = o->min_pixels,
+                                 .max_pixels = o->max_pixels};
+    const tkr_smart_resize_options fetch = {.factor = factor,
+                                            .min_pixels = o->min_pixels ? o->min_pixels : QWEN3_LEAST * area,
+                                            .max_pixels = o->max_pixels ? o->max_pixels : FRAME_TOKENS * area,
+                                            .at_least_factor = true};
+    tkr_smart_resize_options limits;
+    size_t w = width, h = height;
+    tkr_status status = TKR_OK;
+    if (p->family != TKR_PROCESSOR_QWEN3_VL || o->hub_limits)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "a video was given, but this model's processor knows pictures only");
+    tkr_video_limits(&limits, &size);
+    l->filter[0] = TKR_FILTER_BICUBIC;
+    l->torchvision = false;
+    if (o->video_list) {
+        status = tkr_smart_resize(&w, &h, width, height, &fetch, error);
+        if (status != TKR_OK) return status;
+        add_resize(l, w, h);
+    }
+    status = tkr_smart_resize(&w, &h, w, h, &limits, error);
+    if (status != TKR_OK) return status;
+    l->in_float = true;
+    add_resize(l, w, h);
+    return TKR_OK;
+}
+
 /* ---- layout ---- */
 
 static tkr_status make_layout(layout *l, const tkr_processor *p, size_t width, size_t height,
@@ -131,8 +169,9 @@ static tkr_status make_layout(layout *l, const tkr_processor *p, size_t width, s
         return TKR_FAIL(error, INVALID_ARGUMENT, "a picture may have %d pixels at most", TKR_MAX_PIXELS);
     *l = (layout){
         .filter = {p->filter, p->filter}, .torchvision = p->torchvision, .out_width = width, .out_height = height};
-    tkr_status status = p->family == TKR_PROCESSOR_FIXED ? fixed_layout(l, p, width, height, o, error)
-                                                         : qwen_layout(l, p, width, height, o, error);
+    tkr_status status = o->video_frames                    ? video_layout(l, p, width, height, o, error)
+                        : p->family == TKR_PROCESSOR_FIXED ? fixed_layout(l, p, width, height, o, error)
+                                                           : qwen_layout(l, p, width, height, o, error);
     if (status != TKR_OK) return status;
     for (size_t i = 0; i < l->n_resizes; i++) {
         size_t pixels;
@@ -187,6 +226,8 @@ static tkr_status transform(tkr_image *out, const tkr_processor *p, const tkr_im
             status = crop_middle(&next, &now, l, error);
         } else if (now.width == l->width[i] && now.height == l->height[i]) {
             continue;
+        } else if (l->in_float && i + 1 == l->n_resizes) {
+            status = tkr_resize_float(&next, &now, l->width[i], l->height[i], o->pool, error);
         } else {
             const tkr_resize_options options = {.width = l->width[i],
                                                 .height = l->height[i],
@@ -209,23 +250,33 @@ static tkr_status transform(tkr_image *out, const tkr_processor *p, const tkr_im
 typedef struct patch_job {
     float *rows;
     const tkr_processor *p;
-    const uint8_t *rgb;
-    size_t stride; /* bytes */
-    size_t h, w;   /* grid */
+    const uint8_t *rgb, *second; /* the second frame of a pair; NULL: the first again */
+    size_t stride;               /* bytes */
+    size_t h, w;                 /* grid */
 } patch_job;
 
-/* One patch: columns (channel, temporal, y, x); a picture is the same in all frames. */
-static void write_patch(float *row, const patch_job *job, size_t gy, size_t gx) {
-    const size_t side = job->p->patch_size, area = side * side, frames = job->p->temporal_patch_size;
-    const uint8_t *in = job->rgb + gy * side * job->stride + gx * side * 3;
+/* One frame of a patch; `row` and its next channel are `channel` values apart. */
+static void write_frame(float *row, const patch_job *job, const uint8_t *in, size_t channel) {
+    const size_t side = job->p->patch_size;
     const float *red = job->p->table[0], *green = job->p->table[1], *blue = job->p->table[2];
-    float *r = row, *g = row + frames * area, *b = row + 2 * frames * area;
+    float *r = row, *g = row + channel, *b = row + 2 * channel;
     for (size_t y = 0; y < side; y++, in += job->stride) {
         for (size_t x = 0; x < side; x++) {
             *r++ = red[in[3 * x]];
             *g++ = green[in[3 * x + 1]];
             *b++ = blue[in[3 * x + 2]];
         }
+    }
+}
+
+/* One patch: columns (channel, temporal, y, x); a picture is the same in all frames. */
+static void write_patch(float *row, const patch_job *job, size_t gy, size_t gx) {
+    const size_t side = job->p->patch_size, area = side * side, frames = job->p->temporal_patch_size;
+    const size_t at = gy * side * job->stride + gx * side * 3;
+    write_frame(row, job, job->rgb + at, frames * area);
+    if (job->second) {
+        write_frame(row + area, job, job->second + at, frames * area);
+        return;
     }
     for (size_t c = 0; c < 3; c++, row += frames * area) {
         for (size_t t = 1; t < frames; t++) {
@@ -258,34 +309,58 @@ void tkr_patches_free(tkr_patches *patches) {
     *patches = (tkr_patches){0};
 }
 
-tkr_status tkr_processor_apply(tkr_patches *patches, const tkr_processor *processor, const tkr_image *image,
-                               const tkr_process_options *options, tkr_error *error) {
-    const tkr_process_options *o = options ? options : &no_options;
-    const size_t side = processor->patch_size;
+/* `second` NULL: a picture. */
+static tkr_status make_patches(tkr_patches *patches, const tkr_processor *p, const tkr_image *first,
+                               const tkr_image *second, const tkr_process_options *o, tkr_error *error) {
+    const size_t side = p->patch_size;
     layout l = {0};
-    tkr_image pixels = {0};
+    tkr_image pixels = {0}, more = {0};
     *patches = (tkr_patches){0};
-    tkr_status status = make_layout(&l, processor, image->width, image->height, o, error);
-    if (status == TKR_OK) status = transform(&pixels, processor, image, &l, o, error);
-    if (status != TKR_OK) return status;
-    *patches = (tkr_patches){.t = 1,
-                             .h = l.h,
-                             .w = l.w,
-                             .n_cols = 3 * processor->temporal_patch_size * side * side,
-                             .width = l.out_width,
-                             .height = l.out_height};
-    patches->rows = tkr_aligned_alloc(rows_bytes(patches)); /* at most 2^28 pixels times 12 temporal_patch_size */
-    patch_job job = {
-        .rows = patches->rows, .p = processor, .rgb = pixels.rgb, .stride = pixels.width * 3, .h = l.h, .w = l.w};
-    if (!patches->rows) {
-        status = TKR_FAIL(error, NO_MEMORY, "rows of %zu patches: out of memory", l.h * l.w);
-    } else if (o->pool) {
-        status = tkr_pool_run(o->pool, write_share, &job);
-        if (status != TKR_OK) status = tkr_error_set(error, TKR_HERE, status, "patches: the thread pool is in use");
-    } else {
-        write_share(&job, 0, 1);
+    tkr_status status = make_layout(&l, p, first->width, first->height, o, error);
+    if (status == TKR_OK) status = transform(&pixels, p, first, &l, o, error);
+    if (status == TKR_OK && second) status = transform(&more, p, second, &l, o, error);
+    if (status == TKR_OK) {
+        *patches = (tkr_patches){.t = 1,
+                                 .h = l.h,
+                                 .w = l.w,
+                                 .n_cols = 3 * p->temporal_patch_size * side * side,
+                                 .width = l.out_width,
+                                 .height = l.out_height};
+        patches->rows = tkr_aligned_alloc(rows_bytes(patches)); /* at most 2^28 pixels times 12 temporal_patch_size */
+        if (!patches->rows) status = TKR_FAIL(error, NO_MEMORY, "rows of %zu patches: out of memory", l.h * l.w);
     }
-    if (pixels.rgb != image->rgb) tkr_image_free(&pixels);
+    if (status == TKR_OK) {
+        patch_job job = {.rows = patches->rows,
+                         .p = p,
+                         .rgb = pixels.rgb,
+                         .second = more.rgb,
+                         .stride = pixels.width * 3,
+                         .h = l.h,
+                         .w = l.w};
+        if (!o->pool)
+            write_share(&job, 0, 1);
+        else if (tkr_pool_run(o->pool, write_share, &job) != TKR_OK)
+            status = TKR_FAIL(error, BUSY, "patches: the thread pool is in use");
+    }
+    if (pixels.rgb != first->rgb) tkr_image_free(&pixels);
+    if (second && more.rgb != second->rgb) tkr_image_free(&more);
     if (status != TKR_OK) tkr_patches_free(patches);
     return status;
+}
+
+tkr_status tkr_processor_apply(tkr_patches *patches, const tkr_processor *processor, const tkr_image *image,
+                               const tkr_process_options *options, tkr_error *error) {
+    return make_patches(patches, processor, image, NULL, options ? options : &no_options, error);
+}
+
+tkr_status tkr_processor_apply_pair(tkr_patches *patches, const tkr_processor *processor,
+                                    const tkr_image *const frames[2], const tkr_process_options *options,
+                                    tkr_error *error) {
+    *patches = (tkr_patches){0};
+    if (frames[0]->width != frames[1]->width || frames[0]->height != frames[1]->height ||
+        processor->temporal_patch_size != TKR_VIDEO_PAIR)
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "frames of %zu x %zu and of %zu x %zu pixels can't be one patch of %zu", frames[0]->width,
+                        frames[0]->height, frames[1]->width, frames[1]->height, processor->temporal_patch_size);
+    return make_patches(patches, processor, frames[0], frames[1], options, error);
 }

@@ -39,8 +39,11 @@ typedef struct tkr_process_options {
     bool hub_limits;               /* Qwen3-VL: the checkpoint's own processor and limits in place of fetch_image */
     bool interpolate;              /* SigLIP: keep this size instead of the model's square (interpolate_pos_encoding) */
     size_t width, height;          /* with `interpolate`: multiples of patch_size; 0: image_size */
-    bool horizontal_first;         /* order of the resize passes of Pillow up to 12 */
-    tkr_pool *pool;                /* its threads share the work on one picture; NULL: the caller's alone */
+    size_t video_frames;   /* Qwen3-VL: the picture is two frames of a video of so many; 0: it is none. min_pixels and
+                            * max_pixels are the frames' */
+    bool video_list;       /* the video was given as pictures, which fetch_image resizes first */
+    bool horizontal_first; /* order of the resize passes of Pillow up to 12 */
+    tkr_pool *pool;        /* its threads share the work on one picture; NULL: the caller's alone */
 } tkr_process_options;
 
 /* How to decode a picture for it; options NULL: none. */
@@ -63,11 +66,17 @@ tkr_status tkr_processor_grid(size_t *t, size_t *h, size_t *w, const tkr_process
 tkr_status tkr_processor_apply(tkr_patches *patches, const tkr_processor *processor, const tkr_image *image,
                                const tkr_process_options *options, tkr_error *error);
 
+/* The same for a temporal patch of two frames of the same size, where options->video_frames is set. */
+tkr_status tkr_processor_apply_pair(tkr_patches *patches, const tkr_processor *processor,
+                                    const tkr_image *const frames[2], const tkr_process_options *options,
+                                    tkr_error *error);
+
 /* smart_resize of transformers, or of qwen-vl-utils: fills the pixel size of the result, with Python's round (half to
  * even). Sides are below 2^31. qwen-vl-utils' rule makes a side 0 in a few extreme cases, which this function tells as
  * it is. A picture whose sides differ by a factor over 200: TKR_LIMIT. */
 typedef struct tkr_smart_resize_options {
     size_t factor, min_pixels, max_pixels;
+    double max_fraction;  /* below 1, added to max_pixels: of a budget shared among frames */
     bool at_least_factor; /* qwen-vl-utils: the first rounding gives at least `factor`, scaling down may give 0 */
     bool clamp_ratio;     /* Ops-MM: any ratio is taken; the longer side of the result is cut to 200 times the other */
 } tkr_smart_resize_options;

@@ -27,5 +27,9 @@ typedef struct tkr_resize_options {
 
 /* Fills *out (freed with tkr_image_free); `in` is borrowed. The bytes depend on neither kernels nor pool. */
 tkr_status tkr_resize(tkr_image *out, const tkr_image *in, const tkr_resize_options *options, tkr_error *error);
+/* torchvision's resize of a video's frames: bicubic with antialiasing in float32, whatever the CPU. Fills *out (freed
+ * with tkr_image_free); `in` is borrowed; pool NULL: the calling thread alone. */
+tkr_status tkr_resize_float(tkr_image *out, const tkr_image *in, size_t width, size_t height, tkr_pool *pool,
+                            tkr_error *error);
 
 #endif

@@ -24,8 +24,9 @@ tkr_status tkr_smart_resize(size_t *new_width, size_t *new_height, size_t width,
         return TKR_FAIL(error, LIMIT, "a picture of %zu x %zu pixels: one side is more than %d times the other", width,
                         height, MAX_RATIO);
     size_t h = at_least(round_to(height, factor), least), w = at_least(round_to(width, factor), least);
-    if (h * w > options->max_pixels) {
-        const double shrink = sqrt(quotient(height * width, options->max_pixels));
+    const double most = (double)options->max_pixels + options->max_fraction;
+    if ((double)(h * w) > most) {
+        const double shrink = sqrt((double)(height * width) / most);
         h = (size_t)floor((double)height / shrink / (double)factor) * factor;
         w = (size_t)floor((double)width / shrink / (double)factor) * factor;
         if (!options->at_least_factor) {

@@ -15,7 +15,7 @@ typedef struct walk {
 } walk;
 
 static bool is_placeholder(const walk *w, size_t at) {
-    return w->o->ids[at] == w->vision->image_token || w->o->ids[at] == w->vision->video_token;
+    return tkr_is_placeholder(w->vision, w->o->ids[at]);
 }
 
 static void set(walk *w, size_t t, size_t h, size_t c) {

@@ -57,6 +57,9 @@ static const tkr_recipe recipe = {
     .with_visuals = TKR_QWEN_CHAT "<|endoftext|>",
     .text_only = TKR_QWEN_CHAT "<|endoftext|>",
     .visual = TKR_QWEN_VISUAL,
+    .video_fps = 2, /* frames are pictures of their own, as many as mteb takes */
+    .video_min_frames = 1,
+    .video_max_frames = 64,
     .default_instruction = "You are a helpful assistant.",
     .never_truncate = true, /* the last token gives the vector */
 };

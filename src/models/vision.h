@@ -32,9 +32,14 @@ struct tkr_vision_config {
 /* How an input becomes the text that the tokenizer sees. {instruction}, {visuals} and {text} are filled in. NULL
  * members: the model embeds bare text. */
 typedef struct tkr_recipe {
-    const char *with_visuals;        /* template of inputs with pictures */
-    const char *text_only;           /* template of inputs without */
-    const char *visual;              /* text of one picture, with one placeholder token in it */
+    const char *with_visuals; /* template of inputs with pictures */
+    const char *text_only;    /* template of inputs without */
+    const char *visual;       /* text of one picture, with one placeholder token in it */
+    const char *frames;       /* text of two frames of a video behind their second, or NULL: videos aren't read */
+    const char *before_video, *after_video;
+    double video_fps; /* frames a second that the reference takes of a video, or of its list of pictures; 0: the
+                       * model has no way of its own with videos */
+    size_t video_min_frames, video_max_frames;
     const char *default_instruction; /* or NULL: no instruction */
     const char *default_prefix;     /* {prefix} of text_only: ColQwen's "Query: "; a prompt of the caller replaces it */
     const char *empty;              /* text of an input without text and pictures, or NULL: "" */
@@ -82,6 +87,11 @@ size_t tkr_vision_widest(const tkr_vision_config *vision);
 /* Feature tokens of a picture of this grid: t * h * w / merge_size^2. */
 static inline size_t tkr_visual_tokens(const tkr_vision_config *vision, const tkr_visual *visual) {
     return visual->t * visual->h * visual->w / (vision->merge_size * vision->merge_size);
+}
+
+/* Whether this token stands for a feature of a picture or of a video's frames. */
+static inline bool tkr_is_placeholder(const tkr_vision_config *vision, int32_t id) {
+    return id == vision->image_token || id == vision->video_token;
 }
 
 /* Positions of one sequence for M-RoPE, [3, n] with stride `stride` between axes (mrope.c): text counts on all axes,

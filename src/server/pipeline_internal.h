@@ -11,7 +11,9 @@
 typedef struct tkr_pipeline_picture {
     tkr_part *part; /* becomes RGB */
     size_t item;
-    void *pixels; /* owned, borrowed by the part */
+    void *pixels;             /* owned, borrowed by the part */
+    tkr_tools_frames *frames; /* the same of a video */
+    size_t number;            /* of the part in its input */
     tkr_error error;
 } tkr_pipeline_picture;
 

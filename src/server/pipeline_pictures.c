@@ -12,6 +12,13 @@ static tkr_status ask_client(void *user) {
     return atomic_load(&((tkr_pipeline_run *)user)->cancelled) ? TKR_CANCELLED : TKR_OK;
 }
 
+static tkr_status read_video(tkr_pipeline_picture *p, tkr_model *model, const tkr_input *input, const tkr_stop *stop) {
+    tkr_part frames = {0};
+    const tkr_status status = tkr_tools_decode_video(&frames, &p->frames, model, input, p->number, stop, &p->error);
+    if (status == TKR_OK) *p->part = frames;
+    return status;
+}
+
 static tkr_status read_picture(tkr_pipeline_picture *p, tkr_model *model, const tkr_stop *stop) {
     tkr_part rgb = {0}, part = *p->part;
     tkr_buf file = {0};
@@ -80,6 +87,8 @@ static void step_picture(void *arg) {
         tkr_pipeline_picture *p = &r->pictures[i];
         if (atomic_load(&r->cancelled))
             tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the client has gone");
+        else if (p->part->kind == TKR_PART_VIDEO)
+            (void)read_video(p, op->model->model, &op->job.items[p->item].input, &stop);
         else if (!atomic_load(&r->no_room) && read_picture(p, op->model->model, &stop) == TKR_OK)
             count_pixels(op, r, p->part);
     }
@@ -90,7 +99,9 @@ static void step_picture(void *arg) {
         tkr_pipeline_submit(op);
 }
 
-static bool is_encoded(const tkr_part *part) { return part->kind == TKR_PART_IMAGE || part->kind == TKR_PART_URL; }
+static bool is_encoded(const tkr_part *part) {
+    return part->kind == TKR_PART_IMAGE || part->kind == TKR_PART_URL || part->kind == TKR_PART_VIDEO;
+}
 
 size_t tkr_pipeline_count_pictures(const tkr_job *job) {
     size_t n = 0;
@@ -113,7 +124,7 @@ static bool list_pictures(tkr_operation *op, size_t n) {
         memcpy(parts, input->parts, input->n_parts * sizeof *parts);
         for (size_t k = 0; k < input->n_parts; k++)
             if (is_encoded(&parts[k]))
-                r->pictures[r->n_pictures++] = (tkr_pipeline_picture){.part = &parts[k], .item = i};
+                r->pictures[r->n_pictures++] = (tkr_pipeline_picture){.part = &parts[k], .item = i, .number = k};
         input->parts = parts;
     }
     return true;
@@ -145,6 +156,9 @@ void tkr_pipeline_pictures(tkr_operation *op) {
 void tkr_pipeline_free_pictures(tkr_operation *op) {
     tkr_pipeline_run *r = tkr_pipeline_run_of(op);
     if (!r) return;
-    for (size_t i = 0; i < r->n_pictures; i++) tkr_tools_free_pixels(&r->pictures[i].pixels);
+    for (size_t i = 0; i < r->n_pictures; i++) {
+        tkr_tools_free_pixels(&r->pictures[i].pixels);
+        tkr_tools_free_frames(&r->pictures[i].frames);
+    }
     atomic_fetch_sub(&op->server->pixel_bytes, atomic_exchange(&r->pixel_bytes, 0));
 }

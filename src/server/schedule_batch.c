@@ -160,6 +160,7 @@ static void fill_item(tkr_job_item *item, const tkr_result_item *got) {
     size_t values = 0, bytes = 0;
     item->n_tokens = got->n_tokens;
     item->n_tokens_untruncated = got->n_tokens_untruncated;
+    item->n_frames = got->n_frames;
     if (got->status != TKR_OK) {
         fail_item(item, got->status, got->message);
         return;

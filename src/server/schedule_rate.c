@@ -42,7 +42,7 @@ static double text_bytes(size_t *n_pictures, const tkr_job_item *item) {
         if (in->parts[i].kind == TKR_PART_TEXT)
             bytes += in->parts[i].n_data;
         else
-            ++*n_pictures;
+            *n_pictures += in->parts[i].kind == TKR_PART_FRAMES ? in->parts[i].n_frames : 1;
     }
     const char *instruction = in->instruction ? in->instruction : item->options.instruction;
     const char *prompt = in->prompt ? in->prompt : item->options.prompt;

@@ -26,14 +26,13 @@ static inline tkr_model_options vision_options(void) {
 typedef struct vision_input {
     tkr_input input;
     tkr_part parts[MAX_PARTS];
-    char paths[MAX_PARTS][MAX_PATH];
+    tkr_part frames[MAX_PARTS];
+    char paths[2 * MAX_PARTS][MAX_PATH];
 } vision_input;
 
 static inline size_t json_size(const json_t *json, const char *name) {
     return (size_t)json_integer_value(json_object_get(json, name));
 }
-
-static inline bool is_video(const json_t *row) { return json_object_get(row, "video") != NULL; }
 
 static inline void vision_fill(vision_input *v, const golden *g, size_t index) {
     const json_t *row = golden_input(g, index), *images = json_object_get(row, "images");
@@ -43,7 +42,8 @@ static inline void vision_fill(vision_input *v, const golden *g, size_t index) {
     if (!text) text = json_object_get(row, "query");
     v->input.instruction = json_string_value(json_object_get(row, "instruction"));
     v->input.prompt = json_string_value(json_object_get(row, "prefix"));
-    if (!images) {
+    const json_t *video = json_object_get(row, "video"), *limits = json_object_get(row, "video_options");
+    if (!images && !video) {
         v->input.text = json_string_value(text);
         v->input.n_text = json_string_length(text);
         return;
@@ -55,6 +55,18 @@ static inline void vision_fill(vision_input *v, const golden *g, size_t index) {
         v->parts[v->input.n_parts++] =
             (tkr_part){.kind = TKR_PART_FILE, .data = v->paths[i], .n_data = strlen(v->paths[i])};
     }
+    for (size_t i = 0; i < json_array_size(video); i++) {
+        char *path = v->paths[MAX_PARTS + i];
+        snprintf(path, MAX_PATH, "%s/%s", g->folder, json_string_value(json_array_get(video, i)));
+        v->frames[i] = (tkr_part){.kind = TKR_PART_FILE, .data = path, .n_data = strlen(path)};
+    }
+    if (video)
+        v->parts[v->input.n_parts++] = (tkr_part){.kind = TKR_PART_FRAMES,
+                                                  .frames = v->frames,
+                                                  .n_frames = json_array_size(video),
+                                                  .min_pixels = json_size(limits, "min_pixels"),
+                                                  .max_pixels = json_size(limits, "max_pixels")};
+    v->input.video_pooling = TKR_VIDEO_NATIVE;
     if (text)
         v->parts[v->input.n_parts++] =
             (tkr_part){.kind = TKR_PART_TEXT, .data = json_string_value(text), .n_data = json_string_length(text)};

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Codecs are linked into tkr-decode and into nothing else: not into the program, not into the library."""
+"""Codecs are linked into tkr-decode and tkr-decode-video and into nothing else: not into the program, not into the
+library. Pictures don't wait for FFmpeg's libraries to load."""
 import os
 import subprocess
 import sys
@@ -28,6 +29,10 @@ def main():
         assert any(library.startswith(codec) for library in libraries), f"tkr-decode doesn't link {codec}"
     for other in ("libcurl", "libpcre2", "libtkr"):
         assert not any(library.startswith(other) for library in libraries), f"tkr-decode links {other}"
+    assert not any(library.startswith(("libav", "libsw")) for library in libraries), "tkr-decode links FFmpeg"
+    libraries = loaded(build / "tkr-decode-video")
+    for codec in ("libavformat", "libavcodec", "libswscale"):
+        assert any(library.startswith(codec) for library in libraries), f"tkr-decode-video doesn't link {codec}"
     symbols = subprocess.run(["nm", "-D", str(build / "libtkr.so")], check=True, capture_output=True, text=True).stdout
     assert "jpeg_" not in symbols and "png_" not in symbols
 

@@ -461,7 +461,7 @@ class BadInput(NativeTest):
     def test_unknown_routes_and_methods(self):
         self.fails(self.server.get("/nope"), 404, "not_found", "/nope")
         self.fails(self.server.post("/embed/text/", {}), 404, "not_found")
-        self.fails(self.server.post("/embed/video", {}), 404, "not_found")
+        self.fails(self.server.post("/embed/document", {}), 404, "not_found")
         for method in ("GET", "PUT", "DELETE", "PATCH"):
             reply = self.server.request(method, "/embed/text")
             self.fails(reply, 405, "method_not_allowed", "POST", method)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* routes/embed: POST /embed/text, /embed/image and /embed/multimodal. Refuses fields that it doesn't know. */
+/* routes/embed: POST /embed/text, /embed/image, /embed/video and /embed/multimodal. Refuses fields that it doesn't
+ * know. */
 #include "server/routes/embed.h"
 
 #include <stdio.h>
@@ -7,6 +8,7 @@
 
 #include "server/routes/schema.h"
 #include "server/routes/shape.h"
+#include "server/settings.h"
 
 /* ---- options of all routes ---- */
 
@@ -217,6 +219,81 @@ bool tkr_embed_parse_images(tkr_operation *op) {
     return take(&fields, inputs, n, name, files || json_is_array(list));
 }
 
+/* max_frames, pooling, fps: of all videos of the request; the configuration's where absent. */
+static bool read_frames(tkr_input *input, tkr_part *part, const tkr_fields *fields) {
+    static const char *const words[] = {"mean", "max", "first", "native", NULL};
+    const tkr_settings *settings = tkr_server_settings(fields->op->server);
+    size_t pooling = (size_t)tkr_setting_of(settings, TKR_SET_VIDEO_POOLING)->number, fps = 0;
+    part->max_frames = (size_t)tkr_setting_of(settings, TKR_SET_MAX_VIDEO_FRAMES)->number;
+    if (!tkr_fields_count(&part->max_frames, fields, "max_frames", 1, 1024) ||
+        !tkr_fields_word(&pooling, fields, "pooling", words) || !tkr_fields_count(&fps, fields, "fps", 1, 1000)) {
+        return false;
+    }
+    part->fps = (double)fps;
+    input->video_pooling = (tkr_video_pooling)pooling;
+    return true;
+}
+
+/* A file of the form, or base64 of the list: a URL isn't fetched. */
+static bool read_video(tkr_part *part, tkr_operation *op, const json_t *list, size_t index) {
+    char path[64];
+    if (list == NULL) {
+        if (!tkr_embed_take_file(part, op, index)) {
+            return false;
+        }
+        part->kind = TKR_PART_VIDEO;
+        return true;
+    }
+    const json_t *value = json_is_array(list) ? json_array_get(list, index) : list;
+    (void)snprintf(path, sizeof path, json_is_array(list) ? "videos[%zu]" : "videos", index);
+    if (!json_is_string(value)) {
+        return tkr_refuse(op, TYPE, path, "%s: is %s, expected a data URI or base64", path, tkr_json_type_name(value));
+    }
+    if (!tkr_read_picture(part, op, json_string_value(value), json_string_length(value), path,
+                          TKR_READ_DATA_URI | TKR_READ_BASE64)) {
+        return false;
+    }
+    part->kind = TKR_PART_VIDEO;
+    return true;
+}
+
+bool tkr_embed_parse_videos(tkr_operation *op) {
+    static const char *const names[] = {"videos", "max_frames", "pooling", "fps", "min_pixels", "max_pixels", NULL};
+    tkr_fields fields;
+    if (!begin(&fields, op, names)) {
+        return false;
+    }
+    const json_t *list = tkr_fields_get(&fields, "videos");
+    const bool files = op->n_form > 0;
+    const size_t n = files ? op->n_form : json_is_array(list) ? json_array_size(list) : 1;
+    if (files && list != NULL) {
+        return tkr_refuse(op, VALUE, "videos", "videos: stand beside files; send one of both");
+    }
+    if (!files && list == NULL) {
+        return tkr_refuse(op, TYPE, fields.from_text ? "file" : "videos",
+                          fields.from_text ? "file: is missing: the form has no file"
+                                           : "videos: is missing, expected a list of data URIs, or a multipart form");
+    }
+    if (n == 0) {
+        return tkr_refuse(op, EMPTY, "videos", "videos: is an empty list");
+    }
+    tkr_input *inputs = tkr_operation_alloc(op, n * sizeof *inputs);
+    if (inputs == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        tkr_part *part = tkr_operation_alloc(op, sizeof *part);
+        if (part == NULL || !read_video(part, op, list, i)) {
+            return false;
+        }
+        inputs[i] = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = part, .n_parts = 1};
+        if (!read_frames(&inputs[i], part, &fields) || !tkr_embed_read_sizes(&inputs[i], &fields)) {
+            return false;
+        }
+    }
+    return take(&fields, inputs, n, files ? "file" : "videos", files || json_is_array(list));
+}
+
 bool tkr_embed_parse_items(tkr_operation *op) {
     static const char *const list_names[] = {"items", NULL};
     tkr_fields fields;
@@ -277,6 +354,15 @@ const tkr_handler tkr_handler_embed_image = {.name = "embed_image",
                                              .render = tkr_embed_render,
                                              .wants_model = true,
                                              .request_schema = tkr_schema_embed_image,
+                                             .response_schema = tkr_schema_embeddings};
+
+const tkr_handler tkr_handler_embed_video = {.name = "embed_video",
+                                             .api = &tkr_api_native,
+                                             .body = TKR_BODY_EITHER,
+                                             .parse = tkr_embed_parse_videos,
+                                             .render = tkr_embed_render,
+                                             .wants_model = true,
+                                             .request_schema = tkr_schema_embed_video,
                                              .response_schema = tkr_schema_embeddings};
 
 const tkr_handler tkr_handler_embed_multimodal = {.name = "embed_multimodal",

@@ -17,6 +17,7 @@ typedef struct tkr_embed_reply {
 /* Parse functions of the handlers. op->body is an object; op->form are files that came with it. */
 bool tkr_embed_parse_texts(tkr_operation *op);  /* "texts" or "ids" */
 bool tkr_embed_parse_images(tkr_operation *op); /* "images", or files */
+bool tkr_embed_parse_videos(tkr_operation *op); /* "videos", or files */
 bool tkr_embed_parse_items(tkr_operation *op);  /* "items", or one item's fields */
 /* Whichever the fields mean. */
 bool tkr_embed_parse_any(tkr_operation *op);

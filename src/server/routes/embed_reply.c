@@ -51,6 +51,13 @@ bool tkr_embed_put_facts(tkr_buf *out, const tkr_operation *op) {
     } else {
         tkr_buf_printf(out, "\"shape\":[%zu,%zu]", op->job.n_items, n_columns(reply, op));
     }
+    if (op->job.n_items > 0 && op->job.items[0].n_frames > 0) { /* of videos, which stand alone in a request */
+        tkr_buf_printf(out, ",\"frames\":[");
+        for (size_t i = 0; i < op->job.n_items; i++) {
+            tkr_buf_printf(out, i > 0 ? ",%zu" : "%zu", op->job.items[i].n_frames);
+        }
+        tkr_buf_putc(out, ']');
+    }
     if (reply->type != TKR_WIRE_FLOAT) {
         tkr_buf_printf(out, ",\"dtype\":\"%s\"", tkr_wire_type_name(reply->type));
     }

@@ -69,6 +69,19 @@ const char tkr_schema_embed_image[] =
     "\"items\":" PICTURE "}]}," SIZES "," OPTIONS
     "},\"required\":[\"images\"],\"examples\":[{\"images\":[\"data:image/png;base64,iVBORw0KGgo...\"]}]" STRICT;
 
+const char tkr_schema_embed_video[] =
+    "{\"type\":\"object\",\"properties\":{"
+    "\"videos\":{\"description\":\"Videos and animations, an input each: data URIs or base64; or files of a multipart "
+    "form.\",\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}]},"
+    "\"max_frames\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1024,\"description\":\"Frames that are looked at, "
+    "evenly spread.\"},"
+    "\"pooling\":{\"enum\":[\"mean\",\"max\",\"first\",\"native\"],\"description\":\"How frames become one vector; "
+    "native: the model reads them at once.\"},"
+    "\"fps\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000,\"description\":\"Frames of each second, up to "
+    "max_frames.\"},"
+    "\"min_pixels\":{\"type\":\"integer\",\"minimum\":1},\"max_pixels\":{\"type\":\"integer\",\"minimum\":1}," OPTIONS
+    "},\"required\":[\"videos\"]" STRICT;
+
 const char tkr_schema_embed_multimodal[] =
     "{\"oneOf\":[{\"type\":\"object\",\"properties\":{"
     "\"items\":{\"type\":\"array\",\"minItems\":1,\"description\":\"Each item gets one vector.\",\"items\":{\"oneOf\":["
@@ -87,6 +100,8 @@ const char tkr_schema_embeddings[] =
     "[inputs, null, values] with several vectors an input.\"},"
     "\"rows\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Vectors of each input, where they "
     "are several.\"},"
+    "\"frames\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Of videos: frames that each "
+    "vector is made of.\"},"
     "\"dtype\":{\"type\":\"string\",\"description\":\"output_dtype, where it isn't float.\"},"
     "\"model\":{\"type\":\"string\"},"
     "\"usage\":{\"type\":\"object\",\"required\":[\"prompt_tokens\",\"total_tokens\"],\"properties\":{"

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Videos on the command line: rows with their source and times, segments, poolings, JSON lines, what is refused."""
+import base64
+import json
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import distance, run
+
+GOLDEN = os.path.join(os.environ["TKR_TEST_DIR"], "golden")
+FILES = os.path.join(GOLDEN, "video", "files")
+BROKEN = os.path.join(GOLDEN, "video", "broken")
+H264 = os.path.join(FILES, "moving_h264.mp4")
+VP9 = os.path.join(FILES, "moving_vp9.webm")
+SIGLIP = os.path.join(GOLDEN, "siglip", "siglip", "model")
+QWEN3 = os.path.join(GOLDEN, "qwen3_vl", "qwen3_vl", "model")
+ENV = {k: os.environ[k] for k in ("TKR_DECODE",) if k in os.environ}
+
+
+def embed(*args, model=SIGLIP, **options):
+    done = run("embed", "-m", model, "--no-weight-cache", *args, **options)
+    return done, [json.loads(line) for line in done.stdout.decode().splitlines()]
+
+
+class Video(unittest.TestCase):
+    def test_rows(self):
+        done, rows = embed("--video", H264, VP9)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([row["source"] for row in rows], [H264, VP9])
+        self.assertEqual([(row["start_s"], row["end_s"], row["frames"]) for row in rows], [(0, 2.5, 8), (0, 2.9, 8)])
+        self.assertGreater(distance(rows[0]["embedding"], rows[1]["embedding"]), 1e-4)
+
+    def test_a_text_beside(self):
+        done, rows = embed("--video", H264, "--", "a moving square")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("source", rows[0])
+        self.assertNotIn("source", rows[1])
+
+    def test_segments(self):
+        done, rows = embed("--video", H264, VP9, "--segment", "1s", "--max-frames", "4")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([(os.path.basename(row["source"]), row["start_s"], row["end_s"]) for row in rows],
+                         [("moving_h264.mp4", 0, 1), ("moving_h264.mp4", 1, 2), ("moving_h264.mp4", 2, 2.5),
+                          ("moving_vp9.webm", 0, 1), ("moving_vp9.webm", 1, 2), ("moving_vp9.webm", 2, 2.9)])
+        self.assertEqual([row["index"] for row in rows], list(range(6)))
+        self.assertEqual({row["frames"] for row in rows}, {4})
+
+    def test_frames_and_poolings(self):
+        first, mean = (embed("--video", H264, "--video-pooling", how)[1][0] for how in ("first", "mean"))
+        self.assertEqual((first["frames"], mean["frames"]), (1, 8))
+        self.assertEqual(embed("--video", H264, "--fps", "2", "--max-frames", "100")[1][0]["frames"], 5)
+        one = embed("--video", H264, "--max-frames", "1")[1][0]
+        self.assertLess(distance(first["embedding"], one["embedding"]), 1e-9)
+
+    def test_native(self):
+        done, rows = embed("--video", H264, "--video-pooling", "native", "--max-pixels", "20000", model=QWEN3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(rows[0]["frames"], 4)
+        done, _ = embed("--video", H264, "--video-pooling", "native")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"native pooling", done.stderr)
+
+    def test_json_lines(self):
+        with open(VP9, "rb") as file:
+            encoded = base64.b64encode(file.read()).decode()
+        lines = [{"id": "a", "video": VP9}, {"id": "b", "video": {"base64": encoded}}, {"id": "c", "text": "words"}]
+        done, rows = embed("--jsonl", stdin="\n".join(map(json.dumps, lines)))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([row["id"] for row in rows], ["a", "b", "c"])
+        self.assertEqual(rows[0]["embedding"], rows[1]["embedding"])
+        self.assertEqual(rows[0]["source"], VP9)
+        done, rows = embed("--jsonl", stdin=json.dumps({"video": "https://example.org/clip.mp4"}))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"not a URL", done.stderr)
+
+    def test_broken_files(self):
+        names = sorted(os.listdir(BROKEN))
+        done, rows = embed("--video", *(os.path.join(BROKEN, name) for name in names), H264, "--on-error", "skip",
+                           "--segment", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        errors = [row for row in rows if "error" in row]
+        self.assertEqual(len(errors), 3, rows)
+        for row in errors:
+            self.assertIn("is ", row["error"])
+        self.assertEqual(rows[-1]["source"], H264)
+
+    def test_usage(self):
+        for option, value, says in (("--segment", "soon", b"expected a time"), ("--max-frames", "0", b"1 to 1024"),
+                                    ("--fps", "0", b"--fps"), ("--video-pooling", "sum", b"mean")):
+            done, _ = embed("--video", H264, option, value)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(says, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

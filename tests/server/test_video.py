@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""POST /embed/video over the real program: the command line's bits, poolings, settings, bad files and fields."""
+import base64
+import json
+import os
+import struct
+import unittest
+
+from harness import Server, ServerTest, cli, multipart
+
+GOLDEN = os.path.join(os.environ["TKR_TEST_DIR"], "golden")
+FILES = os.path.join(GOLDEN, "video", "files")
+BROKEN = os.path.join(GOLDEN, "video", "broken")
+FOLDERS = {"bert": os.path.join(GOLDEN, "bert", "bert-mean", "model"),
+           "siglip": os.path.join(GOLDEN, "siglip", "siglip", "model"),
+           "qwen3": os.path.join(GOLDEN, "qwen3_vl", "qwen3_vl", "model")}
+EXACT = ("--precision", "f32", "--quantization", "none", "--device", "cpu")
+CONFIG = "models:\n" + "".join(f"  - name: {folder}\n    alias: {name}\n" for name, folder in FOLDERS.items())
+
+
+def content(*path):
+    with open(os.path.join(*path), "rb") as file:
+        return file.read()
+
+
+def bits(row):
+    return struct.pack(f"<{len(row)}f", *row)
+
+
+class Videos(ServerTest):
+    ARGS = (*EXACT, "--max-body", "2M", "--max-video-frames", "6")
+
+    @classmethod
+    def setUpClass(cls):
+        config = os.path.join(os.environ["TKR_BUILD_DIR"], "test_video.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(CONFIG)
+        cls.server = Server("--config", config, *cls.ARGS, model=None)
+
+    def send(self, *files, model="siglip", **fields):
+        body, kind = multipart([("model", model), *((name, str(value)) for name, value in fields.items()),
+                                *(("file", (name, data, "video/mp4")) for name, data in files)])
+        return self.server.post("/embed/video", body, headers={"Content-Type": kind})
+
+    def good(self, *files, **fields):
+        reply = self.send(*files, **fields)
+        self.assertEqual(reply.status, 200, reply.body)
+        return reply.json()
+
+    def refused(self, status, says, *files, **fields):
+        reply = self.send(*files, **fields)
+        self.assertEqual(reply.status, status, reply.body)
+        self.assertIn(says, reply.json()["error"]["message"])
+
+    def test_the_command_lines_bits(self):
+        names = ["moving_h264.mp4", "moving_vp9.webm"]
+        for model, pooling in (("siglip", "mean"), ("siglip", "max"), ("siglip", "first"), ("qwen3", "native")):
+            more = {"max_pixels": 20000} if model == "qwen3" else {}
+            reply = self.good(*((name, content(FILES, name)) for name in names), model=model, pooling=pooling,
+                              max_frames=4, **more)
+            args = ["--max-pixels", "20000"] if more else []
+            done = cli.run("embed", "-m", FOLDERS[model], *EXACT, "-q", "--video-pooling", pooling, "--max-frames", "4",
+                           *args, "--video", *(os.path.join(FILES, name) for name in names))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = [json.loads(line) for line in done.stdout.splitlines()]
+            self.assertEqual([bits(row) for row in reply["embeddings"]], [bits(row["embedding"]) for row in rows])
+            self.assertEqual(reply["frames"], [row["frames"] for row in rows])
+
+    def test_settings_and_fields(self):
+        clip = ("a.mp4", content(FILES, "moving_h264.mp4"))
+        self.assertEqual(self.good(clip)["frames"], [6])
+        self.assertEqual(self.good(clip, max_frames=3)["frames"], [3])
+        self.assertEqual(self.good(clip, fps=2, max_frames=100)["frames"], [5])
+        self.assertEqual(self.good(clip, pooling="first")["frames"], [1])
+        picture = self.ok("/embed/text", {"model": "siglip", "texts": ["words"]})
+        self.assertNotIn("frames", picture)
+
+    def test_the_same_again(self):
+        clip = ("a.mp4", content(FILES, "ntsc_h264.mp4"))
+        first, second = self.good(clip), self.good(clip)
+        self.assertEqual(first["embeddings"], second["embeddings"])
+        self.assertEqual(first["frames"], second["frames"])
+
+    def test_json(self):
+        data = content(FILES, "moving_vp9.webm")
+        text = base64.b64encode(data).decode()
+        videos = [text, "data:video/webm;base64," + text]
+        reply = self.ok("/embed/video", {"model": "siglip", "videos": videos, "max_frames": 4})
+        self.assertEqual(reply["frames"], [4, 4])
+        self.assertEqual(reply["embeddings"], self.good(*[("a.webm", data)] * 2, max_frames=4)["embeddings"])
+        for wrong, status in (([], 400), (5, 400), ([5], 400), (["https://example.org/a.mp4"], 400), ("!", 422)):
+            answer = self.server.post("/embed/video", {"model": "siglip", "videos": wrong})
+            self.assertEqual(answer.status, status, answer.body)
+
+    def test_bad_files(self):
+        good = ("a.mp4", content(FILES, "moving_h264.mp4"))
+        for name in ("text.mp4", "truncated.mp4"):
+            self.refused(422, "no video", good, (name, content(BROKEN, name)))
+        self.refused(422, "empty", ("empty.webm", b""))
+        self.refused(422, "reads text only", good, model="bert")
+        self.refused(422, "native", good, pooling="native")
+        self.assertEqual(self.good(good)["frames"], [6])
+
+    def test_bad_fields(self):
+        good = ("a.mp4", content(FILES, "moving_h264.mp4"))
+        self.refused(400, "max_frames", good, max_frames=0)
+        self.refused(400, "max_frames", good, max_frames="many")
+        self.refused(400, "pooling", good, pooling="sum")
+        self.refused(400, "fps", good, fps=0)
+        self.refused(400, "max_frame", good, max_frame=3)
+        self.refused(400, "file")
+        reply = self.server.post("/embed/video", {"model": "siglip"})
+        self.assertEqual(reply.status, 400, reply.body)
+        self.assertIn("multipart", reply.json()["error"]["message"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -7,18 +7,18 @@
 
 enum { STEP = 64 * 1024 };
 
-static void *seam_alloc(void *opaque, uInt items, uInt size) {
+void *tkr_zlib_alloc(void *opaque, unsigned items, unsigned size) {
     (void)opaque;
     return tkr_calloc(items, size);
 }
 
-static void seam_free(void *opaque, void *block) {
+void tkr_zlib_free(void *opaque, void *block) {
     (void)opaque;
     tkr_free(block);
 }
 
 tkr_status tkr_deflate(tkr_buf *out, const void *data, size_t size, tkr_error *error) {
-    z_stream stream = {.zalloc = seam_alloc, .zfree = seam_free};
+    z_stream stream = {.zalloc = tkr_zlib_alloc, .zfree = tkr_zlib_free};
     const Bytef *at = data;
     size_t left = size;
     int code = deflateInit(&stream, Z_DEFAULT_COMPRESSION);

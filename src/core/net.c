@@ -181,6 +181,8 @@ tkr_status tkr_listener_open(tkr_listener *listener, const char *text, const cha
     tkr_status status;
     if (strncmp(text, "unix:", 5) == 0)
         status = open_unix(listener, text + 5, unix_mode, error);
+    else if (strncmp(text, "private:", 8) == 0)
+        status = open_unix(listener, text + 8, 0600, error);
     else if (strncmp(text, "fd:", 3) == 0)
         status = adopt(listener, text + 3, error);
     else
@@ -280,11 +282,4 @@ void tkr_ignore_broken_pipes(void) {
     memset(&ignore, 0, sizeof ignore);
     ignore.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &ignore, NULL);
-}
-
-size_t tkr_listen_fds(void) {
-    const char *count = tkr_env("LISTEN_FDS"), *pid = tkr_env("LISTEN_PID");
-    if (!count || !pid || strtol(pid, NULL, 10) != (long)getpid()) return 0;
-    const long n = strtol(count, NULL, 10);
-    return n > 0 && n <= 64 ? (size_t)n : 0;
 }

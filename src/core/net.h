@@ -24,8 +24,8 @@ typedef struct tkr_peer {
 } tkr_peer;
 
 /* Opens "127.0.0.1:8000", "[::1]:8000", "localhost:0", "unix:/run/tkr.sock" (with these permissions; the file of a
- * server that has ended is replaced) or adopts "fd:3". "[::]" takes IPv4 as well. `scheme`, "http" or "https", is for
- * the URL. Fills *listener. */
+ * server that has ended is replaced), "private:/run/admin.sock" (the same with 0600) or adopts "fd:3". "[::]" takes
+ * IPv4 as well. `scheme`, "http" or "https", is for the URL. Fills *listener. */
 tkr_status tkr_listener_open(tkr_listener *listener, const char *address, const char *scheme, unsigned unix_mode,
                              tkr_error *error);
 /* Closes, and removes the file of a Unix socket that was made here. Once more is harmless. */
@@ -50,7 +50,5 @@ size_t tkr_fd_limit(size_t wanted);
 int tkr_fd_high(size_t number);
 /* Writing to a socket whose peer has gone is an error from now on, no longer the end of the process. */
 void tkr_ignore_broken_pipes(void);
-/* How many sockets systemd passed to this process: "fd:3" and those that follow it. */
-size_t tkr_listen_fds(void);
 
 #endif

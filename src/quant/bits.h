@@ -6,35 +6,12 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint32_t tkr_bits_of(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return u;
-}
-
-static inline float tkr_float_of(uint32_t u) {
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
+#include "core/half.h"
 
 static inline uint16_t tkr_load_u16(const uint8_t *at) {
     uint16_t u;
     memcpy(&u, at, sizeof u);
     return u;
-}
-
-/* IEEE binary16 to the bits of the same binary32. All three cases are computed and one is chosen by masks: no branch,
- * and nothing that a flush-to-zero mode would change. */
-static inline uint32_t tkr_widen_f16_bits(uint32_t h) {
-    const uint32_t magnitude = h & 0x7fffu, moved = magnitude << 13;
-    const uint32_t is_subnormal = 0u - ((magnitude - 0x0400u) >> 31),
-                   is_not_finite = 0u - ((0x7bffu - magnitude) >> 31);
-    /* Exponent bias 15 -> 127; exponent 31 of infinities and NaNs -> 255. */
-    const uint32_t normal = moved + (112u << 23) + (is_not_finite & 112u << 23);
-    /* A subnormal m * 2^-24 is (2^-14 + m * 2^-24) - 2^-14, exact and without subnormal f32 on the way. */
-    const uint32_t subnormal = tkr_bits_of(tkr_float_of((113u << 23) + moved) - tkr_float_of(113u << 23));
-    return (normal & ~is_subnormal) | (subnormal & is_subnormal) | (h & 0x8000u) << 16;
 }
 
 static inline float tkr_load_f16(const uint8_t *at) { return tkr_float_of(tkr_widen_f16_bits(tkr_load_u16(at))); }

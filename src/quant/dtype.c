@@ -52,27 +52,11 @@ tkr_dtype tkr_dtype_parse(const char *name, size_t n) {
     return TKR_DTYPE_COUNT;
 }
 
-float tkr_f16_to_f32(uint16_t h) { return tkr_float_of(tkr_widen_f16_bits(h)); }
-
 uint16_t tkr_f32_to_bf16(float f) {
     const uint32_t u = tkr_bits_of(f);
     const uint32_t rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
     const uint32_t quiet = u >> 16 | 0x40u; /* keeps a NaN whose payload sits in the lost half from becoming infinity */
     return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
-}
-
-uint16_t tkr_f32_to_f16(float f) {
-    const uint32_t u = tkr_bits_of(f), magnitude = u & 0x7fffffffu, sign = u >> 16 & 0x8000u;
-    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);  /* NaN */
-    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* from 65520 on the nearest is infinity */
-    uint32_t h;
-    if (magnitude < 0x38800000u) {
-        /* Below 2^-14: with 0.5 added, the last bit of the sum is worth 2^-24, an f16 subnormal's own. */
-        h = tkr_bits_of(tkr_float_of(magnitude) + 0.5f) - (126u << 23);
-    } else {
-        h = (magnitude - (112u << 23) + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
-    }
-    return (uint16_t)(sign | h);
 }
 
 static void widen_bf16(float *restrict out, const uint8_t *restrict in, size_t n) {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "core/half.h"
 
 /* X(name, elements per block, bytes per block, text, class). Plain numbers have blocks of one. Class 1: plain numbers
  * that may be weights; 2: blocks of a GGUF file, rows of whole blocks; 0: neither. */
@@ -57,9 +58,7 @@ const char *tkr_dtype_name(tkr_dtype dtype);
 /* By the name that safetensors uses: plain numbers only. TKR_DTYPE_COUNT when unknown. */
 tkr_dtype tkr_dtype_parse(const char *name, size_t n);
 
-float tkr_f16_to_f32(uint16_t h);
 uint16_t tkr_f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
-uint16_t tkr_f32_to_f16(float f);  /* the same */
 static inline float tkr_bf16_to_f32(uint16_t h) {
     union {
         uint32_t u;

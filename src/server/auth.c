@@ -278,17 +278,6 @@ tkr_verdict tkr_auth_check(const tkr_identity **identity, double *retry_after_s,
 /* An identity is the first member of its key. */
 static key *key_of(const tkr_identity *identity) { return (key *)(uintptr_t)identity; }
 
-tkr_verdict tkr_auth_count_request(double *retry_after_s, tkr_auth *auth, const tkr_identity *identity,
-                                   const char *peer) {
-    const double now = tkr_now();
-    tkr_mutex_lock(&auth->lock);
-    double wait = auth->addresses != NULL ? tkr_address_limits_take(auth->addresses, peer, now) : 0;
-    if (wait <= 0 && identity != NULL) wait = take(key_of(identity), now);
-    tkr_mutex_unlock(&auth->lock);
-    *retry_after_s = wait;
-    return wait > 0 ? TKR_TOO_FAST : TKR_PASS;
-}
-
 void tkr_auth_count_tokens(tkr_auth *auth, const tkr_identity *identity, size_t n_tokens) {
     if (identity == NULL) return;
     key *k = key_of(identity);

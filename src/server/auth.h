@@ -39,9 +39,6 @@ tkr_verdict tkr_auth_check(const tkr_identity **identity, double *retry_after_s,
 void tkr_auth_count_tokens(tkr_auth *auth, const tkr_identity *identity, size_t n_tokens);
 /* Another hold on an identity that is held; NULL gives NULL. */
 const tkr_identity *tkr_auth_retain(tkr_auth *auth, const tkr_identity *identity);
-/* Counts one more request of somebody who was checked before (a message on a WebSocket): TKR_PASS or TKR_TOO_FAST. */
-tkr_verdict tkr_auth_count_request(double *retry_after_s, tkr_auth *auth, const tkr_identity *identity,
-                                   const char *peer);
 void tkr_auth_release(tkr_auth *auth, const tkr_identity *identity);
 /* Appends "X-RateLimit-Limit-Requests" and the like for a key with limits: "Name: value\r\n" each. */
 void tkr_auth_add_fields(tkr_buf *fields, tkr_auth *auth, const tkr_identity *identity);

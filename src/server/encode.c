@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base64.h"
+#include "core/half.h"
 #include "core/json.h"
 #include "core/npy.h"
 
@@ -38,43 +39,10 @@ size_t tkr_wire_bytes(tkr_wire_type type, size_t n) {
 
 /* ---- values ---- */
 
-static uint32_t bits_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static float float_of(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* IEEE 754 binary16, rounded to nearest even, but never to infinity. Below 2^-14 halves are multiples of 2^-24, which
- * adding 0.5 (whose last bit is worth 2^-24) rounds to; above, the bits cut off are rounded by hand. */
+/* Never infinity, which JSON has not: at most 65504. */
 static uint16_t half_of(float value) {
-    const uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7FFFFFFFu;
-    uint32_t half;
-    if (size > 0x7F800000u) {
-        half = 0x7E00u; /* not a number */
-    } else if (size >= 0x477FF000u) {
-        half = 0x7BFFu; /* 65504, the largest: JSON has no infinity */
-    } else if (size >= 0x38800000u) {
-        half = (size - 0x38000000u + 0xFFFu + (size >> 13 & 1u)) >> 13;
-    } else {
-        half = bits_of(float_of(size) + 0.5f) - 0x3F000000u;
-    }
-    return (uint16_t)(sign | half);
-}
-
-static float float_of_half(uint16_t half) {
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, size = half & 0x7FFFu;
-    if (size >= 0x7C00u) {
-        return float_of(sign | 0x7F800000u | (size & 0x3FFu) << 13);
-    }
-    /* halves below 2^-14 are size * 2^-24 */
-    const float plain = size < 0x400u ? (float)size * 0x1p-24f : float_of((size << 13) + 0x38000000u);
-    return float_of(sign | bits_of(plain));
+    const float most = 65504.0f;
+    return tkr_f32_to_f16(value > most ? most : value < -most ? -most : value);
 }
 
 /* 127 times the value to nearest even, by adding a number whose last bit is worth 1. */
@@ -97,7 +65,7 @@ void tkr_wire_pack(void *out, tkr_wire_type type, const float *values, size_t n)
     switch (type) {
     case TKR_WIRE_FLOAT:
         for (size_t i = 0; i < n; i++, to += 4) { /* one move where bytes are in this order */
-            const uint32_t bits = bits_of(values[i]);
+            const uint32_t bits = tkr_bits_of(values[i]);
             to[0] = (unsigned char)(bits & 0xFF);
             to[1] = (unsigned char)(bits >> 8 & 0xFF);
             to[2] = (unsigned char)(bits >> 16 & 0xFF);
@@ -179,7 +147,7 @@ bool tkr_put_json_vector(tkr_buf *out, tkr_wire_type type, const float *values, 
             continue;
         }
         const size_t put =
-            tkr_json_put_float(at, type == TKR_WIRE_FLOAT ? values[i] : float_of_half(half_of(values[i])));
+            tkr_json_put_float(at, type == TKR_WIRE_FLOAT ? values[i] : tkr_f16_to_f32(half_of(values[i])));
         if (put == 0) { /* JSON has neither NaN nor infinity; who got here should have refused them */
             out->failed = true;
             return false;

@@ -6,22 +6,14 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/compress.h"
+
 #define ZLIB_CONST /* next_in points to const */
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
 enum { STEP = 64 * 1024, MAX_WINDOW_LOG = 23, FAST = 1 };
-
-static void *seam_alloc(void *opaque, uInt items, uInt size) {
-    (void)opaque;
-    return tkr_calloc(items, size);
-}
-
-static void seam_free(void *opaque, void *block) {
-    (void)opaque;
-    tkr_free(block);
-}
 
 /* ---- names ---- */
 
@@ -93,7 +85,7 @@ tkr_http_decoder *tkr_http_decoder_new(tkr_http_coding coding) {
         d->zstd = tkr_seam_allows('a') ? ZSTD_createDCtx() : NULL;
         good = d->zstd && !ZSTD_isError(ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, MAX_WINDOW_LOG));
     } else {
-        d->z = (z_stream){.zalloc = seam_alloc, .zfree = seam_free};
+        d->z = (z_stream){.zalloc = tkr_zlib_alloc, .zfree = tkr_zlib_free};
         good = inflateInit2(&d->z, coding == TKR_CODING_GZIP ? MAX_WBITS + 16 : MAX_WBITS) == Z_OK;
         d->zlib = good;
     }
@@ -170,7 +162,7 @@ unsigned tkr_http_decode(tkr_http_decoder *d, tkr_buf *out, size_t max, const ch
 /* ---- compressing ---- */
 
 static size_t gzip(char *out, size_t room, const char *data, size_t size) {
-    z_stream z = {.zalloc = seam_alloc, .zfree = seam_free};
+    z_stream z = {.zalloc = tkr_zlib_alloc, .zfree = tkr_zlib_free};
     if (size > UINT32_MAX || deflateInit2(&z, FAST, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         return 0;
     z.next_in = (const Bytef *)(const void *)data;

@@ -182,17 +182,8 @@ tkr_status tkr_listen_open(tkr_transport *t, tkr_error *error) {
     const tkr_transport_options *o = &t->options;
     for (size_t i = 0; i < o->n_addresses; i++) t->listeners[i].fd = -1;
     for (size_t i = 0; i < o->n_addresses; i++) {
-        char path[sizeof t->listeners[i].url];
-        const char *address = o->addresses[i];
-        const bool is_private = strncmp(address, "private:", 8) == 0;
-        if (is_private) {
-            const int n = snprintf(path, sizeof path, "unix:%s", address + 8);
-            if (n < 0 || (size_t)n >= sizeof path)
-                return TKR_FAIL(error, INVALID_ARGUMENT, "%s: the path is too long", address);
-            address = path;
-        }
-        const tkr_status status = tkr_listener_open(&t->listeners[i], address, o->tls_certificate ? "https" : "http",
-                                                    is_private ? 0600 : o->unix_mode, error);
+        const tkr_status status = tkr_listener_open(&t->listeners[i], o->addresses[i],
+                                                    o->tls_certificate ? "https" : "http", o->unix_mode, error);
         if (status != TKR_OK) return status;
     }
     return TKR_OK;

@@ -151,12 +151,6 @@ tkr_status tkr_models_wake(tkr_models *models, tkr_served_model *m, tkr_error *e
     return status;
 }
 
-void tkr_models_retain(tkr_models *models, tkr_served_model *model) {
-    tkr_mutex_lock(&models->lock);
-    model->holders++;
-    tkr_mutex_unlock(&models->lock);
-}
-
 /* Does what an unload is waiting for, when nobody holds the model any more. Under the lock. */
 static void unload_unheld(tkr_models *models, tkr_served_model *m) {
     if (m->holders > 0 || !m->unload_wanted) return;

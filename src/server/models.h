@@ -59,8 +59,6 @@ tkr_status tkr_models_hold(tkr_served_model **model, tkr_models *models, const c
 /* Loads a held model that isn't ready, or waits for who does. Blocks. Where it failed a moment ago, the same error. The
  * hold stays, whatever comes of it. */
 tkr_status tkr_models_wake(tkr_models *models, tkr_served_model *model, tkr_error *error);
-/* Takes another hold on a model that is held. */
-void tkr_models_retain(tkr_models *models, tkr_served_model *model);
 void tkr_models_release(tkr_models *models, tkr_served_model *model);
 
 /* Admin. Adds a model at run time and loads it (blocks); TKR_LIMIT when memory is short, TKR_BUSY when the name is

@@ -97,15 +97,17 @@ static char *take_parameter(piece *text, piece *name, tkr_arena *arena, size_t *
     return token.size > 0 ? tkr_arena_strndup(arena, token.text, token.size) : NULL;
 }
 
-/* Goes to the next parameter: true at ';', false at the end; *good is false for anything else. */
-static bool next_parameter(piece *text, bool *good) {
+/* Takes the next parameter: true behind ';', false at the end; *good is false for anything that can't be read. */
+static bool next_parameter(piece *text, piece *name, const char **value, size_t *n, const splitter *s, bool *good) {
     skip_blanks(text);
     *good = text->size == 0 || *text->text == ';';
     if (text->size == 0 || !*good) {
         return false;
     }
     skip(text, 1);
-    return true;
+    *value = take_parameter(text, name, s->arena, n);
+    *good = *value != NULL;
+    return *good;
 }
 
 /* ---- the boundary ---- */
@@ -113,19 +115,13 @@ static bool next_parameter(piece *text, bool *good) {
 static tkr_status find_boundary(splitter *s, const char *content_type) {
     piece text = {content_type, strlen(content_type)}, name;
     bool good = true;
-    const char *boundary = NULL;
-    size_t n_boundary = 0;
+    const char *boundary = NULL, *value = NULL;
+    size_t n_boundary = 0, n = 0;
     if (!begins(text, "multipart/form-data")) {
         return TKR_FAIL(s->error, FORMAT, "Content-Type is \"%.80s\", expected multipart/form-data", content_type);
     }
     skip(&text, strlen("multipart/form-data"));
-    while (next_parameter(&text, &good)) {
-        size_t n = 0;
-        const char *value = take_parameter(&text, &name, s->arena, &n);
-        if (value == NULL) {
-            good = false;
-            break;
-        }
+    while (next_parameter(&text, &name, &value, &n, s, &good)) {
         if (!is(name, "boundary")) {
             continue;
         }
@@ -184,6 +180,8 @@ static bool is_clean(const char *text, size_t n) {
 static tkr_status read_disposition(splitter *s, tkr_form_part *part, piece text) {
     piece name;
     bool good = true;
+    const char *value = NULL;
+    size_t n = 0;
     const piece kind = take_token(&text);
     if (!is(kind, "form-data")) {
         return TKR_FAIL(s->error, FORMAT, "part %zu: Content-Disposition is not form-data", s->n);
@@ -191,13 +189,7 @@ static tkr_status read_disposition(splitter *s, tkr_form_part *part, piece text)
     if (part->name != NULL) {
         return TKR_FAIL(s->error, FORMAT, "part %zu: two Content-Disposition fields", s->n);
     }
-    while (next_parameter(&text, &good)) {
-        size_t n = 0;
-        const char *value = take_parameter(&text, &name, s->arena, &n);
-        if (value == NULL) {
-            good = false;
-            break;
-        }
+    while (next_parameter(&text, &name, &value, &n, s, &good)) {
         if (!is_clean(value, n)) {
             return TKR_FAIL(s->error, FORMAT, "part %zu: a name holds control characters or invalid UTF-8", s->n);
         }

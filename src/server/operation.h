@@ -148,10 +148,8 @@ struct tkr_operation {
     tkr_served_model *model;      /* held */
     tkr_job job;
     const char
-        *items_name; /* set by parse: the field of the inputs, for messages: "texts" -> "texts[3]"; NULL: "input" */
-    void *state;     /* the handler's own, in the arena */
-    double parsed_s; /* time spent in parse */
-    double retry_after_s;
+        *items_name;     /* set by parse: the field of the inputs, for messages: "texts" -> "texts[3]"; NULL: "input" */
+    void *state;         /* the handler's own, in the arena */
     size_t n_cached;     /* items that came from the cache */
     size_t n_characters; /* of all texts, for x-compute-characters; parse counts them */
     void *owner;         /* of an operation without exchange: its maker's */
@@ -172,7 +170,6 @@ const tkr_settings *tkr_server_settings(const tkr_server *server);
 struct tkr_metrics *tkr_server_metrics(tkr_server *server);
 struct tkr_cache *tkr_server_cache(tkr_server *server);
 tkr_transport *tkr_server_transport(tkr_server *server);
-tkr_auth *tkr_server_auth(tkr_server *server);
 /* What SIGHUP does beside certificates: keys and log file. false: why in *error. */
 bool tkr_server_reload(tkr_server *server, tkr_error *error);
 bool tkr_server_is_ready(const tkr_server *server, const char **why);

@@ -238,9 +238,7 @@ static void step_cache(void *arg) {
 
 static void step_parse(void *arg) {
     tkr_operation *op = arg;
-    const double began = tkr_now();
     const bool fine = !tkr_pipeline_is_cancelled(op) && op->handler->parse(op);
-    op->parsed_s = tkr_now() - began;
     if (!fine) {
         tkr_pipeline_fail(op);
         return;

@@ -30,7 +30,6 @@ const tkr_settings *tkr_server_settings(const tkr_server *server) { return serve
 tkr_metrics *tkr_server_metrics(tkr_server *server) { return server->metrics; }
 tkr_cache *tkr_server_cache(tkr_server *server) { return server->cache; }
 tkr_transport *tkr_server_transport(tkr_server *server) { return server->transport; }
-tkr_auth *tkr_server_auth(tkr_server *server) { return server->auth; }
 
 bool tkr_server_is_ready(const tkr_server *server, const char **why) {
     const int phase = atomic_load(&server->phase);

@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/net.h"
+#include "core/service.h"
 #include "core/sync.h"
 #include "server/transport.h"
 
@@ -358,7 +359,7 @@ int main(int argc, char **argv) {
     tkr_thread *worker = NULL;
     tkr_mutex_init(&a.mutex);
     tkr_cond_init(&a.cond);
-    fprintf(stderr, "LISTEN_FDS %zu\n", tkr_listen_fds());
+    fprintf(stderr, "LISTEN_FDS %zu\n", tkr_service_sockets());
     if (tkr_transport_create(&a.transport, &o, &hooks, &error) != TKR_OK ||
         tkr_thread_start(&worker, "worker", work, &a, &error) != TKR_OK) {
         fprintf(stderr, "ERROR %s\n", error.message);

@@ -52,16 +52,18 @@ class Input(c.Structure):
                 ("n_pair", c.c_size_t), ("ids", c.c_void_p), ("n_ids", c.c_size_t), ("prompt_name", c.c_char_p),
                 ("prompt", c.c_char_p), ("instruction", c.c_char_p), ("parts", c.POINTER(Part)),
                 ("n_parts", c.c_size_t), ("min_pixels", c.c_size_t), ("max_pixels", c.c_size_t),
-                ("interpolate", c.c_int), ("width", c.c_size_t), ("height", c.c_size_t), ("hub_limits", c.c_int)]
+                ("interpolate", c.c_int), ("width", c.c_size_t), ("height", c.c_size_t), ("hub_limits", c.c_int),
+                ("options", c.c_void_p)]
 
 
 class ResultItem(c.Structure):
     _fields_ = [("status", c.c_int), ("message", c.c_char_p), ("rows", c.POINTER(c.c_float)), ("n_rows", c.c_size_t),
-                ("n_tokens", c.c_size_t), ("n_tokens_untruncated", c.c_size_t)]
+                ("dimensions", c.c_size_t), ("n_tokens", c.c_size_t), ("n_tokens_untruncated", c.c_size_t)]
 
 
 class Tokens(c.Structure):
-    _fields_ = [("ids", c.POINTER(c.c_int32)), ("offsets", c.POINTER(c.c_uint64)), ("n", c.c_size_t),
+    _fields_ = [("ids", c.POINTER(c.c_int32)), ("offsets", c.POINTER(c.c_uint64)),
+                ("special", c.POINTER(c.c_uint8)), ("n", c.c_size_t),
                 ("n_untruncated", c.c_size_t)]
 
 

@@ -4,24 +4,11 @@
 
 #include "core/cpu.h"
 #include "server/metrics.h"
-#include "server/operation.h"
-
-static tkr_buf *reply(tkr_operation *op, unsigned status, const char *type) {
-    op->response->status = status;
-    op->response->content_type = type;
-    return &op->response->body;
-}
-
-static void put_text(tkr_buf *out, const char *text) {
-    if (text)
-        tkr_json_write_string(out, text, strlen(text));
-    else
-        tkr_buf_append(out, "null", 4);
-}
+#include "server/routes/shape.h"
 
 static void put_field(tkr_buf *out, const char *name, const char *text) {
     tkr_buf_printf(out, "%s\"%s\":", out->size > 0 && out->data[out->size - 1] != '{' ? "," : "", name);
-    put_text(out, text);
+    tkr_put_text(out, text);
 }
 
 static void put_count(tkr_buf *out, const char *name, uint64_t value) {
@@ -56,7 +43,7 @@ static bool answer_health(tkr_operation *op) {
     const bool ready = tkr_server_is_ready(op->server, &why);
     first_model first = {0};
     tkr_models_each(tkr_server_models(op->server), look_at_model, &first);
-    tkr_buf *out = reply(op, ready ? 200 : 503, "application/json");
+    tkr_buf *out = tkr_shape_reply(op, ready ? 200 : 503);
     tkr_buf_putc(out, '{');
     put_field(out, "status", ready ? "ok" : "unavailable");
     if (!ready) put_field(out, "reason", why);
@@ -66,7 +53,7 @@ static bool answer_health(tkr_operation *op) {
     put_field(out, "device", first.loaded ? first.device : NULL);
     if (!ready) { /* as llama-server has it while it loads */
         tkr_buf_printf(out, ",\"error\":{\"code\":503,\"type\":\"unavailable_error\",\"message\":");
-        put_text(out, why);
+        tkr_put_text(out, why);
         tkr_buf_putc(out, '}');
     }
     tkr_buf_append(out, "}\n", 2);
@@ -74,7 +61,7 @@ static bool answer_health(tkr_operation *op) {
 }
 
 static bool answer_live(tkr_operation *op) {
-    tkr_buf *out = reply(op, 200, "application/json");
+    tkr_buf *out = tkr_shape_reply(op, 200);
     tkr_buf_printf(out, "{\"status\":\"ok\"}\n");
     return true;
 }
@@ -83,7 +70,8 @@ static bool answer_live(tkr_operation *op) {
 static bool answer_ping(tkr_operation *op) {
     const char *why = NULL;
     if (!tkr_server_is_ready(op->server, &why)) return tkr_refuse(op, UNAVAILABLE, NULL, "%s", why);
-    reply(op, 200, NULL);
+    tkr_shape_reply(op, 200);
+    op->response->content_type = NULL;
     return true;
 }
 
@@ -180,7 +168,7 @@ static void put_tei(tkr_buf *out, const tkr_operation *op) {
     put_field(out, "model_dtype", strcmp(info->precision, "bf16") == 0 ? "bfloat16" : "float32");
     put_field(out, "served_model_name", op->model->name);
     tkr_buf_printf(out, ",\"model_type\":{\"embedding\":{\"pooling\":");
-    put_text(out, strcmp(info->pooling, "lasttoken") == 0 ? "last_token" : info->pooling);
+    tkr_put_text(out, strcmp(info->pooling, "lasttoken") == 0 ? "last_token" : info->pooling);
     tkr_buf_append(out, "}}", 2);
     put_count(out, "max_concurrent_requests", tkr_setting_of(s, TKR_SET_MAX_CONNECTIONS)->number);
     put_count(out, "max_input_length", info->max_tokens);
@@ -194,7 +182,7 @@ static void put_tei(tkr_buf *out, const tkr_operation *op) {
 }
 
 static bool answer_info(tkr_operation *op) {
-    tkr_buf *out = reply(op, 200, "application/json");
+    tkr_buf *out = tkr_shape_reply(op, 200);
     tkr_buf_putc(out, '{');
     put_model(out, op->model);
     put_limits(out, op);
@@ -220,7 +208,8 @@ const tkr_handler tkr_handler_info = {
 static bool answer_metrics(tkr_operation *op) {
     if (!tkr_setting_on(tkr_server_settings(op->server), TKR_SET_METRICS))
         return tkr_refuse(op, NOT_FOUND, NULL, "metrics are switched off (monitoring.enable_metrics)");
-    tkr_buf *out = reply(op, 200, "text/plain; version=0.0.4; charset=utf-8");
+    tkr_buf *out = tkr_shape_reply(op, 200);
+    op->response->content_type = "text/plain; version=0.0.4; charset=utf-8";
     return tkr_metrics_write(out, tkr_server_metrics(op->server), op->server) ||
            tkr_refuse(op, INTERNAL, NULL, "no memory for the metrics");
 }

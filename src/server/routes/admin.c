@@ -4,20 +4,7 @@
 #include <string.h>
 
 #include "server/cache.h"
-#include "server/read.h"
-
-static tkr_buf *reply(tkr_operation *op) {
-    op->response->status = 200;
-    op->response->content_type = "application/json";
-    return &op->response->body;
-}
-
-static void put_text(tkr_buf *out, const char *text) {
-    if (text)
-        tkr_json_write_string(out, text, strlen(text));
-    else
-        tkr_buf_append(out, "null", 4);
-}
+#include "server/routes/shape.h"
 
 /* ---- models ---- */
 
@@ -26,24 +13,24 @@ static const char *const states[] = {"asleep", "loading", "ready", "failed"};
 static void put_model(void *user, const tkr_served_model *model) {
     tkr_buf *out = user;
     tkr_buf_printf(out, "%s{\"model\":", out->data[out->size - 1] == '[' ? "" : ",");
-    put_text(out, model->name);
+    tkr_put_text(out, model->name);
     tkr_buf_printf(out, ",\"reference\":");
-    put_text(out, model->reference);
+    tkr_put_text(out, model->reference);
     tkr_buf_printf(out, ",\"state\":\"%s\"", states[model->state]);
     if (model->state == TKR_MODEL_READY) {
         tkr_buf_printf(
             out, ",\"load_s\":%.3f,\"weights_bytes\":%llu,\"workspace_bytes\":%llu,\"fingerprint\":", model->load_s,
             (unsigned long long)model->info->weights_bytes, (unsigned long long)model->info->workspace_bytes);
-        put_text(out, model->info->fingerprint);
+        tkr_put_text(out, model->info->fingerprint);
     } else if (model->state == TKR_MODEL_FAILED) {
         tkr_buf_printf(out, ",\"error\":");
-        put_text(out, model->error.message);
+        tkr_put_text(out, model->error.message);
     }
     tkr_buf_putc(out, '}');
 }
 
 static bool answer_models(tkr_operation *op) {
-    tkr_buf *out = reply(op);
+    tkr_buf *out = tkr_shape_reply(op, 200);
     if (!tkr_buf_append(out, "{\"models\":[", 11)) return tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
     tkr_models_each(tkr_server_models(op->server), put_model, out);
     tkr_buf_append(out, "]}\n", 3);
@@ -120,7 +107,7 @@ const tkr_handler tkr_handler_admin_unload = {
 /* ---- the rest ---- */
 
 static bool answer_done(tkr_operation *op) {
-    tkr_buf_printf(reply(op), "{\"status\":\"ok\"}\n");
+    tkr_buf_printf(tkr_shape_reply(op, 200), "{\"status\":\"ok\"}\n");
     return true;
 }
 

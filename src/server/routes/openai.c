@@ -33,13 +33,6 @@ static openai_kind kind_of(tkr_fault_kind kind) {
     }
 }
 
-static void put_nullable(tkr_buf *out, const char *text) {
-    if (text && *text)
-        tkr_put_text(out, text);
-    else
-        tkr_buf_printf(out, "null");
-}
-
 static void error(tkr_operation *op) {
     const openai_kind kind = kind_of(op->fault.kind);
     size_t n_tokens, limit;
@@ -53,9 +46,9 @@ static void error(tkr_operation *op) {
     else
         tkr_put_text(out, op->fault.message);
     tkr_buf_printf(out, ",\"type\":\"%s\",\"param\":", kind.type);
-    put_nullable(out, op->fault.param);
+    tkr_put_text(out, op->fault.param[0] ? op->fault.param : NULL);
     tkr_buf_printf(out, ",\"code\":");
-    put_nullable(out, kind.code);
+    tkr_put_text(out, kind.code);
     tkr_buf_putc(out, '}');
     if (!op->body && op->handler->body ==
                          TKR_BODY_JSON) { /* it may have come from a client of Jina or Voyage, which looks for this */

@@ -220,7 +220,9 @@ bool tkr_shape_done(tkr_operation *op) {
     return !op->response->body.failed || tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
 }
 
-bool tkr_put_text(tkr_buf *out, const char *text) { return tkr_json_write_string(out, text, strlen(text)); }
+bool tkr_put_text(tkr_buf *out, const char *text) {
+    return text ? tkr_json_write_string(out, text, strlen(text)) : tkr_buf_append(out, "null", 4);
+}
 
 void tkr_put_comma(tkr_buf *out, size_t index) {
     if (index > 0) tkr_buf_putc(out, ',');

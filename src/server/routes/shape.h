@@ -64,7 +64,7 @@ tkr_buf *tkr_shape_reply(tkr_operation *op, unsigned status);
 tkr_buf *tkr_shape_result(tkr_operation *op);
 /* The last step of a reply: false after tkr_refuse when there was no memory for it. */
 bool tkr_shape_done(tkr_operation *op);
-bool tkr_put_text(tkr_buf *out, const char *text); /* as a JSON string */
+bool tkr_put_text(tkr_buf *out, const char *text); /* as a JSON string; NULL: null */
 /* A comma before all but the first. */
 void tkr_put_comma(tkr_buf *out, size_t index);
 

@@ -14,11 +14,16 @@
 
 enum { TKR_DECODER_MAGIC = 0x746b7244, TKR_DECODER_VERSION = 1 };
 
-typedef enum tkr_decoder_kind { TKR_DECODER_IMAGE = 1 } tkr_decoder_kind;
+typedef enum tkr_decoder_kind {
+    TKR_DECODER_IMAGE = 1,
+    TKR_DECODER_DOCUMENT = 2, /* of tkr-decode-document: its text as core/document_format, as one row of pixels */
+    TKR_DECODER_PAGE = 3      /* of tkr-decode-document: one page as pixels */
+} tkr_decoder_kind;
 
 typedef struct tkr_decoder_request {
     uint32_t magic, kind;
     uint32_t on_white, reserved; /* on_white 1: RGBA pictures are composited on white */
+    uint32_t page, side; /* of PAGE: number from 0; pixels of the longer side */
     uint64_t n_bytes;
 } tkr_decoder_request;
 

@@ -68,8 +68,9 @@ bool tkr_helper_send(const void *data, size_t size);
 typedef struct tkr_helper_limits {
     uint64_t memory;      /* bytes of address space beyond what is mapped now; 0: no limit */
     uint64_t cpu_seconds; /* of the process's life */
+    unsigned files;       /* further descriptors; 0: one */
 } tkr_helper_limits;
-/* Also: no core dump, no growing file, no further process, one further descriptor. */
+/* Also: no core dump, no growing file, no further process. */
 tkr_status tkr_helper_limit(const tkr_helper_limits *limits, tkr_error *error);
 
 #endif

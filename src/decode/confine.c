@@ -116,7 +116,7 @@ static const int reading[] = {
     SCMP_SYS(read),   SCMP_SYS(pread64),    SCMP_SYS(close),   SCMP_SYS(fstat),  SCMP_SYS(newfstatat),
     SCMP_SYS(statx),  SCMP_SYS(stat),       SCMP_SYS(lstat),   SCMP_SYS(lseek),  SCMP_SYS(getdents64),
     SCMP_SYS(statfs), SCMP_SYS(fstatfs),    SCMP_SYS(access),  SCMP_SYS(getuid), SCMP_SYS(faccessat),
-    SCMP_SYS(getgid), SCMP_SYS(faccessat2), SCMP_SYS(geteuid), SCMP_SYS(getegid),
+    SCMP_SYS(fadvise64), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getgid), SCMP_SYS(faccessat2), SCMP_SYS(geteuid), SCMP_SYS(getegid),
 };
 
 /* What fontconfig tries for its cache. */

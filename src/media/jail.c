@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "core/decoder_protocol.h"
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/module.h"
@@ -22,6 +21,7 @@ enum {
     /* Touched pages in each half of the shared memory between inputs: what the last one used, from, to. */
     KEPT_BYTES = 16 << 20,
     MOST_KEPT_BYTES = 64 << 20,
+    DOCUMENT_PIXELS = 24 << 20, /* 18 MiB of text */
     SMALL_BYTES = 8 << 10 /* decoded before a thread falls asleep and wakes up again */
 };
 
@@ -29,14 +29,7 @@ enum {
 #define MOST_AWAKE 500e-6
 #define SMALL_AWAKE 150e-6
 
-/* What a caller gives. */
-typedef struct job {
-    const char *name;
-    const void *bytes;
-    size_t n_bytes;
-    tkr_alpha alpha;
-    const tkr_stop *stop; /* or NULL */
-} job;
+typedef tkr_jail_job job;
 
 typedef struct worker {
     tkr_process *process; /* NULL: none runs */
@@ -47,6 +40,7 @@ typedef struct worker {
 
 struct tkr_jail {
     char *program;
+    const char *what; /* that it decodes, in messages */
     bool unconfined;
     unsigned n_workers;
     size_t max_pixels, max_bytes, shared_size;
@@ -63,17 +57,22 @@ static unsigned default_processes(void) {
     return machine.n_threads < DEFAULT_PROCESSES ? machine.n_threads : DEFAULT_PROCESSES;
 }
 
-static tkr_status find_program(char **program, const char *given, tkr_error *error) {
+static tkr_status find_program(char **program, const char *given, bool documents, tkr_error *error) {
     if (!given) {
-        const tkr_status status = tkr_module_find(program, "tkr-decode", "TKR_DECODE", error);
+        const tkr_status status =
+            documents ? tkr_module_find(program, "tkr-decode-document", "TKR_DECODE_DOCUMENT", error)
+                      : tkr_module_find(program, "tkr-decode", "TKR_DECODE", error);
         if (status != TKR_OK) return status;
     } else {
         *program = tkr_strdup(given);
         if (!*program) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     }
     if (tkr_path_exists(*program) && !tkr_path_is_dir(*program)) return TKR_OK;
-    return TKR_FAIL(error, NOT_FOUND, "%s: the program that decodes pictures is not there", *program);
+    return TKR_FAIL(error, NOT_FOUND, "%s: the program that decodes %s is not there", *program,
+                    documents ? "documents" : "pictures");
 }
+
+static const char *what_of(const tkr_jail_options *options) { return options->documents ? "documents" : "pictures"; }
 
 static tkr_status check_options(const tkr_jail_options *options, tkr_error *error) {
     const char *lacking = NULL;
@@ -83,9 +82,9 @@ static tkr_status check_options(const tkr_jail_options *options, tkr_error *erro
     }
     if (!options->unconfined && !tkr_process_can_confine(&lacking)) {
         return TKR_FAIL(error, UNSUPPORTED,
-                        "pictures are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
-                        "them unconfined, for pictures that you trust",
-                        lacking);
+                        "%s are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
+                        "them unconfined, for %s that you trust",
+                        what_of(options), lacking, what_of(options));
     }
     return TKR_OK;
 }
@@ -97,14 +96,16 @@ tkr_status tkr_jail_create(tkr_jail **out, const tkr_jail_options *options, tkr_
     if (!jail) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     jail->unconfined = options->unconfined;
     jail->n_workers = options->n_processes ? options->n_processes : default_processes();
-    jail->max_pixels = options->max_pixels ? options->max_pixels : TKR_MAX_PIXELS;
+    jail->what = what_of(options);
+    const size_t most = options->documents ? DOCUMENT_PIXELS : TKR_MAX_PIXELS;
+    jail->max_pixels = options->max_pixels ? options->max_pixels : most;
     jail->max_bytes = options->max_bytes ? options->max_bytes : TKR_MAX_IMAGE_BYTES;
     jail->timeout = options->timeout_seconds ? options->timeout_seconds : DEFAULT_SECONDS;
     if (!tkr_decoder_shared_size(&jail->shared_size, jail->max_bytes, jail->max_pixels)) {
         status = TKR_FAIL(error, INVALID_ARGUMENT, "limits of %zu bytes and %zu pixels: more than this machine has",
                           jail->max_bytes, jail->max_pixels);
     }
-    if (status == TKR_OK) status = find_program(&jail->program, options->program, error);
+    if (status == TKR_OK) status = find_program(&jail->program, options->program, options->documents, error);
     if (status == TKR_OK) status = tkr_slots_create(&jail->slots, jail->n_workers, error);
     if (status != TKR_OK) tkr_jail_free(&jail);
     *out = jail;
@@ -149,8 +150,8 @@ static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
         return TKR_FAIL(error, UNSUPPORTED, "%s: belongs to another version of tkr-embed", jail->program);
     }
     return TKR_FAIL(error, UNSUPPORTED,
-                    "%s: cannot confine itself: %s; --no-jail decodes pictures unconfined, for pictures that you trust",
-                    jail->program, hello.message);
+                    "%s: cannot confine itself: %s; --no-jail decodes %s unconfined, for %s that you trust",
+                    jail->program, hello.message, jail->what, jail->what);
 }
 
 static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
@@ -181,8 +182,10 @@ static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
 /* An idle process that something ended (a system short of memory, an administrator) is no reason to fail an input. */
 static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
     const tkr_decoder_request request = {.magic = TKR_DECODER_MAGIC,
-                                         .kind = TKR_DECODER_IMAGE,
+                                         .kind = j->kind,
                                          .on_white = j->alpha == TKR_ALPHA_WHITE,
+                                         .page = j->page,
+                                         .side = j->side,
                                          .n_bytes = j->n_bytes};
     const bool warm = w->process != NULL;
     tkr_status status = start(w, jail, j->stop, error);
@@ -310,20 +313,30 @@ static void tidy(worker *w, const tkr_jail *jail, size_t n_bytes, const tkr_imag
     if (w->busy > LIFE_SECONDS) tkr_process_end(NULL, 0, &w->process);
 }
 
-tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
-                          tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
-    const job j = {.name = name, .bytes = bytes, .n_bytes = n_bytes, .alpha = alpha, .stop = stop};
+tkr_status tkr_jail_run(tkr_image *image, tkr_jail *jail, const tkr_jail_job *j, tkr_error *error) {
     unsigned slot = 0;
     *image = (tkr_image){0};
-    if (n_bytes == 0) return TKR_FAIL(error, FORMAT, "%s: is empty", name);
-    if (n_bytes > jail->max_bytes) {
-        return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a picture may have %zu", name, n_bytes, jail->max_bytes);
+    if (j->n_bytes == 0) return TKR_FAIL(error, FORMAT, "%s: is empty", j->name);
+    if (j->n_bytes > jail->max_bytes) {
+        return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a %s may have %zu", j->name, j->n_bytes,
+                        j->kind == TKR_DECODER_IMAGE ? "picture" : "document", jail->max_bytes);
     }
-    tkr_status status = tkr_slots_take(&slot, jail->slots, stop);
-    if (status != TKR_OK) return given_up(status, &j, error);
+    tkr_status status = tkr_slots_take(&slot, jail->slots, j->stop);
+    if (status != TKR_OK) return given_up(status, j, error);
     worker *w = &jail->workers[slot];
-    status = run(image, w, jail, &j, error);
-    tidy(w, jail, n_bytes, image);
+    status = run(image, w, jail, j, error);
+    tidy(w, jail, j->n_bytes, image);
     tkr_slots_give(jail->slots, slot);
     return status;
+}
+
+tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
+                          tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
+    const tkr_jail_job j = {.kind = TKR_DECODER_IMAGE,
+                            .name = name,
+                            .bytes = bytes,
+                            .n_bytes = n_bytes,
+                            .alpha = alpha,
+                            .stop = stop};
+    return tkr_jail_run(image, jail, &j, error);
 }

@@ -66,7 +66,7 @@ static void begin(reader *r, const tkr_xml *xml) {
     char value[64];
     if (tkr_xml_is(xml, "p")) {
         r->level = 0;
-        if (r->tables > 0 && r->text.size > 0) tkr_buf_putc(&r->text, ' ');
+        if (r->tables > 0 && r->text.size > 0 && r->text.data[r->text.size - 1] != ' ') tkr_buf_putc(&r->text, ' ');
     } else if (tkr_xml_is(xml, "pStyle") && tkr_xml_attribute(xml, value, sizeof value, "val")) {
         r->level = level_of(r, value);
     } else if (tkr_xml_is(xml, "outlineLvl") && tkr_xml_attribute(xml, value, sizeof value, "val")) {

@@ -39,6 +39,7 @@ static bool field(tkr_buf *out, const part *p, const char *name) {
             tkr_doc_squeeze(out, line, more);
             at += more;
         }
+        while (out->size > 0 && out->data[out->size - 1] == ' ') out->data[--out->size] = '\0';
         return !out->failed;
     }
     return false;

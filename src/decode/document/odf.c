@@ -32,7 +32,9 @@ static tkr_status begin_page(reader *r, const tkr_xml *xml, bool sheet, tkr_erro
 static tkr_status begin(reader *r, const tkr_xml *xml, tkr_error *error) {
     char value[32];
     if (tkr_xml_is(xml, "p") || tkr_xml_is(xml, "h")) {
-        if (r->tables > 0 || r->paragraphs > 0) tkr_buf_append(&r->text, " ", r->text.size > 0);
+        if (r->tables > 0 || r->paragraphs > 0) {
+            if (r->text.size > 0 && r->text.data[r->text.size - 1] != ' ') tkr_buf_putc(&r->text, ' ');
+        }
         if (r->paragraphs++ > 0 || r->tables > 0) return TKR_OK;
         r->level = 0;
         if (tkr_xml_is(xml, "h")) {

@@ -53,6 +53,45 @@ static tkr_status add_lines(tkr_doc *doc, const char *text, tkr_error *error) {
     return status;
 }
 
+/* Whether white space is missing between two characters: cells of a table come one behind another. */
+static bool is_gap(const PopplerRectangle *a, const PopplerRectangle *b) {
+    const double height = a->y2 - a->y1;
+    return b->x1 - a->x2 > height / 10 && b->y1 < a->y2 && a->y1 < b->y2;
+}
+
+/* A word that is divided at the end of a line is put together, as pdftotext does. */
+static bool divides(const char *text, const char *at) {
+    return *at == '-' && at[1] == '\n' && at > text && at[-1] != ' ' && at[-1] != '\n' && at[2] != '\0' && at[2] != '\n';
+}
+
+/* Appends the page's text with blanks where it shows gaps. false: it can't be read. */
+static bool page_text(tkr_buf *out, PopplerPage *page) {
+    PopplerRectangle *boxes = NULL;
+    guint n = 0, k = 0;
+    char *text = poppler_page_get_text(page);
+    if (!text) return false;
+    if (!poppler_page_get_text_layout(page, &boxes, &n)) n = 0;
+    char before = ' ';
+    for (const char *at = text; *at; at++) {
+        if (((unsigned char)*at & 0xC0) != 0x80) { /* a character begins: box k is its own */
+            const bool blank = *at == ' ' || *at == '\n';
+            if (!blank && before != ' ' && before != '\n' && k > 0 && k < n && is_gap(&boxes[k - 1], &boxes[k]))
+                tkr_buf_putc(out, ' ');
+            before = *at;
+            k++;
+        }
+        if (divides(text, at)) {
+            at++;
+            k++; /* the line end has a box, too */
+        } else {
+            tkr_buf_putc(out, *at);
+        }
+    }
+    g_free(boxes);
+    g_free(text);
+    return true;
+}
+
 static void note_failure(tkr_doc *doc, uint32_t page) {
     if (doc->header.n_failed++ == 0)
         (void)snprintf(doc->header.note, sizeof doc->header.note, "page %u can't be read", page);
@@ -60,6 +99,7 @@ static void note_failure(tkr_doc *doc, uint32_t page) {
 
 tkr_status tkr_doc_pdf(tkr_doc *doc, tkr_error *error) {
     PopplerDocument *pdf;
+    tkr_buf text = {.cap = doc->max_text};
     tkr_status status = open_pdf(&pdf, doc, error);
     if (status != TKR_OK) return status;
     const int n = poppler_document_get_n_pages(pdf);
@@ -70,16 +110,17 @@ tkr_status tkr_doc_pdf(tkr_doc *doc, tkr_error *error) {
     doc->header.n_pages = n > 0 ? (uint32_t)n : 0;
     for (int i = 0; status == TKR_OK && i < n; i++) {
         PopplerPage *page = poppler_document_get_page(pdf, i);
-        char *text = page ? poppler_page_get_text(page) : NULL;
         doc->page = (uint32_t)i + 1;
-        if (text) {
-            status = add_lines(doc, text, error);
+        text.size = 0;
+        if (page && page_text(&text, page)) {
+            status = text.failed ? TKR_FAIL(error, LIMIT, "page %d has more than %zu bytes of text", i + 1, text.cap)
+                                 : add_lines(doc, text.size > 0 ? text.data : "", error);
         } else {
             note_failure(doc, doc->page);
         }
-        g_free(text);
         if (page) g_object_unref(page);
     }
+    tkr_buf_free(&text);
     g_object_unref(pdf);
     if (status == TKR_OK && doc->header.n_failed == doc->header.n_pages)
         status = TKR_FAIL(error, FORMAT, "is a damaged PDF: none of its %d pages can be read", n);

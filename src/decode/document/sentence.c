@@ -5,6 +5,7 @@
 
 #include "decode/document/document.h"
 
+/* "ss": no sentence ends behind abbreviations such as "Dr.". */
 struct tkr_sentences {
     UBreakIterator *iterator;
     tkr_buf line; /* the text with its line breaks as blanks: a line that is full ends no sentence */
@@ -14,7 +15,7 @@ tkr_status tkr_sentences_create(tkr_sentences **out, tkr_error *error) {
     UErrorCode code = U_ZERO_ERROR;
     tkr_sentences *made = tkr_calloc(1, sizeof *made);
     if (!made) return TKR_FAIL(error, NO_MEMORY, "no memory for sentences");
-    made->iterator = ubrk_open(UBRK_SENTENCE, "en", NULL, 0, &code);
+    made->iterator = ubrk_open(UBRK_SENTENCE, "en@ss=standard", NULL, 0, &code);
     if (U_FAILURE(code)) {
         tkr_free(made);
         return TKR_FAIL(error, UNSUPPORTED, "ICU has no rules for sentences: %s", u_errorName(code));

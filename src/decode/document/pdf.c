@@ -56,7 +56,7 @@ static tkr_status add_lines(tkr_doc *doc, const char *text, tkr_error *error) {
 /* Whether white space is missing between two characters: cells of a table come one behind another. */
 static bool is_gap(const PopplerRectangle *a, const PopplerRectangle *b) {
     const double height = a->y2 - a->y1;
-    return b->x1 - a->x2 > height / 10 && b->y1 < a->y2 && a->y1 < b->y2;
+    return b->x1 - a->x2 > height / 10 || a->x1 - b->x2 > height || b->y1 >= a->y2 || a->y1 >= b->y2;
 }
 
 /* A word that is divided at the end of a line is put together, as pdftotext does. */
@@ -82,7 +82,8 @@ static bool page_text(tkr_buf *out, PopplerPage *page) {
         }
         if (divides(text, at)) {
             at++;
-            k++; /* the line end has a box, too */
+            before = '\n'; /* which has a box, too */
+            k++;
         } else {
             tkr_buf_putc(out, *at);
         }

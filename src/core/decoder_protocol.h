@@ -23,7 +23,7 @@ typedef enum tkr_decoder_kind {
 typedef struct tkr_decoder_request {
     uint32_t magic, kind;
     uint32_t on_white, reserved; /* on_white 1: RGBA pictures are composited on white */
-    uint32_t page, side; /* of PAGE: number from 0; pixels of the longer side */
+    uint32_t page, side;         /* of PAGE: number from 0; pixels of the longer side */
     uint64_t n_bytes;
 } tkr_decoder_request;
 

@@ -45,8 +45,7 @@ typedef struct __attribute__((packed)) path_rule {
 /* A folder that isn't there needs no rule. */
 static bool allow_folder(int rules, const char *path) {
     enum { READ_FILE = 1 << 2, READ_FOLDER = 1 << 3 };
-    const path_rule rule = {.allowed = READ_FILE | READ_FOLDER,
-                            .folder = open(path, O_PATH | O_CLOEXEC | O_DIRECTORY)};
+    const path_rule rule = {.allowed = READ_FILE | READ_FOLDER, .folder = open(path, O_PATH | O_CLOEXEC | O_DIRECTORY)};
     if (rule.folder < 0) return errno == ENOENT || errno == ENOTDIR || errno == EACCES;
     const long done = syscall(ADD_RULE, rules, PATH_BENEATH, &rule, 0);
     const int code = errno;
@@ -113,10 +112,11 @@ static const int refused[] = {
 
 /* What one needs who reads files, of which Landlock says which. */
 static const int reading[] = {
-    SCMP_SYS(read),   SCMP_SYS(pread64),    SCMP_SYS(close),   SCMP_SYS(fstat),  SCMP_SYS(newfstatat),
-    SCMP_SYS(statx),  SCMP_SYS(stat),       SCMP_SYS(lstat),   SCMP_SYS(lseek),  SCMP_SYS(getdents64),
-    SCMP_SYS(statfs), SCMP_SYS(fstatfs),    SCMP_SYS(access),  SCMP_SYS(getuid), SCMP_SYS(faccessat),
-    SCMP_SYS(fadvise64), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getgid), SCMP_SYS(faccessat2), SCMP_SYS(geteuid), SCMP_SYS(getegid),
+    SCMP_SYS(read),      SCMP_SYS(pread64),  SCMP_SYS(close),      SCMP_SYS(fstat),  SCMP_SYS(newfstatat),
+    SCMP_SYS(statx),     SCMP_SYS(stat),     SCMP_SYS(lstat),      SCMP_SYS(lseek),  SCMP_SYS(getdents64),
+    SCMP_SYS(statfs),    SCMP_SYS(fstatfs),  SCMP_SYS(access),     SCMP_SYS(getuid), SCMP_SYS(faccessat),
+    SCMP_SYS(fadvise64), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getgid), SCMP_SYS(faccessat2),
+    SCMP_SYS(geteuid),   SCMP_SYS(getegid),
 };
 
 /* What fontconfig tries for its cache. */

@@ -22,7 +22,7 @@ enum {
     KEPT_BYTES = 16 << 20,
     MOST_KEPT_BYTES = 64 << 20,
     DOCUMENT_PIXELS = 24 << 20, /* 18 MiB of text */
-    SMALL_BYTES = 8 << 10 /* decoded before a thread falls asleep and wakes up again */
+    SMALL_BYTES = 8 << 10       /* decoded before a thread falls asleep and wakes up again */
 };
 
 /* Seconds that a thread waits awake for one picture at most. */
@@ -59,9 +59,9 @@ static unsigned default_processes(void) {
 
 static tkr_status find_program(char **program, const char *given, bool documents, tkr_error *error) {
     if (!given) {
-        const tkr_status status =
-            documents ? tkr_module_find(program, "tkr-decode-document", "TKR_DECODE_DOCUMENT", error)
-                      : tkr_module_find(program, "tkr-decode", "TKR_DECODE", error);
+        const tkr_status status = documents
+                                      ? tkr_module_find(program, "tkr-decode-document", "TKR_DECODE_DOCUMENT", error)
+                                      : tkr_module_find(program, "tkr-decode", "TKR_DECODE", error);
         if (status != TKR_OK) return status;
     } else {
         *program = tkr_strdup(given);
@@ -332,11 +332,7 @@ tkr_status tkr_jail_run(tkr_image *image, tkr_jail *jail, const tkr_jail_job *j,
 
 tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
                           tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
-    const tkr_jail_job j = {.kind = TKR_DECODER_IMAGE,
-                            .name = name,
-                            .bytes = bytes,
-                            .n_bytes = n_bytes,
-                            .alpha = alpha,
-                            .stop = stop};
+    const tkr_jail_job j = {
+        .kind = TKR_DECODER_IMAGE, .name = name, .bytes = bytes, .n_bytes = n_bytes, .alpha = alpha, .stop = stop};
     return tkr_jail_run(image, jail, &j, error);
 }

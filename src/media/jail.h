@@ -43,8 +43,8 @@ typedef struct tkr_jail_job {
     const char *name;
     const void *bytes;
     size_t n_bytes;
-    tkr_alpha alpha;     /* of a picture */
-    uint32_t page, side; /* of a page: from 0; pixels of the longer side */
+    tkr_alpha alpha;      /* of a picture */
+    uint32_t page, side;  /* of a page: from 0; pixels of the longer side */
     const tkr_stop *stop; /* or NULL */
 } tkr_jail_job;
 /* As tkr_jail_image, for each kind of the jail's decoder: *image holds what it answers. */

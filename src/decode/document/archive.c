@@ -123,9 +123,10 @@ const tkr_member *tkr_package_find(const tkr_package *package, const char *name)
 }
 
 static unsigned hex_of(char c) {
-    return c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
-           : c >= 'a' && c <= 'f'                                            ? (unsigned)(c - 'a' + 10)
-                                                                             : 16;
+    return c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+           : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
+           : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+                                  : 16;
 }
 
 /* Drops the last part of a path: "a/b/" and "a/b" become "a/". */

@@ -152,8 +152,9 @@ static tkr_status read_package(tkr_doc *doc, tkr_error *error) {
 static tkr_status read_text(tkr_doc *doc, tkr_error *error) {
     tkr_buf text = {.cap = doc->max_text};
     if (!has_mark(doc->bytes, doc->n_bytes) && memchr(doc->bytes, 0, doc->n_bytes < 8192 ? doc->n_bytes : 8192))
-        return TKR_FAIL(error, UNSUPPORTED,
-                        "is no document of a known format: PDF, DOCX, PPTX, XLSX, ODF, EPUB, HTML, Markdown, mail, text");
+        return TKR_FAIL(
+            error, UNSUPPORTED,
+            "is no document of a known format: PDF, DOCX, PPTX, XLSX, ODF, EPUB, HTML, Markdown, mail, text");
     tkr_status status = tkr_charset_to_utf8(&text, doc->bytes, doc->n_bytes, NULL, error);
     if (status == TKR_OK) {
         const bool markdown = tkr_doc_is_markdown(text.data, text.size);

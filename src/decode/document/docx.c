@@ -12,9 +12,9 @@ typedef struct style {
 
 typedef struct reader {
     tkr_doc *doc;
-    tkr_buf styles; /* style */
-    tkr_buf text;   /* of the paragraph, or of the row */
-    unsigned level; /* of the paragraph */
+    tkr_buf styles;         /* style */
+    tkr_buf text;           /* of the paragraph, or of the row */
+    unsigned level;         /* of the paragraph */
     unsigned tables, cells; /* tables that we are in; cells of the outer one's row so far */
 } reader;
 

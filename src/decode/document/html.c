@@ -20,13 +20,13 @@ static bool is_one_of(const char *name, const char *const *names) {
     return false;
 }
 
-static const char *const hidden[] = {"script", "style", "template", "noscript", "head", "svg", "math", "object",
-                                     "iframe", "select", NULL};
-static const char *const blocks[] = {"p",      "div",     "section", "article", "header", "footer",     "main",
-                                     "nav",    "aside",   "li",      "ul",      "ol",     "dl",         "dt",
-                                     "dd",     "table",   "caption", "figure",  "pre",    "blockquote", "figcaption",
-                                     "form",   "address", "hr",      "body",    "html",   "fieldset",   "tbody",
-                                     "thead",  "tfoot",   "details", "summary", NULL};
+static const char *const hidden[] = {"script", "style",  "template", "noscript", "head", "svg",
+                                     "math",   "object", "iframe",   "select",   NULL};
+static const char *const blocks[] = {"p",     "div",     "section", "article", "header", "footer",     "main",
+                                     "nav",   "aside",   "li",      "ul",      "ol",     "dl",         "dt",
+                                     "dd",    "table",   "caption", "figure",  "pre",    "blockquote", "figcaption",
+                                     "form",  "address", "hr",      "body",    "html",   "fieldset",   "tbody",
+                                     "thead", "tfoot",   "details", "summary", NULL};
 
 static unsigned level_of(const char *name) {
     return name[0] == 'h' && name[1] >= '1' && name[1] <= '6' && name[2] == '\0' ? (unsigned)(name[1] - '0') : 0;

@@ -46,7 +46,10 @@ static bool field(tkr_buf *out, const part *p, const char *name) {
 }
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
 }
 
 /* `word`: of a header, where "_" is a blank. */
@@ -221,8 +224,8 @@ static tkr_status read_part(tkr_doc *doc, const part *p, unsigned nesting, tkr_e
 }
 
 bool tkr_doc_is_mail(const uint8_t *bytes, size_t n) {
-    static const char *const names[] = {"From", "Date", "Subject", "To", "Message-ID", "MIME-Version", "Received",
-                                        "Return-Path"};
+    static const char *const names[] = {"From",       "Date",         "Subject",  "To",
+                                        "Message-ID", "MIME-Version", "Received", "Return-Path"};
     const part p = split((const char *)bytes, n < MAX_HEADERS ? n : MAX_HEADERS);
     unsigned found = 0;
     tkr_buf value = {0};

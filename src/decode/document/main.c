@@ -69,8 +69,12 @@ static void say_nothing(void *user, const char *format, ...) {
 
 /* Address space: poppler's fonts and pictures, the archive's files and the tree of a page, a page's surface. */
 static tkr_status prepare(tkr_shared *shared, tkr_sentences **breaker, const options *o, tkr_error *error) {
-    static const char *const readable[] = {"/usr/share/fonts",   "/usr/local/share/fonts", "/usr/share/fontconfig",
-                                           "/var/cache/fontconfig", "/etc/fonts",          "/usr/share/poppler",
+    static const char *const readable[] = {"/usr/share/fonts",
+                                           "/usr/local/share/fonts",
+                                           "/usr/share/fontconfig",
+                                           "/var/cache/fontconfig",
+                                           "/etc/fonts",
+                                           "/usr/share/poppler",
                                            NULL};
     size_t size;
     if (!tkr_decoder_shared_size(&size, (size_t)o->max_bytes, (size_t)o->max_pixels))
@@ -132,8 +136,8 @@ static bool answer(const tkr_shared *shared, tkr_sentences *breaker, const optio
         status = read_document(&reply, out, &doc, (size_t)o->max_pixels * 3, &error);
     } else if (request->kind == TKR_DECODER_PAGE) {
         size_t width = 0, height = 0;
-        status = tkr_doc_render(out, &width, &height, &doc, request->page, request->side, (size_t)o->max_pixels,
-                                &error);
+        status =
+            tkr_doc_render(out, &width, &height, &doc, request->page, request->side, (size_t)o->max_pixels, &error);
         reply.width = width;
         reply.height = height;
     } else {

@@ -9,8 +9,8 @@ enum { MAX_BLANKS = 64 };
 typedef struct reader {
     tkr_doc *doc;
     tkr_buf text;
-    unsigned level;            /* of the paragraph; 0: no heading */
-    unsigned paragraphs;       /* that we are in: notes and frames lie in others */
+    unsigned level;      /* of the paragraph; 0: no heading */
+    unsigned paragraphs; /* that we are in: notes and frames lie in others */
     unsigned tables, cells;
     bool is_sheet;
 } reader;

@@ -61,7 +61,8 @@ static bool is_gap(const PopplerRectangle *a, const PopplerRectangle *b) {
 
 /* A word that is divided at the end of a line is put together, as pdftotext does. */
 static bool divides(const char *text, const char *at) {
-    return *at == '-' && at[1] == '\n' && at > text && at[-1] != ' ' && at[-1] != '\n' && at[2] != '\0' && at[2] != '\n';
+    return *at == '-' && at[1] == '\n' && at > text && at[-1] != ' ' && at[-1] != '\n' && at[2] != '\0' &&
+           at[2] != '\n';
 }
 
 /* Appends the page's text with blanks where it shows gaps. false: it can't be read. */

@@ -35,7 +35,8 @@ static tkr_status end(reader *r, const tkr_xml *xml, tkr_error *error) {
             return TKR_OK;
         }
         if (r->skipped) r->text.size = 0;
-        return tkr_doc_take(r->doc, r->is_title ? TKR_BLOCK_HEADING : TKR_BLOCK_PARAGRAPH, r->is_title, &r->text, error);
+        return tkr_doc_take(r->doc, r->is_title ? TKR_BLOCK_HEADING : TKR_BLOCK_PARAGRAPH, r->is_title, &r->text,
+                            error);
     }
     if (tkr_xml_is(xml, "tc")) {
         while (r->text.size > 0 && r->text.data[r->text.size - 1] == ' ') r->text.size--;

@@ -48,7 +48,7 @@ typedef struct sheet {
     tkr_doc *doc;
     const shared *strings;
     tkr_buf row, value;
-    char type[16]; /* of the cell */
+    char type[16];   /* of the cell */
     unsigned filled; /* cells of the row with a value */
 } sheet;
 

@@ -51,7 +51,9 @@ bool tkr_xml_next(tkr_xml *xml, tkr_status *status, tkr_error *error) {
             xml->kind = TKR_XML_BEGIN;
             xml->pending_end = xmlTextReaderIsEmptyElement(xml->reader) == 1;
             return xml->element ? true : fail(xml, status, error);
-        case XML_READER_TYPE_END_ELEMENT: xml->kind = TKR_XML_END; return xml->element ? true : fail(xml, status, error);
+        case XML_READER_TYPE_END_ELEMENT:
+            xml->kind = TKR_XML_END;
+            return xml->element ? true : fail(xml, status, error);
         case XML_READER_TYPE_TEXT:
         case XML_READER_TYPE_CDATA:
         case XML_READER_TYPE_SIGNIFICANT_WHITESPACE:

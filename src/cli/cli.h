@@ -52,13 +52,15 @@ typedef struct tkr_cli_value {
     double real;      /* REAL */
 } tkr_cli_value;
 
+typedef enum tkr_cli_operand { TKR_CLI_TEXT = 0, TKR_CLI_PICTURE = 1, TKR_CLI_DOCUMENT = 2 } tkr_cli_operand;
+
 typedef struct tkr_cli_args {
     tkr_cli_command_id command;
     tkr_cli_value value[TKR_N_OPTIONS];
     char **operands; /* [n_operands], borrowed from argv, which parsing reorders */
     size_t n_operands;
-    unsigned char *is_picture; /* [n_operands] 1: came behind --image; NULL: none did */
-    size_t n_pictures;
+    unsigned char *kinds; /* [n_operands] tkr_cli_operand; NULL: all are texts */
+    size_t n_pictures, n_documents;
     const char *hosts[16]; /* [n_hosts] of --allow-url, in host_text */
     size_t n_hosts;
     char host_text[512];

@@ -196,7 +196,7 @@ static tkr_status add_operand(tkr_cli_block *block, tkr_cli_source *source, tkr_
     item->label = text;
     item->n_label = strlen(text);
     block->bytes += item->n_label;
-    if (!from_folder && (source->args->is_picture == NULL || source->args->is_picture[index] == 0)) {
+    if (!from_folder && (source->args->kinds == NULL || source->args->kinds[index] == TKR_CLI_TEXT)) {
         item->input.text = text;
         item->input.n_text = item->n_label;
         return TKR_OK;

@@ -144,23 +144,25 @@ static size_t find_option(const tkr_cli_args *args, const char *flag, size_t n, 
 }
 
 /* Operands never get ahead of what has been read of argv, so they can lie in it. */
-static tkr_status add_operand(tkr_cli_args *args, char *word, bool picture, int argc, tkr_error *error) {
-    if (picture && args->is_picture == NULL) {
-        args->is_picture = tkr_calloc((size_t)argc, sizeof *args->is_picture);
-        if (args->is_picture == NULL) {
+static tkr_status add_operand(tkr_cli_args *args, char *word, tkr_cli_operand kind, int argc, tkr_error *error) {
+    if (kind != TKR_CLI_TEXT && args->kinds == NULL) {
+        args->kinds = tkr_calloc((size_t)argc, sizeof *args->kinds);
+        if (args->kinds == NULL) {
             return TKR_FAIL(error, NO_MEMORY, "out of memory");
         }
     }
-    if (picture) {
-        args->is_picture[args->n_operands] = 1;
-        args->n_pictures++;
+    if (kind != TKR_CLI_TEXT) {
+        args->kinds[args->n_operands] = (unsigned char)kind;
+        args->n_pictures += kind == TKR_CLI_PICTURE;
+        args->n_documents += kind == TKR_CLI_DOCUMENT;
     }
     args->operands[args->n_operands++] = word;
     return TKR_OK;
 }
 
-/* Parses argv[*at], an option, and moves *at to its last word. *list: it takes the words that follow, too. */
-static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *at, bool *list, tkr_error *error) {
+/* Parses argv[*at], an option, and moves *at to its last word. *list: what the words that follow are. */
+static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *at, tkr_cli_operand *list,
+                               tkr_error *error) {
     const char *word = argv[*at];
     bool is_letter = word[1] != '-';
     const char *flag = word + (is_letter ? 1 : 2);
@@ -181,7 +183,9 @@ static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *a
     char source[80] = "--";
     strncat(source, option->flag, sizeof source - 3);
     const char *value = equals != NULL ? equals + 1 : is_letter && flag[1] != '\0' ? flag + 1 : NULL;
-    *list = option->type == TKR_VALUE_WORDS;
+    *list = option->type != TKR_VALUE_WORDS ? TKR_CLI_TEXT
+            : id == TKR_OPT_DOCUMENT        ? TKR_CLI_DOCUMENT
+                                            : TKR_CLI_PICTURE;
     if (option->type == TKR_VALUE_FLAG) {
         if (value != NULL) {
             return TKR_FAIL(error, INVALID_ARGUMENT, "%s takes no value, found \"%s\"", source, value);
@@ -194,7 +198,8 @@ static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *a
         value = argv[++*at];
     }
     tkr_status status = set_value(&args->value[id], option, value, source, error);
-    return status == TKR_OK && *list ? add_operand(args, (char *)(uintptr_t)value, true, argc, error) : status;
+    return status == TKR_OK && *list != TKR_CLI_TEXT ? add_operand(args, (char *)(uintptr_t)value, *list, argc, error)
+                                                     : status;
 }
 
 /* Cuts "a,b" into args->hosts. */
@@ -228,8 +233,8 @@ static tkr_status split_hosts(tkr_cli_args *args, tkr_error *error) {
 }
 
 void tkr_cli_args_free(tkr_cli_args *args) {
-    tkr_free(args->is_picture);
-    args->is_picture = NULL;
+    tkr_free(args->kinds);
+    args->kinds = NULL;
 }
 
 tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int argc, char **argv, tkr_error *error) {
@@ -237,13 +242,14 @@ tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int arg
     args->command = command;
     args->operands = argv;
     tkr_status status = set_defaults(args, error);
-    bool options_end = false, list = false;
+    bool options_end = false;
+    tkr_cli_operand list = TKR_CLI_TEXT;
     for (int i = 0; i < argc && status == TKR_OK; i++) {
         if (options_end || argv[i][0] != '-' || argv[i][1] == '\0') {
             status = add_operand(args, argv[i], list, argc, error);
         } else if (strcmp(argv[i], "--") == 0) {
             options_end = true;
-            list = false;
+            list = TKR_CLI_TEXT;
         } else {
             status = parse_option(args, argc, argv, &i, &list, error);
         }

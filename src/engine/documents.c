@@ -53,6 +53,10 @@ static tkr_status count_around(size_t *n, const tkr_tokenizer *tokenizer, tkr_er
     tkr_embed_options_init(&options);
     const tkr_status status = tkr_tokenize(&tokens, tokenizer, &with, &options, error);
     *n = tokens.n_untruncated;
+    if (tokenizer->checkpoint->pad_piece) { /* padding is no text, and gives way to it */
+        *n = tokens.n;
+        while (*n > 1 && tokens.ids[*n - 1] == tokens.ids[*n - 2]) (*n)--;
+    }
     tkr_tokens_free(&tokens);
     return status;
 }

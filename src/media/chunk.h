@@ -26,7 +26,7 @@ typedef struct tkr_chunk_options {
     void *user;
 } tkr_chunk_options;
 
-enum { TKR_LEAST_CHUNK = 16 };
+enum { TKR_LEAST_CHUNK = 8 };
 
 /* A heading begins a chunk unless the one before is shorter than a quarter; slides, sheets and chapters end chunks,
  * pages don't. A sentence that is too long is cut between words, else between characters. Fills *chunks. */

@@ -58,8 +58,14 @@ static tkr_status write_row(tkr_cli_documents *d, const char *path, const tkr_to
     } else if (status == TKR_OK) {
         const char *message = row->message != NULL ? row->message : tkr_status_text(row->status);
         char where[400];
-        (void)snprintf(where, sizeof where, "%.180s: %.200s", path, message);
-        status = fail(d, where, row->status, error);
+        const bool named = strncmp(message, path, strlen(path)) == 0;
+        (void)snprintf(where, sizeof where, named ? "%.0s%.380s" : "%.180s: %.200s", path, message);
+        if (passage->is_page) { /* one bad page costs that page */
+            tkr_cli_note(d->args, "%s", where);
+            d->n_skipped++;
+        } else {
+            status = fail(d, where, row->status, error);
+        }
         if (status == TKR_OK) {
             status = tkr_cli_writer_failed(d->writer, &item, message, error);
         }

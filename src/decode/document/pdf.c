@@ -73,22 +73,25 @@ static bool page_text(tkr_buf *out, PopplerPage *page) {
     if (!text) return false;
     if (!poppler_page_get_text_layout(page, &boxes, &n)) n = 0;
     char before = ' ';
-    for (const char *at = text; *at; at++) {
-        if (((unsigned char)*at & 0xC0) != 0x80) { /* a character begins: box k is its own */
-            const bool blank = *at == ' ' || *at == '\n';
-            if (!blank && before != ' ' && before != '\n' && k > 0 && k < n && is_gap(&boxes[k - 1], &boxes[k]))
-                tkr_buf_putc(out, ' ');
-            before = *at;
-            k++;
+    const char *from = text, *at = text; /* [from, at) isn't copied yet */
+    for (; *at; at++) {
+        if (((unsigned char)*at & 0xC0) == 0x80) continue;
+        const bool blank = *at == ' ' || *at == '\n'; /* a character begins: box k is its own */
+        if (!blank && before != ' ' && before != '\n' && k > 0 && k < n && is_gap(&boxes[k - 1], &boxes[k])) {
+            tkr_buf_append(out, from, (size_t)(at - from));
+            tkr_buf_putc(out, ' ');
+            from = at;
         }
-        if (divides(text, at)) {
-            at++;
+        before = *at;
+        k++;
+        if (*at == '-' && divides(text, at)) {
+            tkr_buf_append(out, from, (size_t)(at - from));
+            from = ++at + 1;
             before = '\n'; /* which has a box, too */
             k++;
-        } else {
-            tkr_buf_putc(out, *at);
         }
     }
+    tkr_buf_append(out, from, (size_t)(at - from));
     g_free(boxes);
     g_free(text);
     return true;

@@ -40,7 +40,7 @@ tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const t
 
 /* ---- pictures ---- */
 /* Appends a PNG of the picture, no larger than side x side, decoded in the model's jail. `part` is a file or a URL and
- * has a name. TKR_INVALID_ARGUMENT for a model without pictures. */
+ * has a name, or RGB. TKR_INVALID_ARGUMENT for a model without pictures. */
 tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const tkr_part *part,
                                size_t side, tkr_error *error);
 

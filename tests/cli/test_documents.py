@@ -3,11 +3,14 @@
 """embed --document: rows of passages and pages, exact ranges, what can't be read."""
 import json
 import os
+import shutil
+import tempfile
 import unittest
 
 from harness import MODEL, distance, run
 
 FOLDER = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "documents")
+SAMPLES = os.path.join(os.environ["TKR_TEST_DIR"], "..", "share", "demo", "samples")
 
 
 def path(name):
@@ -74,6 +77,37 @@ class Documents(unittest.TestCase):
         self.assertEqual([r["error"] for r in got if "error" in r][0].split(": ")[-1], "page 3 of 3 can't be read")
         self.assertIn("page 3 of 3", notes)
         self.assertGreater(distance(vectors[0]["embedding"], vectors[2]["embedding"]), 1e-4)
+
+    def test_search(self):
+        """Over a mixed folder: the passage by words, pages beside pictures, and a page that shows them."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("report.pdf", "slides.pptx", "notes.md", "encrypted.pdf"):
+                shutil.copy(path(name), folder)
+            shutil.copy(os.path.join(SAMPLES, "guitar.png"), folder)
+            html = os.path.join(folder, "found.htm")
+            done = run("search", "-m", MODEL, "the lamp turned", "--input-dir", folder, "--json", "--top", "50",
+                       "--html", html)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = json.loads(done.stdout)
+            self.assertEqual({os.path.basename(row["source"]) for row in found["results"]},
+                             {"report.pdf", "slides.pptx", "notes.md"})
+            self.assertEqual({row["kind"] for row in found["results"]}, {"text"})
+            self.assertIn("1 picture was left out", done.stderr.decode())
+            self.assertIn("encrypted.pdf: is encrypted", done.stderr.decode())
+            with open(html, encoding="utf-8") as file:
+                self.assertIn("<blockquote>", file.read())
+            os.remove(html)
+            done = run("search", "guitar", "--input-dir", folder, "--json", "--html", html)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = json.loads(done.stdout)["results"]
+            self.assertEqual(os.path.basename(found[0]["source"]), "guitar.png")
+            self.assertEqual(sorted(row["page"] for row in found[1:]), [1, 2])
+            self.assertIn("2 documents without pages left out", done.stderr.decode())
+            with open(html, encoding="utf-8") as file:
+                self.assertEqual(file.read().count("data:image/png"), 3)
+            os.remove(html)
+            found = json.loads(run("search", "guitar", "--input-dir", folder, "--modality", "image", "--json").stdout)
+            self.assertEqual([os.path.basename(row["source"]) for row in found["results"]], ["guitar.png"])
 
     def test_usage(self):
         for args, words, code in (

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Codecs are linked into tkr-decode and into nothing else: not into the program, not into the library."""
+"""Codecs are linked into tkr-decode and tkr-decode-document and into nothing else: not the program, not the library."""
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-CODECS = ("libjpeg", "libpng", "libwebp", "libtiff", "libgif", "libav", "libsw", "libheif", "libpoppler", "libseccomp")
+CODECS = ("libjpeg", "libpng", "libwebp", "libtiff", "libgif", "libav", "libsw", "libheif", "libpoppler", "libseccomp",
+          "libarchive", "libxml2", "libicu", "libcairo")
 
 
 def loaded(path):
@@ -26,6 +27,9 @@ def main():
     libraries = loaded(build / "tkr-decode")
     for codec in ("libjpeg", "libpng", "libwebp", "libtiff"):
         assert any(library.startswith(codec) for library in libraries), f"tkr-decode doesn't link {codec}"
+    for other in ("libpoppler", "libicu", "libxml2"):
+        assert not any(library.startswith(other) for library in libraries), f"tkr-decode links {other}"
+    assert any(library.startswith("libpoppler") for library in loaded(build / "tkr-decode-document"))
     for other in ("libcurl", "libpcre2", "libtkr"):
         assert not any(library.startswith(other) for library in libraries), f"tkr-decode links {other}"
     symbols = subprocess.run(["nm", "-D", str(build / "libtkr.so")], check=True, capture_output=True, text=True).stdout

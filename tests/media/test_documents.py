@@ -154,9 +154,10 @@ class Documents(unittest.TestCase):
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
         rows = {p.name: described(row) for p, row in zip(good(), dump(*good()))}
-        lines = [f"{json.dumps(name)}: " + json.dumps({k: v for k, v in one.items() if k != "blocks"})[:-1] +
-                 ", \"blocks\": [\n" + ",\n".join("  " + json.dumps(b, ensure_ascii=False) for b in one["blocks"]) + "]}"
-                 for name, one in rows.items()]
+        lines = []
+        for name, one in rows.items():
+            parts = ",\n".join("  " + json.dumps(block, ensure_ascii=False) for block in one.pop("blocks"))
+            lines.append(f"{json.dumps(name)}: {json.dumps(one)[:-1]}, \"blocks\": [\n{parts}]}}")
         EXPECTED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     else:
         unittest.main()

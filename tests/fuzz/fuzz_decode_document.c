@@ -5,6 +5,9 @@
 #include "core/mem.h"
 #include "decode/document/document.h"
 
+/* fontconfig keeps what it read for the process's life. */
+const char *__lsan_default_suppressions(void) { return "leak:libfontconfig\n"; }
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     enum { MAX_PIXELS = 1 << 16, SIDE = 200, MAX_TEXT = 1 << 20 };
     static tkr_sentences *breaker; /* slow to make */

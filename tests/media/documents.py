@@ -94,6 +94,24 @@ def mutate(folder, n, seed):
     return files
 
 
+def memory_of_decoder(files, at):
+    """KiB of anonymous memory of the decoder after so many files."""
+    with subprocess.Popen([DUMP, DECODER, *files], stdout=subprocess.PIPE) as program:
+        sizes = []
+        for i, _ in enumerate(program.stdout, 1):
+            if i not in at:
+                continue
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                    if parent == str(program.pid):
+                        sizes += [int(line.split()[1]) for line in (folder / "status").read_text().splitlines()
+                                  if line.startswith("RssAnon")]
+                except OSError:
+                    pass
+        return sizes
+
+
 def survive(folder, n, seed):
     """Whatever a changed document holds, its own error is the worst that comes of it, and the next one is read.
     Returns how many were read, refused, and ended their process."""

@@ -78,7 +78,10 @@ tkr_status tkr_cli_each_passage(const tkr_tools_document *document, tkr_session 
                                 tkr_error *error) {
     const size_t n = tkr_tools_document_n(document);
     batch *b = tkr_calloc(1, sizeof *b);
-    tkr_status status = b != NULL ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "out of memory");
+    tkr_status status = TKR_OK;
+    if (b == NULL) {
+        return TKR_FAIL(error, NO_MEMORY, "out of memory");
+    }
     for (size_t at = 0; at < n && status == TKR_OK; at += b->n) {
         tkr_result *result = NULL;
         b->document = document;

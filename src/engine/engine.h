@@ -130,7 +130,7 @@ struct tkr_model {
     tkr_processor *processor; /* NULL: the model reads no pictures */
     tkr_jail *jail;           /* or NULL: then `jail_error` says why pictures can't be decoded */
     tkr_error jail_error;
-    tkr_jail *documents;      /* of documents, the same with `documents_error` */
+    tkr_jail *documents; /* of documents, the same with `documents_error` */
     tkr_error documents_error;
     tkr_process_options process; /* what all pictures have in common */
     size_t max_image_bytes, max_image_pixels;

@@ -90,13 +90,16 @@ static tkr_status read_all(tkr_package *p, struct archive *archive, tkr_error *e
 tkr_status tkr_package_open(tkr_package **out, const uint8_t *bytes, size_t n, tkr_error *error) {
     tkr_package *p = tkr_calloc(1, sizeof *p);
     struct archive *archive = archive_read_new();
-    tkr_status status = p && archive ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for an archive");
-    if (status == TKR_OK) {
-        p->limit = n > (MAX_BYTES - FREE_BYTES) / MAX_RATIO ? MAX_BYTES : FREE_BYTES + n * MAX_RATIO;
-        if (archive_read_support_format_zip(archive) != ARCHIVE_OK ||
-            archive_read_open_memory(archive, bytes, n) != ARCHIVE_OK)
-            status = TKR_FAIL(error, FORMAT, "is a damaged ZIP archive");
+    tkr_status status = TKR_OK;
+    if (!p || !archive) {
+        tkr_free(p);
+        (void)archive_read_free(archive);
+        return TKR_FAIL(error, NO_MEMORY, "no memory for an archive");
     }
+    p->limit = n > (MAX_BYTES - FREE_BYTES) / MAX_RATIO ? MAX_BYTES : FREE_BYTES + n * MAX_RATIO;
+    if (archive_read_support_format_zip(archive) != ARCHIVE_OK ||
+        archive_read_open_memory(archive, bytes, n) != ARCHIVE_OK)
+        status = TKR_FAIL(error, FORMAT, "is a damaged ZIP archive");
     if (status == TKR_OK) status = read_all(p, archive, error);
     (void)archive_read_free(archive);
     if (status != TKR_OK) tkr_package_free(&p);

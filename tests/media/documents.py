@@ -30,10 +30,10 @@ def blocks(row):
     out, before = [], 0
     for block in row["blocks"]:
         begin, end = block["begin"], block["end"]
-        assert text[before:begin].strip() == b"" and begin < end, block
+        assert text[before:begin].strip(b" \n") == b"" and begin < end, block
         assert block["sentences"][0] == begin and sorted(set(block["sentences"])) == block["sentences"], block
         piece = text[begin:end].decode()
-        assert piece == piece.strip(), piece
+        assert piece == piece.strip(" \t\n"), piece
         out.append([KINDS[block["kind"]], block["level"], block["page"], piece])
         before = end
     return out

@@ -7,6 +7,9 @@
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+/* Blanks, and what becomes one. */
+static bool is_margin(char c) { return (unsigned char)c <= ' ' || c == 0x7f; }
+
 void tkr_doc_squeeze(tkr_buf *out, const char *text, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (!is_space(text[i])) {
@@ -43,8 +46,8 @@ static tkr_status too_large(const tkr_doc *doc, tkr_error *error) {
 
 tkr_status tkr_doc_block(tkr_doc *doc, tkr_block_kind kind, unsigned level, const char *text, size_t n,
                          tkr_error *error) {
-    while (n > 0 && is_space(text[n - 1])) n--;
-    while (n > 0 && is_space(*text)) text++, n--;
+    while (n > 0 && is_margin(text[n - 1])) n--;
+    while (n > 0 && is_margin(*text)) text++, n--;
     if (n == 0) return TKR_OK;
     tkr_document_block block = {.kind = kind, .level = level, .page = doc->page};
     tkr_document_block before = {0};

@@ -19,7 +19,7 @@ def dump(*files, options=()):
     """An object a file, of one jail."""
     done = subprocess.run([DUMP, DECODER, *options, *files], capture_output=True, timeout=3600, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == len(files), (len(rows), len(files))
     return rows
 

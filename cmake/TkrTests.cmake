@@ -70,6 +70,14 @@ if(TARGET test_media_jail_hostile)
     add_dependencies(test_media_jail_stop fake_decoder)
 endif()
 
+# What the jail reads in documents, driven by tests/media/test_documents.py.
+if(TARGET tkr-decode-document)
+    add_executable(document_dump ${TKR_TEST_DIR}/media/document_dump.c)
+    target_link_libraries(document_dump PRIVATE tkr_flags tkr_room_media)
+    add_dependencies(document_dump tkr-decode-document)
+    set_target_properties(document_dump PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+endif()
+
 # The server's transport alone, driven by tests/server/test_transport.py.
 add_executable(echo_app ${TKR_TEST_DIR}/server/echo_app.c)
 target_link_libraries(echo_app PRIVATE tkr_flags tkr_room_server)

@@ -55,7 +55,8 @@ typedef struct tkr_cli_value {
 typedef enum tkr_cli_operand {
     TKR_CLI_TEXT = 0,
     TKR_CLI_PICTURE = 1, /* came behind --image */
-    TKR_CLI_VIDEO = 2    /* behind --video */
+    TKR_CLI_VIDEO = 2,   /* behind --video */
+    TKR_CLI_DOCUMENT = 3 /* behind --document */
 } tkr_cli_operand;
 
 typedef struct tkr_cli_args {
@@ -63,8 +64,9 @@ typedef struct tkr_cli_args {
     tkr_cli_value value[TKR_N_OPTIONS];
     char **operands; /* [n_operands], borrowed from argv, which parsing reorders */
     size_t n_operands;
-    unsigned char *is_picture; /* [n_operands] tkr_cli_operand; NULL: all are texts */
-    size_t n_pictures;
+    unsigned char *kinds; /* [n_operands] tkr_cli_operand; NULL: all are texts */
+    size_t n_pictures;    /* and videos */
+    size_t n_documents;
     const char *hosts[16]; /* [n_hosts] of --allow-url, in host_text */
     size_t n_hosts;
     char host_text[512];

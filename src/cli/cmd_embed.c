@@ -181,11 +181,29 @@ static tkr_status prepare(embed_run *run, const char *reference, tkr_error *erro
     return status;
 }
 
+static tkr_status embed_documents(embed_run *run, tkr_error *error) {
+    tkr_cli_documents documents = {.args = run->args,
+                                   .model = run->model,
+                                   .session = run->session,
+                                   .options = &run->options,
+                                   .writer = run->writer,
+                                   .skip = run->skip};
+    const tkr_status status = tkr_cli_embed_documents(&documents, error);
+    run->n_written = documents.n_written;
+    run->n_skipped = documents.n_skipped;
+    run->n_tokens = documents.n_tokens;
+    return status;
+}
+
 static bool usage_ok(const tkr_cli_args *args) {
     const char *output = tkr_cli_get(args, TKR_OPT_OUTPUT)->text;
     const tkr_cli_value *input = tkr_cli_get(args, TKR_OPT_INPUT);
     uint64_t format = tkr_cli_get(args, TKR_OPT_FORMAT)->number;
     if (!tkr_cli_one_prompt(args)) {
+        return false;
+    }
+    if (args->n_documents > 0 && args->n_documents < args->n_operands) {
+        tkr_cli_fail(TKR_EXIT_USAGE, "embed: --document goes without texts and pictures: their rows differ");
         return false;
     }
     if (tkr_cli_on(args, TKR_OPT_MULTIVECTOR) && (format == TKR_CLI_NPY || format == TKR_CLI_F32)) {
@@ -224,7 +242,10 @@ int tkr_cmd_embed(const tkr_cli_args *args) {
     if (status == TKR_OK) {
         status = prepare(&run, reference, &error);
     }
-    if (status == TKR_OK) {
+    if (status == TKR_OK && args->n_documents > 0) {
+        tkr_signals_note();
+        status = embed_documents(&run, &error);
+    } else if (status == TKR_OK) {
         bool to_terminal = strcmp(tkr_cli_get(args, TKR_OPT_OUTPUT)->text, "-") == 0 && tkr_term_is(TKR_STREAM_OUT);
         tkr_signals_note();
         tkr_cli_progress_start(&run.progress, args, to_terminal);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64, FAILURES_SHOWN = 20 };
+enum { MAX_DEPTH = 64, FAILURES_SHOWN = 20, HEAD = 4096 };
 
 typedef struct walk {
     tkr_cli_files *files;
@@ -27,6 +27,32 @@ static bool is_picture(const unsigned char *head, size_t n) {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (n >= known[i].at + known[i].n && memcmp(head + known[i].at, known[i].bytes, known[i].n) == 0) return true;
     return false;
+}
+
+/* A PDF, an archive, or text: without NULs where it doesn't begin with a mark of UTF-16. What it is in truth shows when
+ * it is read. */
+static bool is_document(const unsigned char *head, size_t n) {
+    const size_t looked = n < HEAD ? n : HEAD;
+    if (n == 0) {
+        return false;
+    }
+    if (n > 4 && (memcmp(head, "%PDF", 4) == 0 || memcmp(head, "PK\3\4", 4) == 0)) {
+        return true;
+    }
+    if (n > 2 && (memcmp(head, "\xFE\xFF", 2) == 0 || memcmp(head, "\xFF\xFE", 2) == 0)) {
+        return true;
+    }
+    return memchr(head, 0, looked) == NULL;
+}
+
+bool tkr_cli_is_picture(const char *path) {
+    tkr_map map = {0};
+    if (tkr_map_open(&map, path, NULL) != TKR_OK) {
+        return true;
+    }
+    const bool picture = is_picture(map.data, map.size);
+    tkr_map_close(&map);
+    return picture;
 }
 
 static tkr_status no_memory(tkr_error *error) { return TKR_FAIL(error, NO_MEMORY, "no memory for the list of files"); }
@@ -64,8 +90,9 @@ void tkr_cli_files_failed(tkr_cli_files *files, const char *path, const char *re
 void tkr_cli_files_report(const tkr_cli_files *files, const tkr_cli_args *args) {
     const char *at = files->failures.data;
     if (files->n > 0 && files->n_other > 0) {
-        tkr_cli_note(args, "%zu file%s left out: no pictures, by their first bytes", files->n_other,
-                     files->n_other == 1 ? " was" : "s were");
+        tkr_cli_note(args, "%zu file%s left out: no %s, by their first bytes", files->n_other,
+                     files->n_other == 1 ? " was" : "s were",
+                     files->documents == NULL ? "pictures" : "pictures and no documents");
     }
     if (files->n_failures == 0) {
         return;
@@ -94,7 +121,12 @@ static tkr_status take_file(const walk *w, const char *path) {
         return TKR_OK;
     }
     bool picture = is_picture(map.data, map.size);
+    bool document = !picture && w->files->documents != NULL && is_document(map.data, map.size);
     tkr_map_close(&map);
+    if (document) {
+        return tkr_cli_files_add(w->files->documents, path, w->error);
+    }
+    picture = picture && !w->files->no_pictures;
     w->files->n_other += !picture;
     return picture ? tkr_cli_files_add(w->files, path, w->error) : TKR_OK;
 }
@@ -139,9 +171,10 @@ tkr_status tkr_cli_files_walk(tkr_cli_files *files, const char *folder, tkr_erro
 
 tkr_status tkr_cli_files_pictures(tkr_cli_files *files, const char *folder, tkr_error *error) {
     tkr_status status = tkr_cli_files_walk(files, folder, error);
-    if (status == TKR_OK && files->n == 0) {
-        status = TKR_FAIL(error, NOT_FOUND, "%s: no picture in this folder (%zu other file%s, %zu hidden)", folder,
-                          files->n_other, files->n_other == 1 ? "" : "s", files->n_hidden);
+    if (status == TKR_OK && files->n == 0 && (files->documents == NULL || files->documents->n == 0)) {
+        status = TKR_FAIL(error, NOT_FOUND, "%s: no %s in this folder (%zu other file%s, %zu hidden)", folder,
+                          files->documents != NULL ? "picture or document" : "picture", files->n_other,
+                          files->n_other == 1 ? "" : "s", files->n_hidden);
     }
     return status;
 }

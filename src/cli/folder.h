@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/folder: the pictures below a folder. */
+/* cli/folder: the pictures and documents below a folder. */
 #ifndef TKR_CLI_FOLDER_H
 #define TKR_CLI_FOLDER_H
 
 #include "cli/cli.h"
 
-typedef struct tkr_cli_files {
+typedef struct tkr_cli_files tkr_cli_files;
+struct tkr_cli_files {
     char **paths; /* [n] */
     size_t n, room;
     size_t n_other;  /* files that are no pictures */
@@ -13,7 +14,9 @@ typedef struct tkr_cli_files {
     tkr_arena strings;
     tkr_buf failures; /* lines "path: reason" of what could not be read */
     size_t n_failures;
-} tkr_cli_files;
+    tkr_cli_files *documents; /* that documents go to, or NULL: they are no pictures */
+    bool no_pictures;         /* they are left out */
+};
 
 /* Adds `path` as it is. */
 tkr_status tkr_cli_files_add(tkr_cli_files *files, const char *path, tkr_error *error);
@@ -23,6 +26,8 @@ tkr_status tkr_cli_files_add(tkr_cli_files *files, const char *path, tkr_error *
 tkr_status tkr_cli_files_walk(tkr_cli_files *files, const char *folder, tkr_error *error);
 /* The same; a folder without any picture is an error, too. */
 tkr_status tkr_cli_files_pictures(tkr_cli_files *files, const char *folder, tkr_error *error);
+/* Whether a file's first bytes are those of a picture; of what can't be read: yes, its reader says why. */
+bool tkr_cli_is_picture(const char *path);
 /* "path: reason", for what fails later. */
 void tkr_cli_files_failed(tkr_cli_files *files, const char *path, const char *reason);
 /* Says on standard error what could not be read, all at once, and how many files are no pictures. */

@@ -221,10 +221,9 @@ static tkr_status add_operand(tkr_cli_block *block, tkr_cli_source *source, tkr_
     item->label = text;
     item->n_label = strlen(text);
     block->bytes += item->n_label;
-    const bool all_texts = from_folder || source->args->is_picture == NULL;
-    const unsigned char kind = from_folder ? TKR_CLI_PICTURE
-                               : all_texts ? TKR_CLI_TEXT
-                                           : source->args->is_picture[index];
+    const unsigned char kind = from_folder                   ? TKR_CLI_PICTURE
+                               : source->args->kinds == NULL ? TKR_CLI_TEXT
+                                                             : source->args->kinds[index];
     if (kind == TKR_CLI_VIDEO) {
         return add_video(block, item, source, text, error);
     }

@@ -145,22 +145,23 @@ static size_t find_option(const tkr_cli_args *args, const char *flag, size_t n, 
 
 /* Operands never get ahead of what has been read of argv, so they can lie in it. */
 static tkr_status add_operand(tkr_cli_args *args, char *word, tkr_cli_operand kind, int argc, tkr_error *error) {
-    if (kind != TKR_CLI_TEXT && args->is_picture == NULL) {
-        args->is_picture = tkr_calloc((size_t)argc, sizeof *args->is_picture);
-        if (args->is_picture == NULL) {
+    if (kind != TKR_CLI_TEXT && args->kinds == NULL) {
+        args->kinds = tkr_calloc((size_t)argc, sizeof *args->kinds);
+        if (args->kinds == NULL) {
             return TKR_FAIL(error, NO_MEMORY, "out of memory");
         }
     }
     if (kind != TKR_CLI_TEXT) {
-        args->is_picture[args->n_operands] = (unsigned char)kind;
-        args->n_pictures++;
+        args->kinds[args->n_operands] = (unsigned char)kind;
+        args->n_pictures += kind != TKR_CLI_DOCUMENT;
+        args->n_documents += kind == TKR_CLI_DOCUMENT;
     }
     args->operands[args->n_operands++] = word;
     return TKR_OK;
 }
 
-/* Parses argv[*at], an option, and moves *at to its last word. *list: what the words that follow are; TEXT:
- * no business of the option's. */
+/* Parses argv[*at], an option, and moves *at to its last word. *list: what the words that follow are; TEXT: no
+ * business of the option's. */
 static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *at, tkr_cli_operand *list,
                                tkr_error *error) {
     const char *word = argv[*at];
@@ -183,7 +184,10 @@ static tkr_status parse_option(tkr_cli_args *args, int argc, char **argv, int *a
     char source[80] = "--";
     strncat(source, option->flag, sizeof source - 3);
     const char *value = equals != NULL ? equals + 1 : is_letter && flag[1] != '\0' ? flag + 1 : NULL;
-    *list = option->type != TKR_VALUE_WORDS ? TKR_CLI_TEXT : id == TKR_OPT_VIDEO ? TKR_CLI_VIDEO : TKR_CLI_PICTURE;
+    *list = option->type != TKR_VALUE_WORDS ? TKR_CLI_TEXT
+            : id == TKR_OPT_DOCUMENT        ? TKR_CLI_DOCUMENT
+            : id == TKR_OPT_VIDEO           ? TKR_CLI_VIDEO
+                                            : TKR_CLI_PICTURE;
     if (option->type == TKR_VALUE_FLAG) {
         if (value != NULL) {
             return TKR_FAIL(error, INVALID_ARGUMENT, "%s takes no value, found \"%s\"", source, value);
@@ -231,8 +235,8 @@ static tkr_status split_hosts(tkr_cli_args *args, tkr_error *error) {
 }
 
 void tkr_cli_args_free(tkr_cli_args *args) {
-    tkr_free(args->is_picture);
-    args->is_picture = NULL;
+    tkr_free(args->kinds);
+    args->kinds = NULL;
 }
 
 tkr_status tkr_cli_parse(tkr_cli_args *args, tkr_cli_command_id command, int argc, char **argv, tkr_error *error) {

@@ -97,6 +97,9 @@ static void begin_object(tkr_cli_writer *writer, const tkr_cli_item *item) {
         tkr_buf_append(&writer->line, ",\"id\":", 6);
         tkr_buf_append(&writer->line, item->id, item->n_id);
     }
+    if (item->fields != NULL) {
+        tkr_buf_printf(&writer->line, ",%s", item->fields);
+    }
 }
 
 static tkr_status end_object(tkr_cli_writer *writer, tkr_error *error) {

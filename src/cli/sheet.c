@@ -25,6 +25,8 @@ static const char head[] =
     "figure { margin: 0; }\n"
     ".frame { height: 12rem; display: flex; align-items: center; justify-content: center; background: #8881; }\n"
     ".frame img { max-width: 100%; max-height: 100%; }\n"
+    ".frame blockquote { margin: 0; padding: .75rem; font-size: .85rem; align-self: flex-start; max-height: 100%; "
+    "overflow: auto; white-space: pre-line; box-sizing: border-box; }\n"
     ".frame span { padding: 1rem; font-size: .85rem; opacity: .75; }\n"
     "b { font-weight: 600; } small { display: block; opacity: .6; }\n"
     "figcaption { padding: .6rem .75rem .7rem; overflow-wrap: anywhere; }\n"
@@ -48,13 +50,13 @@ static void text(tkr_buf *out, const char *s) {
     }
 }
 
-static void picture(tkr_buf *out, const tkr_cli_sheet *sheet, const char *path) {
+static void picture(tkr_buf *out, const tkr_cli_sheet *sheet, const tkr_cli_hit *h) {
     tkr_buf png = {0};
     tkr_error error = {0};
     size_t width = 0, height = 0;
-    if (sheet->thumbnail(sheet->user, &png, &width, &height, path, &error) == TKR_OK) {
+    if (sheet->thumbnail(sheet->user, &png, &width, &height, h, &error) == TKR_OK) {
         tkr_buf_printf(out, "<img width=\"%zu\" height=\"%zu\" alt=\"", width, height);
-        text(out, path);
+        text(out, h->path);
         put(out, "\" src=\"data:image/png;base64,");
         (void)tkr_base64_encode(out, png.data, png.size); /* out->failed tells */
         put(out, "\">");
@@ -71,7 +73,13 @@ static void hit(tkr_buf *out, const tkr_cli_sheet *sheet, size_t index) {
     const double best = sheet->hits[0].score, part = best > 0 && h->score > 0 ? h->score / best : 0;
     const char *slash = strrchr(h->path, '/'), *name = slash != NULL && slash[1] != '\0' ? slash + 1 : h->path;
     put(out, "<li><figure><div class=\"frame\">");
-    picture(out, sheet, h->path);
+    if (h->text != NULL) {
+        put(out, "<blockquote>");
+        text(out, h->text);
+        put(out, "</blockquote>");
+    } else {
+        picture(out, sheet, h);
+    }
     tkr_buf_printf(out,
                    "</div><figcaption><div class=\"score\"><span>%zu</span><span>%.4f</span></div>"
                    "<div class=\"bar\"><i style=\"width:%.0f%%\"></i></div>",
@@ -79,6 +87,14 @@ static void hit(tkr_buf *out, const tkr_cli_sheet *sheet, size_t index) {
     put(out, "<b>");
     text(out, name);
     put(out, "</b>");
+    if (h->unit != NULL && h->page > 0) {
+        tkr_buf_printf(out, ", %s %zu", h->unit, h->page);
+    }
+    if (h->heading != NULL) {
+        put(out, "<small>");
+        text(out, h->heading);
+        put(out, "</small>");
+    }
     if (name != h->path) {
         put(out, "<small>");
         text(out, h->path);
@@ -96,9 +112,10 @@ tkr_status tkr_cli_sheet_write(tkr_buf *out, const tkr_cli_sheet *sheet, tkr_err
     text(out, title);
     put(out, "</h1>\n");
     if (sheet->query_image != NULL) {
-        picture(out, sheet, sheet->query_image);
+        const tkr_cli_hit query = {.path = sheet->query_image};
+        picture(out, sheet, &query);
     }
-    tkr_buf_printf(out, "<p>The %zu closest of %zu pictures, by %s. Model: ", sheet->n_hits, sheet->n_files,
+    tkr_buf_printf(out, "<p>The %zu closest of %zu %s, by %s. Model: ", sheet->n_hits, sheet->n_files, sheet->what,
                    sheet->maxsim ? "MaxSim (sum of cosines)" : "cosine");
     text(out, sheet->model);
     put(out, "</p>\n");

@@ -5,9 +5,15 @@
 
 #include "cli/cli.h"
 
+/* A picture, a page or a passage. */
 typedef struct tkr_cli_hit {
     const char *path;
     double score;
+    const char *text, *heading; /* of a passage: its text; the headings above it or NULL */
+    const char *unit;           /* of a document that has them: "page", "slide", ...; NULL: none */
+    size_t page;                /* from 1 */
+    size_t begin, end;          /* of a passage: code points of the document's text */
+    bool is_page;               /* drawn */
 } tkr_cli_hit;
 
 typedef struct tkr_cli_sheet {
@@ -15,10 +21,11 @@ typedef struct tkr_cli_sheet {
     const char *query_image; /* path, or NULL */
     const tkr_cli_hit *hits; /* [n_hits], best first */
     size_t n_hits, n_files;
+    const char *what;         /* n_files are: "pictures" */
     const char *model, *note; /* note: NULL or a line to show */
     bool maxsim;              /* scores are sums of cosines, not cosines */
-    /* Appends a PNG thumbnail of a picture. */
-    tkr_status (*thumbnail)(void *user, tkr_buf *png, size_t *width, size_t *height, const char *path,
+    /* Appends a PNG thumbnail of a picture or page. */
+    tkr_status (*thumbnail)(void *user, tkr_buf *png, size_t *width, size_t *height, const tkr_cli_hit *hit,
                             tkr_error *error);
     void *user;
 } tkr_cli_sheet;

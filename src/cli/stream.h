@@ -15,7 +15,8 @@ typedef struct tkr_cli_item {
     size_t n_id;
     tkr_status status; /* not TKR_OK: the line is broken */
     const char *message;
-    const char *label; /* what tables show: the text, or the pictures' names; [n_label] */
+    const char *fields; /* JSON members that its row has besides, '"name":value,...'; NULL: none */
+    const char *label;  /* what tables show: the text, or the pictures' names; [n_label] */
     size_t n_label;
 } tkr_cli_item;
 
@@ -98,6 +99,21 @@ tkr_status tkr_cli_writer_failed(tkr_cli_writer *writer, const tkr_cli_item *ite
 tkr_status tkr_cli_writer_sync(tkr_cli_writer *writer, tkr_error *error);
 /* Ends the document (also after an interruption: what is there is valid) and frees the writer. Accepts NULL. */
 tkr_status tkr_cli_writer_close(tkr_cli_writer **writer, tkr_error *error);
+
+/* ---- documents.c ---- */
+typedef struct tkr_cli_documents {
+    const tkr_cli_args *args;
+    tkr_model *model;
+    tkr_session *session;
+    const tkr_embed_options *options;
+    tkr_cli_writer *writer;
+    bool skip;                     /* a file that can't be read is reported, the others are done */
+    uint64_t n_written, n_skipped; /* rows, files and rows that failed */
+    uint64_t n_tokens;
+    size_t index; /* of the next row */
+} tkr_cli_documents;
+/* Embeds the documents among the operands and writes a row for each passage and page. */
+tkr_status tkr_cli_embed_documents(tkr_cli_documents *documents, tkr_error *error);
 
 /* ---- progress.c ---- */
 typedef struct tkr_cli_progress {

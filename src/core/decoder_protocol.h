@@ -16,14 +16,17 @@ enum { TKR_DECODER_MAGIC = 0x746b7244, TKR_DECODER_VERSION = 2 };
 
 typedef enum tkr_decoder_kind {
     TKR_DECODER_IMAGE = 1,
-    TKR_DECODER_VIDEO = 2,  /* opens it and tells what it holds: see tkr_decoder_clip; it stays open for FRAMES */
-    TKR_DECODER_FRAMES = 3, /* n_items indices (uint64_t) lie where the result will: one FRAME for each, then DONE */
-    TKR_DECODER_NEXT = 4    /* the frame has been copied: on to the next */
+    TKR_DECODER_VIDEO = 2,    /* opens it and tells what it holds: see tkr_decoder_clip; it stays open for FRAMES */
+    TKR_DECODER_FRAMES = 3,   /* n_items indices (uint64_t) lie where the result will: one FRAME for each, then DONE */
+    TKR_DECODER_NEXT = 4,     /* the frame has been copied: on to the next */
+    TKR_DECODER_DOCUMENT = 5, /* its text as core/document_format, as one row of pixels */
+    TKR_DECODER_PAGE = 6      /* one page as pixels */
 } tkr_decoder_kind;
 
 typedef struct tkr_decoder_request {
     uint32_t magic, kind;
     uint32_t on_white, reserved; /* on_white 1: RGBA pictures are composited on white */
+    uint32_t page, side;         /* of PAGE: number from 0; pixels of the longer side */
     uint64_t n_bytes;
     uint64_t n_items; /* of FRAMES, else 0 */
 } tkr_decoder_request;

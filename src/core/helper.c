@@ -134,7 +134,7 @@ tkr_status tkr_helper_limit(const tkr_helper_limits *limits, tkr_error *error) {
         {RLIMIT_FSIZE, 0, "file size"},
         {RLIMIT_CORE, 0, "core size"},
         {RLIMIT_NPROC, 0, "processes"},
-        {RLIMIT_NOFILE, TKR_HELPER_MEMORY + 2, "descriptors"},
+        {RLIMIT_NOFILE, TKR_HELPER_MEMORY + 1 + (limits->files ? limits->files : 1), "descriptors"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         if (wanted[i].value == UINT64_MAX) continue;

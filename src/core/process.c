@@ -60,9 +60,12 @@ static bool open_pair(int ends[2]) {
 /* What the dynamic loader and the sanitizers read; everything else (tokens, proxies, paths) stays here. */
 static const char *const kept_variables[] = {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "ASAN_OPTIONS",
                                              "LSAN_OPTIONS",    "UBSAN_OPTIONS",     "TSAN_OPTIONS"};
+/* Small blocks that glibc keeps at hand for each size: with its 7, poppler spends a fifth of its time in malloc. Other
+ * C libraries don't read it. */
+static const char tunables[] = "GLIBC_TUNABLES=glibc.malloc.tcache_count=1000";
 enum { N_KEPT = sizeof kept_variables / sizeof *kept_variables, MAX_ARGUMENTS = 14 };
 
-/* Fills out[N_KEPT + 1] with "NAME=value" texts of the arena. */
+/* Fills out[N_KEPT + 2] with "NAME=value" texts of the arena. */
 static bool make_environment(char **out, tkr_arena *arena) {
     size_t n = 0;
     for (size_t i = 0; i < N_KEPT; i++) {
@@ -71,6 +74,8 @@ static bool make_environment(char **out, tkr_arena *arena) {
         out[n] = tkr_arena_printf(arena, "%s=%s", kept_variables[i], value);
         if (!out[n++]) return false;
     }
+    out[n] = tkr_arena_strndup(arena, tunables, sizeof tunables - 1);
+    if (!out[n++]) return false;
     out[n] = NULL;
     return true;
 }
@@ -102,7 +107,7 @@ static int set_signals(posix_spawnattr_t *attributes) {
 }
 
 static int spawn(pid_t *pid, const char *program, const char *const *arguments, int socket_fd, int memory_fd) {
-    char *argv[MAX_ARGUMENTS + 2], *environment[N_KEPT + 1];
+    char *argv[MAX_ARGUMENTS + 2], *environment[N_KEPT + 2];
     tkr_arena arena = {0};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;

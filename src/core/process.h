@@ -33,7 +33,8 @@ typedef struct tkr_process tkr_process;
 
 /* Starts `program` with these arguments (NULL at the end, without the program's name). It has the socket and the memory
  * as TKR_HELPER_SOCKET and TKR_HELPER_MEMORY, /dev/null as its standard streams, default signals, and of the
- * environment what a loader or a sanitizer reads. `shared` is borrowed. Returns a process. */
+ * environment what a loader or a sanitizer reads, and how glibc is to allocate. `shared` is borrowed. Returns a
+ * process. */
 tkr_status tkr_process_start(tkr_process **process, const char *program, const char *const *arguments,
                              const tkr_shared *shared, tkr_error *error);
 tkr_status tkr_process_send(tkr_process *process, const void *data, size_t size, tkr_error *error);
@@ -68,8 +69,9 @@ bool tkr_helper_send(const void *data, size_t size);
 typedef struct tkr_helper_limits {
     uint64_t memory;      /* bytes of address space beyond what is mapped now; 0: no limit */
     uint64_t cpu_seconds; /* of the process's life */
+    unsigned files;       /* further descriptors; 0: one */
 } tkr_helper_limits;
-/* Also: no core dump, no growing file, no further process, one further descriptor. */
+/* Also: no core dump, no growing file, no further process. */
 tkr_status tkr_helper_limit(const tkr_helper_limits *limits, tkr_error *error);
 
 #endif

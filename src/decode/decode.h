@@ -50,5 +50,7 @@ void *tkr_decode_alloc(tkr_status *status, size_t count, size_t size, tkr_error 
 bool tkr_decode_confinable(void);
 /* Seccomp allow-list and Landlock, for good. */
 tkr_status tkr_decode_confine(tkr_error *error);
+/* The same, but what lies below these folders (NULL at the end; those that aren't there are left out) can be read. */
+tkr_status tkr_decode_confine_reading(const char *const *folders, tkr_error *error);
 
 #endif

@@ -133,6 +133,8 @@ struct tkr_model {
     tkr_error jail_error;
     tkr_jail *video_jail; /* or NULL: then `video_error` says why videos can't be decoded */
     tkr_error video_error;
+    tkr_jail *document_jail; /* of documents, the same with `document_error` */
+    tkr_error document_error;
     tkr_process_options process; /* what all pictures have in common */
     size_t max_image_bytes, max_image_pixels, max_video_bytes;
     const char *const *allow_hosts; /* [n_allow_hosts] that pictures may be fetched from */
@@ -148,6 +150,8 @@ unsigned tkr_model_computing_workers(const tkr_model *model);
 
 /* Opens what pictures need, where the architecture reads any: processor, decoder, limits. */
 tkr_status tkr_model_open_pictures(tkr_model *model, const tkr_model_options *options, tkr_error *error);
+/* Opens what documents need, of every model. */
+tkr_status tkr_model_open_documents(tkr_model *model, const tkr_model_options *options, tkr_error *error);
 /* Patches of the largest picture that its processor makes; 0: the model reads none. */
 size_t tkr_model_picture_patches(const tkr_model *model);
 /* Fills model->info once everything else stands. */

@@ -169,6 +169,7 @@ tkr_status tkr_model_load(tkr_model **out, const char *reference, const tkr_mode
     if (status == TKR_OK) status = open_tensors(model, error);
     if (status == TKR_OK) status = load_post(model, options, error);
     if (status == TKR_OK) status = tkr_model_open_pictures(model, options, error);
+    if (status == TKR_OK) status = tkr_model_open_documents(model, options, error);
     if (status == TKR_OK) status = make_plan(model, options, error);
     if (status == TKR_OK) status = tkr_engine_load_tok(&model->tokenizer, &model->checkpoint, options, error);
     if (status == TKR_OK) status = load_weights(model, options, &n_parameters, error);
@@ -189,6 +190,7 @@ void tkr_model_free(tkr_model **out) {
     tkr_processor_free(&model->processor);
     tkr_jail_free(&model->jail);
     tkr_jail_free(&model->video_jail);
+    tkr_jail_free(&model->document_jail);
     tkr_weight_cache_free(&model->cache);
     tkr_engine_close_tok(&model->tokenizer);
     tkr_tensors_free(&model->tensors);

@@ -40,7 +40,7 @@ tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const t
 
 /* ---- pictures ---- */
 /* Appends a PNG of the picture, no larger than side x side, decoded in the model's jail. `part` is a file or a URL and
- * has a name. TKR_INVALID_ARGUMENT for a model without pictures. */
+ * has a name, or RGB. TKR_INVALID_ARGUMENT for a model without pictures. */
 tkr_status tkr_tools_thumbnail(tkr_buf *png, size_t *width, size_t *height, tkr_model *model, const tkr_part *part,
                                size_t side, tkr_error *error);
 
@@ -66,6 +66,47 @@ tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **frames, tkr
                                   size_t index, const tkr_stop *stop, tkr_error *error);
 void tkr_tools_free_frames(tkr_tools_frames **frames);
 tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error);
+/* ---- documents ---- */
+typedef enum tkr_tools_mode {                     /* what a document becomes; as in the options of cli and server */
+                              TKR_TOOLS_TEXT = 0, /* passages */
+                              TKR_TOOLS_PAGE_IMAGE =
+                                  1,             /* its pages as pictures: of a PDF, by a model that reads pictures */
+                              TKR_TOOLS_BOTH = 2 /* passages, then pages */
+} tkr_tools_mode;
+typedef struct tkr_tools_document_options {
+    tkr_tools_mode mode;
+    size_t chunk_tokens;  /* of a passage, with the special tokens around it; 0: 512, or as many as the model reads */
+    size_t overlap;       /* tokens that a passage repeats of the one before */
+    size_t page_side;     /* pixels of a page's longer side; 0: 1344 */
+    const tkr_stop *stop; /* or NULL */
+} tkr_tools_document_options;
+/* What one vector, or of models with one a token several, is made of. All borrowed from the document. */
+typedef struct tkr_tools_passage {
+    int is_page;      /* a page as a picture: no text */
+    const char *text; /* [n_text], the exact piece of the document's text */
+    size_t n_text;
+    size_t begin, end; /* code points of the document's text */
+    const char *input; /* [n_input], what is embedded: the headings above it, then the text */
+    size_t n_input;
+    const char *heading;    /* "A > B" or NULL */
+    const char *unit;       /* "page", "slide", "sheet", "chapter"; NULL: the document has none */
+    size_t page, last_page; /* from 1; 0 without a unit */
+} tkr_tools_passage;
+typedef struct tkr_tools_document tkr_tools_document;
+/* Reads a document of any known type, told by its content, in the model's jail for documents, and cuts it by the
+ * model's own tokens. `bytes` is borrowed for the document's life. Thread-safe. Returns a document. */
+tkr_status tkr_tools_document_open(tkr_tools_document **document, tkr_model *model, const char *name, const void *bytes,
+                                   size_t n_bytes, const tkr_tools_document_options *options, tkr_error *error);
+void tkr_tools_document_free(tkr_tools_document **document);
+size_t tkr_tools_document_n(const tkr_tools_document *document);
+tkr_tools_passage tkr_tools_document_get(const tkr_tools_document *document, size_t index);
+/* "pdf", "docx", ...; in *note what couldn't be read of it, NULL: nothing. */
+const char *tkr_tools_document_type(const tkr_tools_document *document, const char **note);
+/* The document's whole text, which the passages are pieces of. */
+const char *tkr_tools_document_text(const tkr_tools_document *document, size_t *n);
+/* Draws the page of a passage that is one. Free *pixels with tkr_tools_free_pixels. */
+tkr_status tkr_tools_document_page(tkr_part *rgb, void **pixels, const tkr_tools_document *document, size_t index,
+                                   tkr_error *error);
 
 /* ---- server ---- */
 /* The model's tokenizer, borrowed: lives as long as the model. */

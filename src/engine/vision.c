@@ -46,7 +46,7 @@ static tkr_status open_jail(tkr_model *model, const tkr_model_options *options) 
 /* That there is none shows with the first video: few have any. */
 static tkr_status open_video_jail(tkr_model *model, const tkr_model_options *options) {
     const tkr_jail_options jail = {.program = options->decoder,
-                                   .video = true,
+                                   .kind = TKR_JAIL_VIDEOS,
                                    .unconfined = options->no_jail != 0,
                                    .n_processes = tkr_pool_size(model->pool) > 2 ? 2 : tkr_pool_size(model->pool),
                                    .max_pixels = model->max_image_pixels,

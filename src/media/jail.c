@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* media/jail: a pool of processes of tkr-decode or tkr-decode-video: starts, feeds and replaces them. Believes nothing
- * that they say. */
+/* media/jail: a pool of processes of tkr-decode, tkr-decode-video or tkr-decode-document: starts, feeds and replaces
+ * them. Believes nothing that they say. */
 #include "media/jail.h"
 
 #include <math.h>
@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "core/decoder_protocol.h"
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/module.h"
@@ -27,18 +26,21 @@ enum {
     SMALL_BYTES = 8 << 10 /* decoded before a thread falls asleep and wakes up again */
 };
 
+static const struct {
+    const char *tail; /* of the program's name, behind tkr-decode */
+    const char *one, *many;
+    size_t max_pixels, max_bytes; /* without options */
+} KINDS[] = {
+    [TKR_JAIL_PICTURES] = {"", "picture", "pictures", TKR_MAX_PIXELS, TKR_MAX_IMAGE_BYTES},
+    [TKR_JAIL_VIDEOS] = {"-video", "video", "videos", TKR_MAX_PIXELS, TKR_MAX_VIDEO_BYTES},
+    [TKR_JAIL_DOCUMENTS] = {"-document", "document", "documents", 24 << 20 /* 18 MiB of text */, TKR_MAX_IMAGE_BYTES},
+};
+
 /* Seconds that a thread waits awake for one picture at most. */
 #define MOST_AWAKE 500e-6
 #define SMALL_AWAKE 150e-6
 
-/* What a caller gives. */
-typedef struct job {
-    const char *name;
-    const void *bytes;
-    size_t n_bytes;
-    tkr_alpha alpha;
-    const tkr_stop *stop; /* or NULL */
-} job;
+typedef tkr_jail_job job;
 
 typedef struct worker {
     tkr_process *process; /* NULL: none runs */
@@ -49,7 +51,7 @@ typedef struct worker {
 
 struct tkr_jail {
     char *program;
-    const char *what; /* is decoded: "picture" or "video" */
+    tkr_jail_kind kind;
     bool unconfined;
     unsigned n_workers;
     size_t max_pixels, max_bytes, shared_size;
@@ -66,26 +68,26 @@ static unsigned default_processes(void) {
     return machine.n_threads < DEFAULT_PROCESSES ? machine.n_threads : DEFAULT_PROCESSES;
 }
 
-/* tkr-decode-video lies beside tkr-decode, whichever that is. */
+/* The others lie beside tkr-decode, whichever that is. */
 static tkr_status find_program(char **program, const tkr_jail_options *options, tkr_error *error) {
-    static const char tail[] = "-video";
+    const char *tail = KINDS[options->kind].tail;
     char *found = NULL;
     if (!options->program) {
         const tkr_status status = tkr_module_find(&found, "tkr-decode", "TKR_DECODE", error);
         if (status != TKR_OK) return status;
     }
     const char *path = found ? found : options->program;
-    const size_t n = strlen(path);
-    *program = tkr_malloc(n + sizeof tail);
+    const size_t n = strlen(path), n_tail = strlen(tail);
+    *program = tkr_malloc(n + n_tail + 1);
     if (*program) {
         memcpy(*program, path, n);
-        memcpy(*program + n, options->video ? tail : "", options->video ? sizeof tail : 1);
+        memcpy(*program + n, tail, n_tail + 1);
     }
     tkr_free(found);
     if (!*program) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     if (tkr_path_exists(*program) && !tkr_path_is_dir(*program)) return TKR_OK;
     return TKR_FAIL(error, NOT_FOUND, "%s: the program that decodes %s is not there", *program,
-                    options->video ? "videos" : "pictures");
+                    KINDS[options->kind].many);
 }
 
 static tkr_status check_options(const tkr_jail_options *options, tkr_error *error) {
@@ -98,7 +100,7 @@ static tkr_status check_options(const tkr_jail_options *options, tkr_error *erro
         return TKR_FAIL(error, UNSUPPORTED,
                         "%s are decoded in a confined process, and this system gives it no %s; --no-jail decodes "
                         "them unconfined, for %s that you trust",
-                        options->video ? "videos" : "pictures", lacking, options->video ? "videos" : "pictures");
+                        KINDS[options->kind].many, lacking, KINDS[options->kind].many);
     }
     return TKR_OK;
 }
@@ -109,12 +111,10 @@ tkr_status tkr_jail_create(tkr_jail **out, const tkr_jail_options *options, tkr_
     tkr_jail *jail = tkr_calloc(1, sizeof *jail);
     if (!jail) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     jail->unconfined = options->unconfined;
-    jail->what = options->video ? "video" : "picture";
+    jail->kind = options->kind;
     jail->n_workers = options->n_processes ? options->n_processes : default_processes();
-    jail->max_pixels = options->max_pixels ? options->max_pixels : TKR_MAX_PIXELS;
-    jail->max_bytes = options->max_bytes ? options->max_bytes
-                      : options->video   ? TKR_MAX_VIDEO_BYTES
-                                         : TKR_MAX_IMAGE_BYTES;
+    jail->max_pixels = options->max_pixels ? options->max_pixels : KINDS[jail->kind].max_pixels;
+    jail->max_bytes = options->max_bytes ? options->max_bytes : KINDS[jail->kind].max_bytes;
     jail->timeout = options->timeout_seconds ? options->timeout_seconds : DEFAULT_SECONDS;
     if (!tkr_decoder_shared_size(&jail->shared_size, jail->max_bytes, jail->max_pixels)) {
         status = TKR_FAIL(error, INVALID_ARGUMENT, "limits of %zu bytes and %zu pixels: more than this machine has",
@@ -165,8 +165,8 @@ static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
         return TKR_FAIL(error, UNSUPPORTED, "%s: belongs to another version of tkr-embed", jail->program);
     }
     return TKR_FAIL(error, UNSUPPORTED,
-                    "%s: cannot confine itself: %s; --no-jail decodes %ss unconfined, for %ss that you trust",
-                    jail->program, hello.message, jail->what, jail->what);
+                    "%s: cannot confine itself: %s; --no-jail decodes %s unconfined, for %s that you trust",
+                    jail->program, hello.message, KINDS[jail->kind].many, KINDS[jail->kind].many);
 }
 
 static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
@@ -195,9 +195,13 @@ static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
 }
 
 /* An idle process that something ended (a system short of memory, an administrator) is no reason to fail an input. */
-static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tkr_decoder_kind kind, tkr_error *error) {
-    const tkr_decoder_request request = {
-        .magic = TKR_DECODER_MAGIC, .kind = kind, .on_white = j->alpha == TKR_ALPHA_WHITE, .n_bytes = j->n_bytes};
+static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
+    const tkr_decoder_request request = {.magic = TKR_DECODER_MAGIC,
+                                         .kind = j->kind,
+                                         .on_white = j->alpha == TKR_ALPHA_WHITE,
+                                         .page = j->page,
+                                         .side = j->side,
+                                         .n_bytes = j->n_bytes};
     const bool warm = w->process != NULL;
     tkr_status status = start(w, jail, j->stop, error);
     if (status != TKR_OK) return status;
@@ -301,7 +305,7 @@ static tkr_status receive(tkr_image *image, worker *w, const tkr_jail *jail, con
 }
 
 static tkr_status run(tkr_image *image, worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
-    tkr_status status = send_request(w, jail, j, TKR_DECODER_IMAGE, error);
+    tkr_status status = send_request(w, jail, j, error);
     const double began = tkr_now();
     if (status == TKR_OK) status = receive(image, w, jail, j, error);
     w->busy += tkr_now() - began + TKR_DECODER_MOST_AWAKE;
@@ -328,24 +332,29 @@ static void tidy(worker *w, const tkr_jail *jail, size_t n_bytes, const tkr_imag
 static tkr_status enter(unsigned *slot, tkr_jail *jail, const job *j, tkr_error *error) {
     if (j->n_bytes == 0) return TKR_FAIL(error, FORMAT, "%s: is empty", j->name);
     if (j->n_bytes > jail->max_bytes)
-        return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a %s may have %zu", j->name, j->n_bytes, jail->what,
-                        jail->max_bytes);
+        return TKR_FAIL(error, LIMIT, "%s: has %zu bytes, a %s may have %zu", j->name, j->n_bytes,
+                        KINDS[jail->kind].one, jail->max_bytes);
     const tkr_status status = tkr_slots_take(slot, jail->slots, j->stop);
     return status == TKR_OK ? status : given_up(status, j, error);
 }
 
-tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
-                          tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
-    const job j = {.name = name, .bytes = bytes, .n_bytes = n_bytes, .alpha = alpha, .stop = stop};
+tkr_status tkr_jail_run(tkr_image *image, tkr_jail *jail, const tkr_jail_job *j, tkr_error *error) {
     unsigned slot = 0;
     *image = (tkr_image){0};
-    tkr_status status = enter(&slot, jail, &j, error);
+    tkr_status status = enter(&slot, jail, j, error);
     if (status != TKR_OK) return status;
     worker *w = &jail->workers[slot];
-    status = run(image, w, jail, &j, error);
-    tidy(w, jail, n_bytes, image);
+    status = run(image, w, jail, j, error);
+    tidy(w, jail, j->n_bytes, image);
     tkr_slots_give(jail->slots, slot);
     return status;
+}
+
+tkr_status tkr_jail_image(tkr_image *image, tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
+                          tkr_alpha alpha, const tkr_stop *stop, tkr_error *error) {
+    const tkr_jail_job j = {
+        .kind = TKR_DECODER_IMAGE, .name = name, .bytes = bytes, .n_bytes = n_bytes, .alpha = alpha, .stop = stop};
+    return tkr_jail_run(image, jail, &j, error);
 }
 
 /* ---- videos ---- */
@@ -404,7 +413,7 @@ static tkr_status take_clip(clip_call *c, const tkr_decoder_reply *reply, tkr_er
 
 static tkr_status open_clip(clip_call *c, tkr_error *error) {
     tkr_decoder_reply reply;
-    tkr_status status = send_request(c->w, c->jail, c->j, TKR_DECODER_VIDEO, error);
+    tkr_status status = send_request(c->w, c->jail, c->j, error);
     if (status == TKR_OK) status = next_reply(&reply, c, TKR_DECODER_DONE, error);
     if (status != TKR_OK) return status;
     return reply.status == TKR_OK ? take_clip(c, &reply, error) : refused(&reply, c->j->name, error);
@@ -468,7 +477,7 @@ static tkr_status take_frames(clip_call *c, tkr_error *error) {
 
 tkr_status tkr_jail_video(tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
                           const tkr_clip_request *request, tkr_error *error) {
-    const job j = {.name = name, .bytes = bytes, .n_bytes = n_bytes, .stop = request->stop};
+    const job j = {.kind = TKR_DECODER_VIDEO, .name = name, .bytes = bytes, .n_bytes = n_bytes, .stop = request->stop};
     clip_call c = {.jail = jail, .j = &j, .request = request};
     unsigned slot = 0;
     tkr_status status = enter(&slot, jail, &j, error);

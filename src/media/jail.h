@@ -7,20 +7,24 @@
 #ifndef TKR_MEDIA_JAIL_H
 #define TKR_MEDIA_JAIL_H
 
+#include "core/decoder_protocol.h"
 #include "core/mem.h"
 #include "core/stop.h"
 #include "media/image.h"
 
 typedef struct tkr_jail tkr_jail; /* may be shared by threads */
 
+typedef enum tkr_jail_kind { TKR_JAIL_PICTURES = 0, TKR_JAIL_VIDEOS = 1, TKR_JAIL_DOCUMENTS = 2 } tkr_jail_kind;
+
 typedef struct tkr_jail_options {
     const char *program;      /* path of tkr-decode; NULL: found beside the library or program (core), TKR_DECODE */
-    bool video;               /* videos in place of pictures: the program beside it, tkr-decode-video */
+    tkr_jail_kind kind;       /* other than pictures: the program beside it, tkr-decode-video or tkr-decode-document */
     bool unconfined;          /* --no-jail: the same program without seccomp and Landlock */
     unsigned n_processes;     /* 0: one a thread that this process may use, at most 4 */
-    size_t max_pixels;        /* of one picture or frame; 0: TKR_MAX_PIXELS */
+    size_t max_pixels;        /* of one picture, frame or page; a document's text may have three bytes for each. 0:
+                               * TKR_MAX_PIXELS, of documents 24 Mi */
     size_t max_bytes;         /* of one encoded input; 0: TKR_MAX_IMAGE_BYTES, TKR_MAX_VIDEO_BYTES */
-    unsigned timeout_seconds; /* of one picture; of opening a video, and of each of its frames; 0: 30 */
+    unsigned timeout_seconds; /* of one input; of opening a video, and of each of its frames; 0: 30 */
 } tkr_jail_options;
 
 /* Cheap: processes start with the first input. Where seccomp or Landlock isn't available and `unconfined` isn't set:
@@ -58,5 +62,17 @@ typedef struct tkr_clip_request {
  * damaged frame is left out; TKR_FORMAT when all are. Thread-safe as tkr_jail_image is. */
 tkr_status tkr_jail_video(tkr_jail *jail, const char *name, const void *bytes, size_t n_bytes,
                           const tkr_clip_request *request, tkr_error *error);
+/* One request to the decoder. */
+typedef struct tkr_jail_job {
+    tkr_decoder_kind kind;
+    const char *name;
+    const void *bytes;
+    size_t n_bytes;
+    tkr_alpha alpha;      /* of a picture */
+    uint32_t page, side;  /* of a page: from 0; pixels of the longer side */
+    const tkr_stop *stop; /* or NULL */
+} tkr_jail_job;
+/* As tkr_jail_image, for each kind of the jail's decoder: *image holds what it answers. */
+tkr_status tkr_jail_run(tkr_image *image, tkr_jail *jail, const tkr_jail_job *job, tkr_error *error);
 
 #endif

@@ -132,7 +132,7 @@ class SearchTest(CliTest):
         with open(os.path.join(SAMPLES, "banana.png"), "rb") as file:
             self.path("mixed/cut.png", file.read()[:600])
         self.path("mixed/notes.txt", "not a picture")
-        done = run("search", "guitar", "--input-dir", folder, "--json")
+        done = run("search", "guitar", "--input-dir", folder, "--modality", "image", "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         found = json.loads(done.stdout)
         self.assertEqual([os.path.basename(row["source"]) for row in found["results"]], ["no-extension"])
@@ -176,7 +176,8 @@ class SearchTest(CliTest):
         self.fails(2, "search", "guitar", says="--input-dir DIR")
         self.fails(1, "search", "guitar", "--input-dir", self.path("none"), says="none")
         self.path("only.txt", "text")
-        self.fails(1, "search", "guitar", "--input-dir", self.folder, says="no picture in this folder (1 other file")
+        self.fails(1, "search", "guitar", "--input-dir", self.folder, "--modality", "image",
+                   says="no picture in this folder (1 other file")
         self.fails(1, "search", "-m", MODEL, "guitar", "--input-dir", SAMPLES, says="reads text only")
         self.fails(1, "search", "--query-image", self.path("only.txt"), "--input-dir", SAMPLES, says="the query: ")
         self.fails(1, "search", "guitar", "--input-dir", SAMPLES, "--quiet", "--html", self.path("no/such/folder.html"),

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,20 +66,76 @@ static int try_memory(void) {
 }
 static int try_abort(void) { abort(); }
 
-/* Exit status of a confined child that runs fn; -signal when one ended it. */
-static int confined(int (*fn)(void)) {
+/* Exit status of a confined child that runs fn; -signal when one ended it. `folders`: NULL, or what it may read. */
+static int confined_to(const char *const *folders, int (*fn)(void)) {
     const pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         const struct rlimit no_core = {0, 0};
         (void)setrlimit(RLIMIT_CORE, &no_core);
         tkr_error error;
-        if (tkr_decode_confine(&error) != TKR_OK) _exit(NOT_CONFINED);
+        if (tkr_decode_confine_reading(folders, &error) != TKR_OK) _exit(NOT_CONFINED);
         _exit(fn());
     }
     int state = 0;
     assert_int_equal(waitpid(pid, &state, 0), pid);
     return WIFSIGNALED(state) ? -WTERMSIG(state) : WEXITSTATUS(state);
+}
+
+static int confined(int (*fn)(void)) { return confined_to(NULL, fn); }
+
+static int try_read_allowed(void) { /* as fontconfig and FreeType do */
+    char byte;
+    const int fd = open("/usr/share/common-licenses/GPL-3", O_RDONLY);
+    const bool done = fd >= 0 && read(fd, &byte, 1) == 1 && lseek(fd, 0, SEEK_SET) == 0 &&
+                      mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED;
+    return outcome(done);
+}
+static int try_write_allowed(void) { return outcome(open("/usr/share/common-licenses/GPL-3", O_RDWR) >= 0); }
+static int try_create_allowed(void) {
+    return outcome(open("/usr/share/common-licenses/here", O_WRONLY | O_CREAT, 0600) >= 0);
+}
+static int try_mkdir(void) { return outcome(mkdir("/usr/share/common-licenses/here", 0700) == 0); }
+static int try_unlink(void) { return outcome(unlink("/usr/share/common-licenses/here") == 0); }
+static int try_map_to_write(void) {
+    const int fd = open("/usr/share/common-licenses/GPL-3", O_RDONLY);
+    return outcome(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+}
+static int try_own_signals(void) { return outcome(fcntl(TKR_HELPER_SOCKET, F_SETOWN, getppid()) == 0); }
+
+/* With folders to read: these and nothing more. */
+static void readable(void **state) {
+    (void)state;
+    static const char *const folders[] = {"/usr/share/common-licenses", "/nowhere", NULL};
+    static const struct {
+        int (*fn)(void);
+        int expected;
+        const char *what;
+    } cases[] = {
+        {try_read_allowed, DONE, "read below the folder"},
+        {try_open, REFUSED, "read elsewhere"},
+        {try_proc, REFUSED, "open its own memory"},
+        {try_write_allowed, REFUSED, "write below the folder"},
+        {try_create_allowed, REFUSED, "create below the folder"},
+        {try_create, REFUSED, "create a file"},
+        {try_mkdir, REFUSED, "make a folder"},
+        {try_unlink, REFUSED, "remove a file"},
+        {try_map_to_write, -SIGSYS, "map a file to write"},
+        {try_own_signals, -SIGSYS, "have signals sent"},
+        {try_socket, -SIGSYS, "make a socket"},
+        {try_exec, -SIGSYS, "start a program"},
+        {try_fork, -SIGSYS, "fork"},
+        {try_code, -SIGSYS, "map memory for code"},
+        {try_other_descriptor, -SIGSYS, "write elsewhere"},
+        {try_memory, DONE, "use memory"},
+    };
+    const char *lacking = NULL;
+    if (!tkr_decode_confinable()) skip();
+    if (!tkr_process_can_confine(&lacking)) fail_msg("this system has no %s", lacking);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int got = confined_to(folders, cases[i].fn);
+        if (got != cases[i].expected) fail_msg("%s: %d, expected %d", cases[i].what, got, cases[i].expected);
+    }
 }
 
 static void forbidden(void **state) {
@@ -114,6 +171,6 @@ static void forbidden(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(forbidden)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(forbidden), cmocka_unit_test(readable)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Codecs are linked into tkr-decode and tkr-decode-video and into nothing else: not into the program, not into the
-library. Pictures don't wait for FFmpeg's libraries to load."""
+"""Codecs are linked into tkr-decode, tkr-decode-video and tkr-decode-document and into nothing else: not into the
+program, not the library. Pictures don't wait for the libraries of FFmpeg and poppler to load."""
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-CODECS = ("libjpeg", "libpng", "libwebp", "libtiff", "libgif", "libav", "libsw", "libheif", "libpoppler", "libseccomp")
+CODECS = ("libjpeg", "libpng", "libwebp", "libtiff", "libgif", "libav", "libsw", "libheif", "libpoppler", "libseccomp",
+          "libarchive", "libxml2", "libicu", "libcairo")
 
 
 def loaded(path):
@@ -27,6 +28,9 @@ def main():
     libraries = loaded(build / "tkr-decode")
     for codec in ("libjpeg", "libpng", "libwebp", "libtiff"):
         assert any(library.startswith(codec) for library in libraries), f"tkr-decode doesn't link {codec}"
+    for other in ("libpoppler", "libicu", "libxml2"):
+        assert not any(library.startswith(other) for library in libraries), f"tkr-decode links {other}"
+    assert any(library.startswith("libpoppler") for library in loaded(build / "tkr-decode-document"))
     for other in ("libcurl", "libpcre2", "libtkr"):
         assert not any(library.startswith(other) for library in libraries), f"tkr-decode links {other}"
     assert not any(library.startswith(("libav", "libsw")) for library in libraries), "tkr-decode links FFmpeg"

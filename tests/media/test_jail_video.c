@@ -44,7 +44,7 @@ static tkr_status run(taken *t, tkr_jail *jail, const char *name, const tkr_buf 
 
 static tkr_jail *open_video_jail(void) {
     tkr_jail_options options = jail_options();
-    options.video = true;
+    options.kind = TKR_JAIL_VIDEOS;
     return open_jail(&options);
 }
 

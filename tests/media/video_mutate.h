@@ -34,7 +34,7 @@ static inline tkr_status take_any(void *user, size_t i, tkr_image *image, tkr_er
 
 static inline void mutate_videos(size_t count, uint64_t seed) {
     tkr_jail_options options = jail_options();
-    options.video = true;
+    options.kind = TKR_JAIL_VIDEOS;
     options.n_processes = 1;
     options.max_pixels = 1000000; /* larger frames are refused before they cost time */
     tkr_jail *jail = open_jail(&options);

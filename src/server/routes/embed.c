@@ -96,8 +96,7 @@ bool tkr_embed_read_options(tkr_embed_options *options, const tkr_fields *fields
 
 /* ---- requests ---- */
 
-/* The body's fields, of which those beyond the options and `more` (NULL-terminated) are refused. */
-static bool begin(tkr_fields *fields, tkr_operation *op, const char *const *more) {
+bool tkr_embed_begin(tkr_fields *fields, tkr_operation *op, const char *const *more) {
     const char *names[32];
     size_t n = 0;
     if (!tkr_fields_of(fields, op, op->body, "")) {
@@ -114,8 +113,7 @@ static bool begin(tkr_fields *fields, tkr_operation *op, const char *const *more
     return tkr_fields_only(fields, names);
 }
 
-/* Makes the job's items of `inputs`, all with the options of the request. A list of one is still a list: "texts[0]". */
-static bool take(const tkr_fields *fields, const tkr_input *inputs, size_t n, const char *name, bool list) {
+bool tkr_embed_take(const tkr_fields *fields, const tkr_input *inputs, size_t n, const char *name, bool list) {
     tkr_operation *op = fields->op;
     char param[64];
     char *first = tkr_operation_alloc(op, sizeof param);
@@ -142,7 +140,7 @@ bool tkr_embed_parse_texts(tkr_operation *op) {
     size_t n = 0, given = 0;
     bool single = false;
     const char *name = "texts";
-    if (!begin(&fields, op, names)) {
+    if (!tkr_embed_begin(&fields, op, names)) {
         return false;
     }
     for (size_t i = 0; names[i] != NULL; i++) {
@@ -156,7 +154,7 @@ bool tkr_embed_parse_texts(tkr_operation *op) {
     }
     const unsigned allow = strcmp(name, "texts") == 0 ? TKR_READ_TEXT : TKR_READ_IDS;
     return tkr_read_inputs(&inputs, &n, &single, op, tkr_fields_get(&fields, name), name, allow) &&
-           take(&fields, inputs, n, name, !single);
+           tkr_embed_take(&fields, inputs, n, name, !single);
 }
 
 static bool read_images(tkr_operation *op, const json_t *list, tkr_input *inputs, size_t n) {
@@ -189,7 +187,7 @@ bool tkr_embed_parse_images(tkr_operation *op) {
     static const char *const names[] = {
         "images", "min_pixels", "max_pixels", "width", "height", "interpolate_pos_encoding", "hub_limits", NULL};
     tkr_fields fields;
-    if (!begin(&fields, op, names)) {
+    if (!tkr_embed_begin(&fields, op, names)) {
         return false;
     }
     const json_t *list = tkr_fields_get(&fields, "images");
@@ -216,7 +214,7 @@ bool tkr_embed_parse_images(tkr_operation *op) {
             return false;
         }
     }
-    return take(&fields, inputs, n, name, files || json_is_array(list));
+    return tkr_embed_take(&fields, inputs, n, name, files || json_is_array(list));
 }
 
 /* max_frames, pooling, fps: of all videos of the request; the configuration's where absent. */
@@ -260,7 +258,7 @@ static bool read_video(tkr_part *part, tkr_operation *op, const json_t *list, si
 bool tkr_embed_parse_videos(tkr_operation *op) {
     static const char *const names[] = {"videos", "max_frames", "pooling", "fps", "min_pixels", "max_pixels", NULL};
     tkr_fields fields;
-    if (!begin(&fields, op, names)) {
+    if (!tkr_embed_begin(&fields, op, names)) {
         return false;
     }
     const json_t *list = tkr_fields_get(&fields, "videos");
@@ -291,14 +289,14 @@ bool tkr_embed_parse_videos(tkr_operation *op) {
             return false;
         }
     }
-    return take(&fields, inputs, n, files ? "file" : "videos", files || json_is_array(list));
+    return tkr_embed_take(&fields, inputs, n, files ? "file" : "videos", files || json_is_array(list));
 }
 
 bool tkr_embed_parse_items(tkr_operation *op) {
     static const char *const list_names[] = {"items", NULL};
     tkr_fields fields;
     const json_t *list = json_object_get(op->body, "items");
-    if (!begin(&fields, op, list != NULL ? list_names : tkr_embed_item_names)) {
+    if (!tkr_embed_begin(&fields, op, list != NULL ? list_names : tkr_embed_item_names)) {
         return false;
     }
     if (list != NULL && !json_is_array(list)) {
@@ -322,7 +320,7 @@ bool tkr_embed_parse_items(tkr_operation *op) {
             return false;
         }
     }
-    return take(&fields, inputs, n, list != NULL ? "items" : "item", list != NULL);
+    return tkr_embed_take(&fields, inputs, n, list != NULL ? "items" : "item", list != NULL);
 }
 
 bool tkr_embed_parse_any(tkr_operation *op) {

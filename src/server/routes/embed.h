@@ -25,6 +25,11 @@ bool tkr_embed_render(tkr_operation *op);
 
 /* ---- for these ---- */
 
+/* The body's fields, of which those beyond the options and `more` (NULL-terminated) are refused. */
+bool tkr_embed_begin(tkr_fields *fields, tkr_operation *op, const char *const *more);
+/* Makes the job's items of `inputs`, all with the options of the request. A list of one is still a list: "texts[0]". */
+bool tkr_embed_take(const tkr_fields *fields, const tkr_input *inputs, size_t n, const char *name, bool list);
+
 /* Reads the fields that all requests may have, into op->state, the lane, and `options` (which has the server's
  * defaults). */
 bool tkr_embed_read_options(tkr_embed_options *options, const tkr_fields *fields);

@@ -91,6 +91,35 @@ const char tkr_schema_embed_multimodal[] =
     ",{\"type\":\"object\",\"properties\":{" ITEM "," OPTIONS "}" STRICT
     "],\"examples\":[{\"items\":[{\"text\":\"a red bicycle\"},{\"image\":\"data:image/jpeg;base64,/9j/4AAQ...\"}]}]}";
 
+const char tkr_schema_embed_document[] =
+    "{\"type\":\"object\",\"description\":\"A form: one or more files called file, with these as its other fields.\","
+    "\"properties\":{"
+    "\"mode\":{\"enum\":[\"text\",\"page_image\",\"both\"],\"default\":\"text\",\"description\":\"Passages, the pages "
+    "of "
+    "a PDF as pictures, or both.\"},"
+    "\"chunk_tokens\":{\"type\":\"integer\",\"minimum\":8,\"description\":\"Of a passage at most; 512, or as many as "
+    "the "
+    "model reads.\"},"
+    "\"chunk_overlap\":{\"type\":\"integer\",\"minimum\":0,\"default\":0,\"description\":\"Tokens that a passage "
+    "repeats "
+    "of the one before, in whole sentences.\"}," OPTIONS
+    "},\"examples\":[{\"mode\":\"text\",\"chunk_tokens\":256}]" STRICT;
+
+const char tkr_schema_document[] =
+    "{\"type\":\"object\",\"required\":[\"embeddings\",\"passages\",\"documents\",\"shape\",\"model\"],\"properties\":{"
+    "\"embeddings\":{\"type\":\"array\",\"description\":\"As of /embed/text, one a passage or "
+    "page.\",\"items\":{\"type\":"
+    "[\"array\",\"string\"]}},"
+    "\"passages\":{\"type\":\"array\",\"description\":\"Where each is from: its file, page, slide, sheet or chapter "
+    "from "
+    "1, the range of code points in the file's text, headings above it, and the "
+    "text.\",\"items\":{\"type\":\"object\"}},"
+    "\"documents\":{\"type\":\"array\",\"description\":\"What each file is, and what of it couldn't be "
+    "read.\",\"items\":{"
+    "\"type\":\"object\"}},"
+    "\"shape\":{\"type\":\"array\"},\"model\":{\"type\":\"string\"},\"usage\":{\"type\":\"object\"},"
+    "\"fingerprint\":{\"type\":\"string\"}}}";
+
 const char tkr_schema_embeddings[] =
     "{\"type\":\"object\",\"required\":[\"embeddings\",\"shape\",\"model\",\"usage\",\"fingerprint\"],\"properties\":{"
     "\"embeddings\":{\"type\":\"array\",\"description\":\"A vector an input, in their order: numbers, or base64 of "

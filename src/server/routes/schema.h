@@ -4,7 +4,8 @@
 #define TKR_SERVER_ROUTES_SCHEMA_H
 
 extern const char tkr_schema_embed_text[], tkr_schema_embed_image[], tkr_schema_embed_video[],
-    tkr_schema_embed_multimodal[], tkr_schema_embeddings[], tkr_schema_error[];
+    tkr_schema_embed_multimodal[], tkr_schema_embed_document[], tkr_schema_embeddings[], tkr_schema_document[],
+    tkr_schema_error[];
 
 /* Errors of the APIs of others. */
 #define TKR_SCHEMA_OPENAI_ERROR                                                                                   \

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core/document_format: how tkr-decode-document hands over a document's text: header, blocks, where sentences begin,
+ * text, without gaps; of one build and one machine. The reader believes none of it before it has checked it.
+ */
+#ifndef TKR_CORE_DOCUMENT_FORMAT_H
+#define TKR_CORE_DOCUMENT_FORMAT_H
+
+#include <stdint.h>
+
+enum { TKR_DOCUMENT_MAGIC = 0x746b7254 };
+
+typedef enum tkr_document_type {
+    TKR_DOCUMENT_PDF = 1,
+    TKR_DOCUMENT_DOCX,
+    TKR_DOCUMENT_PPTX,
+    TKR_DOCUMENT_XLSX,
+    TKR_DOCUMENT_ODF,
+    TKR_DOCUMENT_EPUB,
+    TKR_DOCUMENT_HTML,
+    TKR_DOCUMENT_MARKDOWN,
+    TKR_DOCUMENT_TEXT,
+    TKR_DOCUMENT_MAIL,
+    TKR_N_DOCUMENT_TYPES
+} tkr_document_type;
+
+/* What the page of a block counts. */
+typedef enum tkr_document_unit {
+    TKR_UNIT_NONE = 0,
+    TKR_UNIT_PAGE,
+    TKR_UNIT_SLIDE,
+    TKR_UNIT_SHEET,
+    TKR_UNIT_CHAPTER,
+    TKR_N_UNITS
+} tkr_document_unit;
+
+typedef enum tkr_block_kind { TKR_BLOCK_PARAGRAPH = 1, TKR_BLOCK_HEADING, TKR_BLOCK_ROW } tkr_block_kind;
+
+typedef struct tkr_document_header {
+    uint32_t magic, type; /* tkr_document_type */
+    uint32_t unit;        /* tkr_document_unit */
+    uint32_t n_pages;     /* 0: the document has none */
+    uint32_t n_failed;    /* pages that can't be read */
+    uint32_t n_blocks, n_sentences, reserved;
+    uint64_t n_text;
+    char note[256]; /* what is wrong with the failed pages; empty: nothing */
+} tkr_document_header;
+
+/* [begin, end) of the text, in bytes; blocks follow each other, what lies between is white space. */
+typedef struct tkr_document_block {
+    uint64_t begin, end;
+    uint32_t kind, level; /* tkr_block_kind; level of a heading from 1 */
+    uint32_t page;        /* from 1; 0: none */
+    uint32_t reserved;
+} tkr_document_block;
+
+/* Then uint64_t [n_sentences], ascending: offsets in the text where a sentence begins; each block begins one. */
+
+#endif

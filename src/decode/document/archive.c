@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * decode/document/archive: the text files of a ZIP archive, in memory: names are names, nothing is written. Refuses
+ * passwords, and more entries, bytes or expansion than a document has.
+ */
+#include <archive.h>
+#include <archive_entry.h>
+#include <string.h>
+
+#include "decode/document/document.h"
+
+enum {
+    MAX_ENTRIES = 50000,
+    MAX_RATIO = 400, /* of all that is read to the archive; XML of tables shrinks to a hundredth */
+};
+static const size_t MAX_BYTES = (size_t)256 << 20, FREE_BYTES = (size_t)8 << 20;
+
+struct tkr_package {
+    tkr_member *members; /* [n] */
+    size_t n, room;
+    size_t n_bytes, limit;
+};
+
+static bool ends_in(const char *name, const char *end) {
+    const size_t n = strlen(name), m = strlen(end);
+    return n >= m && memcmp(name + n - m, end, m) == 0;
+}
+
+/* Media is nothing that text is made of. */
+static bool is_wanted(const char *name) {
+    static const char *const ends[] = {".xml", ".rels", ".xhtml", ".html", ".htm", ".opf", ".XML", ".HTML", ".HTM"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (ends_in(name, ends[i])) return true;
+    }
+    return false;
+}
+
+static tkr_status read_data(tkr_buf *out, tkr_package *p, struct archive *archive, const char *name, tkr_error *error) {
+    char piece[16384];
+    for (;;) {
+        const la_ssize_t n = archive_read_data(archive, piece, sizeof piece);
+        if (n == 0) return TKR_OK;
+        if (n < 0) {
+            const char *why = archive_error_string(archive);
+            return TKR_FAIL(error, FORMAT, "%.80s in the archive: %s", name, why ? why : "damaged");
+        }
+        p->n_bytes += (size_t)n;
+        if (p->n_bytes > p->limit)
+            return TKR_FAIL(error, LIMIT, "expands to more than %zu bytes: a ZIP bomb, or too large a document",
+                            p->limit);
+        if (!tkr_buf_append(out, piece, (size_t)n)) return TKR_FAIL(error, NO_MEMORY, "no memory for %.80s", name);
+    }
+}
+
+static tkr_status add(tkr_package *p, struct archive *archive, const char *name, tkr_error *error) {
+    if (p->n == p->room) {
+        const size_t room = p->room ? 2 * p->room : 32;
+        tkr_member *members = tkr_realloc(p->members, room * sizeof *members);
+        if (!members) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu files of the archive", room);
+        p->members = members;
+        p->room = room;
+    }
+    tkr_member *member = &p->members[p->n];
+    *member = (tkr_member){.name = tkr_strdup(name)};
+    if (!member->name) return TKR_FAIL(error, NO_MEMORY, "no memory for %.80s", name);
+    p->n++;
+    return read_data(&member->data, p, archive, name, error);
+}
+
+static tkr_status read_all(tkr_package *p, struct archive *archive, tkr_error *error) {
+    struct archive_entry *entry;
+    for (size_t n = 0;; n++) {
+        const int code = archive_read_next_header(archive, &entry);
+        if (code == ARCHIVE_EOF) return TKR_OK;
+        if (code != ARCHIVE_OK && code != ARCHIVE_WARN) {
+            const char *why = archive_error_string(archive);
+            return TKR_FAIL(error, FORMAT, "is a damaged ZIP archive: %s", why ? why : "not readable");
+        }
+        if (n == MAX_ENTRIES) return TKR_FAIL(error, LIMIT, "has more than %d files in its archive", (int)MAX_ENTRIES);
+        const char *name = archive_entry_pathname_utf8(entry);
+        if (!name) name = archive_entry_pathname(entry);
+        if (!name || !is_wanted(name) || archive_entry_filetype(entry) != AE_IFREG) continue;
+        if (archive_entry_is_data_encrypted(entry))
+            return TKR_FAIL(error, UNSUPPORTED, "is encrypted: it needs a password");
+        const tkr_status status = add(p, archive, name, error);
+        if (status != TKR_OK) return status;
+    }
+}
+
+tkr_status tkr_package_open(tkr_package **out, const uint8_t *bytes, size_t n, tkr_error *error) {
+    tkr_package *p = tkr_calloc(1, sizeof *p);
+    struct archive *archive = archive_read_new();
+    tkr_status status = TKR_OK;
+    if (!p || !archive) {
+        tkr_free(p);
+        (void)archive_read_free(archive);
+        return TKR_FAIL(error, NO_MEMORY, "no memory for an archive");
+    }
+    p->limit = n > (MAX_BYTES - FREE_BYTES) / MAX_RATIO ? MAX_BYTES : FREE_BYTES + n * MAX_RATIO;
+    if (archive_read_support_format_zip(archive) != ARCHIVE_OK ||
+        archive_read_open_memory(archive, bytes, n) != ARCHIVE_OK)
+        status = TKR_FAIL(error, FORMAT, "is a damaged ZIP archive");
+    if (status == TKR_OK) status = read_all(p, archive, error);
+    (void)archive_read_free(archive);
+    if (status != TKR_OK) tkr_package_free(&p);
+    *out = p;
+    return status;
+}
+
+void tkr_package_free(tkr_package **out) {
+    if (!out || !*out) return;
+    for (size_t i = 0; i < (*out)->n; i++) {
+        tkr_free((*out)->members[i].name);
+        tkr_buf_free(&(*out)->members[i].data);
+    }
+    tkr_free((*out)->members);
+    tkr_free(*out);
+    *out = NULL;
+}
+
+const tkr_member *tkr_package_find(const tkr_package *package, const char *name) {
+    for (size_t i = 0; i < package->n; i++) {
+        if (strcmp(package->members[i].name, name) == 0) return &package->members[i];
+    }
+    return NULL;
+}
+
+static unsigned hex_of(char c) {
+    return c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+           : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
+           : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+                                  : 16;
+}
+
+/* Drops the last part of a path: "a/b/" and "a/b" become "a/". */
+static void up(tkr_buf *path) {
+    if (path->size > 0) path->size--;
+    while (path->size > 0 && path->data[path->size - 1] != '/') path->size--;
+}
+
+const tkr_member *tkr_package_follow(const tkr_package *package, const char *from, const char *target) {
+    tkr_buf path = {.cap = 4096};
+    const char *slash = strrchr(from, '/');
+    if (*target == '/') {
+        target++;
+    } else if (slash) {
+        tkr_buf_append(&path, from, (size_t)(slash - from) + 1);
+    }
+    while (*target && *target != '#') {
+        if (strncmp(target, "../", 3) == 0) {
+            up(&path);
+            target += 3;
+        } else if (strncmp(target, "./", 2) == 0) {
+            target += 2;
+        } else {
+            while (*target && *target != '#') {
+                const bool escaped = *target == '%' && hex_of(target[1]) < 16 && hex_of(target[2]) < 16;
+                const char c = escaped ? (char)(hex_of(target[1]) * 16 + hex_of(target[2])) : *target;
+                tkr_buf_putc(&path, c);
+                target += escaped ? 3 : 1;
+                if (c == '/') break;
+            }
+        }
+    }
+    const tkr_member *found = tkr_buf_putc(&path, '\0') ? tkr_package_find(package, path.data) : NULL;
+    tkr_buf_free(&path);
+    return found;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/documents: documents as what a model embeds: passages by its own tokens, pages as pictures. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "engine/tools.h"
+#include "media/chunk.h"
+#include "media/document.h"
+
+enum { PROCESSES = 2, CHUNK_TOKENS = 512, PAGE_SIDE = 1344, MAX_SIDE = 4096 };
+
+struct tkr_tools_document {
+    tkr_model *model;
+    char *name;
+    const void *bytes; /* [n_bytes], borrowed */
+    size_t n_bytes, side;
+    const tkr_stop *stop;
+    tkr_document document;
+    tkr_chunks chunks;
+    char **inputs;  /* [chunks.n]; NULL where the text is the input */
+    size_t n_pages; /* that are drawn */
+    char note[320];
+};
+
+tkr_status tkr_model_open_documents(tkr_model *model, const tkr_model_options *options, tkr_error *error) {
+    const tkr_jail_options jail = {.kind = TKR_JAIL_DOCUMENTS,
+                                   .unconfined = options->no_jail != 0,
+                                   .n_processes = PROCESSES,
+                                   .timeout_seconds = 120};
+    const tkr_status status = tkr_jail_create(&model->document_jail, &jail, &model->document_error);
+    return status == TKR_NO_MEMORY ? TKR_FAIL(error, NO_MEMORY, "no memory for the decoder of documents") : TKR_OK;
+}
+
+/* ---- passages ---- */
+
+static tkr_status count_tokens(size_t *n, void *user, const char *text, size_t n_text, tkr_error *error) {
+    const tkr_input input = {.kind = TKR_INPUT_TEXT, .text = text, .n_text = n_text, .prompt = ""};
+    tkr_embed_options options;
+    tkr_tokens tokens = {0};
+    tkr_embed_options_init(&options);
+    options.special_tokens = TKR_NO;
+    options.max_tokens = SIZE_MAX;
+    const tkr_status status = tkr_tokenize(&tokens, user, &input, &options, error);
+    *n = tokens.n;
+    tkr_tokens_free(&tokens);
+    return status;
+}
+
+/* Tokens that the model puts around a text: specials, its prompt, its template. */
+static tkr_status count_around(size_t *n, const tkr_tokenizer *tokenizer, tkr_error *error) {
+    const tkr_input with = {.kind = TKR_INPUT_TEXT, .text = "a", .n_text = 1};
+    tkr_embed_options options;
+    tkr_tokens tokens = {0};
+    tkr_embed_options_init(&options);
+    const tkr_status status = tkr_tokenize(&tokens, tokenizer, &with, &options, error);
+    *n = tokens.n_untruncated;
+    if (tokenizer->checkpoint->pad_piece) { /* padding is no text, and gives way to it */
+        *n = tokens.n;
+        while (*n > 1 && tokens.ids[*n - 1] == tokens.ids[*n - 2]) (*n)--;
+    }
+    tkr_tokens_free(&tokens);
+    return status;
+}
+
+static tkr_status make_passages(tkr_tools_document *d, const tkr_tools_document_options *o, tkr_error *error) {
+    const tkr_tokenizer *tokenizer = &d->model->tokenizer;
+    const size_t most = tkr_tokenizer_max_tokens(tokenizer);
+    size_t around = 0, tokens = o->chunk_tokens ? o->chunk_tokens : CHUNK_TOKENS;
+    tkr_status status = count_around(&around, tokenizer, error);
+    if (status != TKR_OK) return status;
+    if (most > 0 && o->chunk_tokens > most)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "passages of %zu tokens were asked for, the model reads %zu",
+                        o->chunk_tokens, most);
+    if (most > 0 && tokens > most) tokens = most;
+    if (tokens < around + TKR_LEAST_CHUNK)
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "passages of %zu tokens: %zu of them stand around the text, at least "
+                        "%d are for it",
+                        tokens, around, (int)TKR_LEAST_CHUNK);
+    const tkr_chunk_options options = {.max_tokens = tokens - around,
+                                       .overlap = o->overlap,
+                                       .count = count_tokens,
+                                       .user = (void *)(uintptr_t)tokenizer};
+    status = tkr_chunks_make(&d->chunks, &d->document, &options, error);
+    if (status != TKR_OK || d->chunks.n == 0) return status;
+    d->inputs = tkr_calloc(d->chunks.n, sizeof *d->inputs);
+    if (!d->inputs) return TKR_FAIL(error, NO_MEMORY, "no memory for passages");
+    for (size_t i = 0; i < d->chunks.n; i++) {
+        const tkr_chunk *chunk = &d->chunks.list[i];
+        tkr_buf input = {0};
+        if (!chunk->heading) continue;
+        tkr_buf_printf(&input, "%s\n", chunk->heading);
+        if (!tkr_buf_append(&input, d->document.text + chunk->begin, chunk->end - chunk->begin)) {
+            tkr_buf_free(&input);
+            return TKR_FAIL(error, NO_MEMORY, "no memory for passages");
+        }
+        d->inputs[i] = input.data;
+    }
+    return TKR_OK;
+}
+
+/* ---- the document ---- */
+
+static tkr_status prepare_pages(tkr_tools_document *d, tkr_tools_mode mode, tkr_error *error) {
+    if (mode == TKR_TOOLS_TEXT) return TKR_OK;
+    if (!d->model->processor)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, so no pages: mode text is possible",
+                        d->model->info.reference);
+    if (d->document.header.type == TKR_DOCUMENT_PDF) {
+        d->n_pages = d->document.header.n_pages;
+    } else if (mode == TKR_TOOLS_PAGE_IMAGE) {
+        return TKR_FAIL(error, UNSUPPORTED, "%s: only a PDF has pages to be drawn, this is %s: mode text is possible",
+                        d->name, tkr_document_type_name(d->document.header.type));
+    }
+    return TKR_OK;
+}
+
+tkr_status tkr_tools_document_open(tkr_tools_document **out, tkr_model *model, const char *name, const void *bytes,
+                                   size_t n_bytes, const tkr_tools_document_options *options, tkr_error *error) {
+    if (!model->document_jail)
+        return tkr_error_set(error, TKR_HERE, model->document_error.status, "%s: %s", name,
+                             model->document_error.message);
+    if (options->page_side > MAX_SIDE)
+        return TKR_FAIL(error, INVALID_ARGUMENT, "pages of %zu pixels: at most %d", options->page_side, (int)MAX_SIDE);
+    tkr_tools_document *d = tkr_calloc(1, sizeof *d);
+    if (!d) return TKR_FAIL(error, NO_MEMORY, "no memory for a document");
+    d->model = model;
+    d->bytes = bytes;
+    d->n_bytes = n_bytes;
+    d->stop = options->stop;
+    d->side = options->page_side ? options->page_side : PAGE_SIDE;
+    d->name = tkr_strdup(name);
+    tkr_status status = d->name ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for a document");
+    if (status == TKR_OK)
+        status = tkr_document_read(&d->document, model->document_jail, name, bytes, n_bytes, d->stop, error);
+    const tkr_document_header *header = &d->document.header;
+    if (status == TKR_OK && header->n_failed > 0)
+        (void)snprintf(d->note, sizeof d->note, "%u of %u %ss can't be read%s%s", header->n_failed, header->n_pages,
+                       tkr_document_unit_name(header->unit), header->note[0] ? ": " : "", header->note);
+    if (status == TKR_OK) status = prepare_pages(d, options->mode, error);
+    if (status == TKR_OK && options->mode != TKR_TOOLS_PAGE_IMAGE) status = make_passages(d, options, error);
+    if (status != TKR_OK) tkr_tools_document_free(&d);
+    *out = d;
+    return status;
+}
+
+void tkr_tools_document_free(tkr_tools_document **out) {
+    if (!out || !*out) return;
+    tkr_tools_document *d = *out;
+    for (size_t i = 0; d->inputs && i < d->chunks.n; i++) tkr_free(d->inputs[i]);
+    tkr_free(d->inputs);
+    tkr_chunks_free(&d->chunks);
+    tkr_document_free(&d->document);
+    tkr_free(d->name);
+    tkr_free(d);
+    *out = NULL;
+}
+
+size_t tkr_tools_document_n(const tkr_tools_document *d) { return d->chunks.n + d->n_pages; }
+
+tkr_tools_passage tkr_tools_document_get(const tkr_tools_document *d, size_t index) {
+    const char *unit = tkr_document_unit_name(d->document.header.unit);
+    if (index >= d->chunks.n) {
+        const size_t page = index - d->chunks.n + 1;
+        return (tkr_tools_passage){.is_page = 1, .unit = unit, .page = page, .last_page = page};
+    }
+    const tkr_chunk *chunk = &d->chunks.list[index];
+    tkr_tools_passage passage = {.text = d->document.text + chunk->begin,
+                                 .n_text = chunk->end - chunk->begin,
+                                 .begin = chunk->begin_characters,
+                                 .end = chunk->end_characters,
+                                 .heading = chunk->heading,
+                                 .unit = unit,
+                                 .page = chunk->page,
+                                 .last_page = chunk->last_page};
+    const bool own = d->inputs[index] != NULL;
+    passage.input = own ? d->inputs[index] : passage.text;
+    passage.n_input = own ? strlen(chunk->heading) + 1 + passage.n_text : passage.n_text;
+    return passage;
+}
+
+const char *tkr_tools_document_type(const tkr_tools_document *d, const char **note) {
+    *note = d->note[0] ? d->note : NULL;
+    return tkr_document_type_name(d->document.header.type);
+}
+
+const char *tkr_tools_document_text(const tkr_tools_document *d, size_t *n) {
+    *n = (size_t)d->document.header.n_text;
+    return d->document.text;
+}
+
+tkr_status tkr_tools_document_page(tkr_part *rgb, void **pixels, const tkr_tools_document *d, size_t index,
+                                   tkr_error *error) {
+    const tkr_jail_job job = {.kind = TKR_DECODER_PAGE,
+                              .name = d->name,
+                              .bytes = d->bytes,
+                              .n_bytes = d->n_bytes,
+                              .page = (uint32_t)(index - d->chunks.n),
+                              .side = (uint32_t)d->side,
+                              .stop = d->stop};
+    tkr_image image;
+    const tkr_status status = tkr_jail_run(&image, d->model->document_jail, &job, error);
+    if (status != TKR_OK) return status;
+    *pixels = image.rgb;
+    *rgb = (tkr_part){.kind = TKR_PART_RGB,
+                      .data = image.rgb,
+                      .n_data = image.width * image.height * 3,
+                      .width = image.width,
+                      .height = image.height,
+                      .name = d->name};
+    return TKR_OK;
+}

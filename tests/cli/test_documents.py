@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""embed --document: rows of passages and pages, exact ranges, what can't be read."""
+import json
+import os
+import shutil
+import tempfile
+import unittest
+
+from harness import MODEL, distance, run
+
+FOLDER = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "documents")
+SAMPLES = os.path.join(os.environ["TKR_TEST_DIR"], "..", "share", "demo", "samples")
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def rows(*args, model=MODEL):
+    done = run("embed", "-m", model, *args)
+    assert done.returncode == 0, done.stderr.decode()
+    return [json.loads(line) for line in done.stdout.decode().splitlines()], done.stderr.decode()
+
+
+class Documents(unittest.TestCase):
+    def test_rows_point_at_the_text(self):
+        """Ranges of Markdown's plain paragraphs are those of the text put together again; the vector is the text's."""
+        got, _ = rows("--document", path("plain.txt"), "--chunk-tokens", "40")
+        with open(path("plain.txt"), encoding="utf-8") as file:
+            whole = "\n\n".join(p.strip() for p in file.read().split("\n\n"))
+        self.assertGreater(len(got), 2)
+        for i, row in enumerate(got):
+            begin, end = row["chars"]
+            self.assertEqual(row["text"], whole[begin:end])
+            self.assertEqual((row["index"], row["source"], row["kind"]), (i, path("plain.txt"), "text"))
+            self.assertLessEqual(row["tokens"], 40)
+        texts = run("embed", "-m", MODEL, *(row["text"] for row in got))
+        for row, line in zip(got, texts.stdout.decode().splitlines()):
+            self.assertLess(distance(row["embedding"], json.loads(line)["embedding"]), 1e-10)
+
+    def test_pages_and_slides(self):
+        got, _ = rows("--document", path("slides.pptx"), path("tables.xlsx"), path("book.epub"), path("report.pdf"),
+                      "--no-text", "--chunk-tokens", "32")
+        self.assertEqual([row["slide"] for row in got if "slide" in row], sorted(
+            row["slide"] for row in got if row["source"] == path("slides.pptx")))
+        self.assertEqual({row["slide"] for row in got if "slide" in row}, {1, 2, 3})
+        self.assertEqual({row["sheet"] for row in got if "sheet" in row}, {1, 2})
+        self.assertEqual({row["chapter"] for row in got if "chapter" in row}, {1, 2, 3})
+        self.assertTrue({1, 2} <= {row[k] for row in got for k in ("page", "last_page") if k in row})
+        self.assertFalse([row for row in got if "text" in row])
+
+    def test_headings_and_overlap(self):
+        got, _ = rows("--document", path("report.docx"), "--chunk-tokens", "40", "--chunk-overlap", "15")
+        self.assertTrue(any("History" in row.get("heading", "") for row in got), got)
+        ranges = [row["chars"] for row in got]
+        self.assertTrue(any(a[1] > b[0] for a, b in zip(ranges, ranges[1:])), ranges)
+
+    def test_what_cannot_be_read(self):
+        done = run("embed", "-m", MODEL, "--document", path("encrypted.pdf"), path("plain.txt"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("encrypted.pdf: is encrypted: it needs a password", done.stderr.decode())
+        got, notes = rows("--on-error", "skip", "--document", path("encrypted.pdf"), path("plain.txt"))
+        self.assertEqual({row["source"] for row in got}, {path("plain.txt")})
+        self.assertIn("password", notes)
+        got, notes = rows("--document", path("missing_page.pdf"))
+        self.assertIn("1 of 3 pages can't be read", notes)
+        self.assertIn("third", got[-1]["text"])
+
+    def test_page_images(self):
+        got, notes = rows("--mode", "page_image", "--document", path("report.pdf"), path("missing_page.pdf"),
+                          model="demo")
+        vectors = [row for row in got if "embedding" in row]
+        self.assertEqual([(os.path.basename(r["source"]), r["page"], r["kind"]) for r in vectors],
+                         [("report.pdf", 1, "page_image"), ("report.pdf", 2, "page_image"),
+                          ("missing_page.pdf", 1, "page_image"), ("missing_page.pdf", 2, "page_image")])
+        self.assertEqual([r["error"] for r in got if "error" in r][0].split(": ")[-1], "page 3 of 3 can't be read")
+        self.assertIn("page 3 of 3", notes)
+        self.assertGreater(distance(vectors[0]["embedding"], vectors[2]["embedding"]), 1e-4)
+
+    def test_search(self):
+        """Over a mixed folder: the passage by words, pages beside pictures, and a page that shows them."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("report.pdf", "slides.pptx", "notes.md", "encrypted.pdf"):
+                shutil.copy(path(name), folder)
+            shutil.copy(os.path.join(SAMPLES, "guitar.png"), folder)
+            html = os.path.join(folder, "found.htm")
+            done = run("search", "-m", MODEL, "the lamp turned", "--input-dir", folder, "--json", "--top", "50",
+                       "--html", html)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = json.loads(done.stdout)
+            self.assertEqual({os.path.basename(row["source"]) for row in found["results"]},
+                             {"report.pdf", "slides.pptx", "notes.md"})
+            self.assertEqual({row["kind"] for row in found["results"]}, {"text"})
+            self.assertIn("1 picture was left out", done.stderr.decode())
+            self.assertIn("encrypted.pdf: is encrypted", done.stderr.decode())
+            with open(html, encoding="utf-8") as file:
+                self.assertIn("<blockquote>", file.read())
+            os.remove(html)
+            done = run("search", "guitar", "--input-dir", folder, "--json", "--html", html)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = json.loads(done.stdout)["results"]
+            self.assertEqual(os.path.basename(found[0]["source"]), "guitar.png")
+            self.assertEqual(sorted(row["page"] for row in found[1:]), [1, 2])
+            self.assertIn("2 documents without pages left out", done.stderr.decode())
+            with open(html, encoding="utf-8") as file:
+                self.assertEqual(file.read().count("data:image/png"), 3)
+            os.remove(html)
+            found = json.loads(run("search", "guitar", "--input-dir", folder, "--modality", "image", "--json").stdout)
+            self.assertEqual([os.path.basename(row["source"]) for row in found["results"]], ["guitar.png"])
+
+    def test_usage(self):
+        for args, words, code in (
+                (("a text", "--document", path("plain.txt")), "--document goes without texts", 2),
+                (("--document", path("plain.txt"), "--chunk-overlap", "400"), "overlap", 1),
+                (("--document", path("plain.txt"), "--mode", "page_image"), "reads no pictures", 1),
+                (("--document", path("nowhere.pdf")), "nowhere.pdf", 1)):
+            done = run("embed", "-m", MODEL, *args)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(words, done.stderr.decode())
+
+
+if __name__ == "__main__":
+    unittest.main()

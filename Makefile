@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The front door. CMake does the work (CMakePresets.json); `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build help deps model run serve test test-deps test-long test-arm64 test-mlx check-macos bench bench-server lint format \
+.PHONY: build help deps model run serve test test-deps test-long test-arm64 test-mlx check-macos bench bench-server bench-video lint format \
     fuzz install clean
 
 BUILD  := build
@@ -62,6 +62,9 @@ bench: build model ## measure against the fastest peers (PyPI, set up in build/b
 
 bench-server: build model ## measure the server under load beside a peer (PyPI, set up in build/server-venv)
 	@scripts/bench-server
+
+bench-video: build ## measure sampling a 10-minute clip beside the ffmpeg program
+	@scripts/bench-video
 
 lint: ## format, clang-tidy, include rules, sizes (developers' tools are installed when missing)
 	@scripts/deps --dev $(YES)

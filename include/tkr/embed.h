@@ -321,6 +321,10 @@ typedef struct tkr_input {
     size_t n_pair; /* bytes */
     const int32_t *ids;
     size_t n_ids;
+    /* TKR_INPUT_TOKENS, of models with mean pooling: [n_spans, 2] begin and end in ids. A row for each span, the mean
+     * of its tokens' states, in place of one row of all (late chunking). Such an input is never cut. */
+    const size_t *spans;
+    size_t n_spans;
     const char *prompt_name; /* per input; NULL: the options' */
     const char *prompt;      /* per input; wins over prompt_name */
     const char *instruction; /* per input; wins over both */
@@ -342,12 +346,13 @@ typedef struct tkr_result_item {
     tkr_status status;
     const char *message; /* NULL when status is TKR_OK */
     const float *rows;   /* [n_rows, dimensions], borrowed from the result */
-    size_t n_rows;       /* 1; of a multi-vector and of TKR_RESULT_TOKENS its tokens */
-    size_t dimensions;   /* length of a row: the result's, or what the input's own options say */
-    size_t n_tokens;     /* computed, specials and pictures' included; of a picture in a tower of its own its patches */
+    size_t n_rows; /* 1; of a multi-vector and of TKR_RESULT_TOKENS its tokens; of an input with spans their number */
+    size_t dimensions; /* length of a row: the result's, or what the input's own options say */
+    size_t n_tokens;   /* computed, specials and pictures' included; of a picture in a tower of its own its patches */
     size_t n_tokens_untruncated; /* what it would have been without a limit */
     size_t n_frames;             /* of a video, that were looked at; else 0 */
     double start_s, end_s;       /* of a video, what of it the frames stand for */
+    size_t n_lost_frames;        /* of a video, that were wanted and are damaged: the others stand for it */
 } tkr_result_item;
 
 /* Returns a session on `model`, which must outlive it. Not thread-safe itself; make one a thread. */

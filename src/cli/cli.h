@@ -64,9 +64,7 @@ typedef struct tkr_cli_args {
     tkr_cli_value value[TKR_N_OPTIONS];
     char **operands; /* [n_operands], borrowed from argv, which parsing reorders */
     size_t n_operands;
-    unsigned char *kinds; /* [n_operands] tkr_cli_operand; NULL: all are texts */
-    size_t n_pictures;    /* and videos */
-    size_t n_documents;
+    unsigned char *kinds;  /* [n_operands] tkr_cli_operand; NULL: all are texts */
     const char *hosts[16]; /* [n_hosts] of --allow-url, in host_text */
     size_t n_hosts;
     char host_text[512];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/cmd_embed: texts, pictures and videos in, vectors out, block by block. */
+/* cli/cmd_embed: texts, pictures, videos and documents in, vectors out, block by block. */
 #include <string.h>
 
 #include "cli/stream.h"
@@ -14,15 +14,12 @@ typedef struct embed_run {
     const tkr_cli_args *args;
     tkr_cli_source source;
     tkr_cli_block block;
-    tkr_cli_writer *writer;
     tkr_cli_progress progress;
-    tkr_model *model;
-    tkr_session *session;
+    tkr_cli_rows rows;
     const tkr_model_info *info;
     tkr_embed_options options;
     tkr_input *inputs; /* [MAX_ITEMS] those of the block that are not broken */
-    uint64_t n_texts, n_written, n_skipped, n_cut, n_tokens;
-    bool skip;
+    uint64_t n_items;
 } embed_run;
 
 static tkr_status check(void *user, const tkr_progress *progress) {
@@ -32,63 +29,65 @@ static tkr_status check(void *user, const tkr_progress *progress) {
     return tkr_signals_pending() != 0 ? TKR_CANCELLED : TKR_OK;
 }
 
-/* Tells the item's failure; TKR_OK to go on without it. */
-static tkr_status fail_item(embed_run *run, const tkr_cli_item *item, tkr_status status, const char *message,
-                            tkr_error *error) {
-    tkr_cli_progress_clear(&run->progress);
-    tkr_cli_item_report(&run->source, item, message);
-    run->n_skipped++;
-    return run->skip ? tkr_cli_writer_failed(run->writer, item, message, error) : status;
-}
-
-static tkr_status write_block(embed_run *run, const tkr_result *result, bool *reported, tkr_error *error) {
-    size_t row = 0;
-    for (size_t i = 0; i < run->block.n; i++) {
+static tkr_status write_items(embed_run *run, size_t begin, size_t end, const tkr_result *result, tkr_error *error) {
+    tkr_status status = TKR_OK;
+    for (size_t i = begin, row = 0; i < end && status == TKR_OK; i++) {
         const tkr_cli_item *item = &run->block.items[i];
         tkr_result_item one = {.status = item->status, .message = item->message};
         if (item->status == TKR_OK) {
             one = tkr_result_get(result, row++);
         }
-        tkr_status status;
-        if (one.status != TKR_OK) {
-            *reported = !run->skip;
-            status = fail_item(run, item, one.status, one.message != NULL ? one.message : tkr_status_text(one.status),
-                               error);
-        } else {
-            status = tkr_cli_writer_row(run->writer, item, &one, error);
-            run->n_written++;
-            run->n_tokens += one.n_tokens;
-            run->n_cut += one.n_tokens_untruncated > one.n_tokens;
-        }
-        if (status != TKR_OK) {
-            return status;
-        }
+        status = tkr_cli_rows_put(&run->rows, item, &one, error);
     }
-    return TKR_OK;
+    return status;
 }
 
-/* Embeds and writes the block that was read. *reported: the failure has been told already. */
-static tkr_status embed_block(embed_run *run, bool *reported, tkr_error *error) {
+/* Embeds items that are a row each in one call. */
+static tkr_status embed_items(embed_run *run, size_t begin, size_t end, tkr_error *error) {
     tkr_result *result = NULL;
     size_t n = 0;
     tkr_status status = TKR_OK;
-    for (size_t i = 0; i < run->block.n; i++) {
+    for (size_t i = begin; i < end; i++) {
         if (run->block.items[i].status == TKR_OK) {
             run->inputs[n++] = run->block.items[i].input;
-        } else if (!run->skip) {
+        } else if (!run->rows.skip) {
             break; /* what stands before the broken line is still done */
         }
     }
     if (n > 0) {
-        status = tkr_embed(&result, run->session, run->inputs, n, &run->options, error);
+        status = tkr_embed(&result, run->rows.session, run->inputs, n, &run->options, error);
     }
     if (status == TKR_OK) {
         tkr_cli_progress_clear(&run->progress);
-        status = write_block(run, result, reported, error);
-        tkr_status sync = tkr_cli_writer_sync(run->writer, status == TKR_OK ? error : NULL);
+        status = write_items(run, begin, end, result, error);
+        tkr_status sync = tkr_cli_writer_sync(run->rows.writer, status == TKR_OK ? error : NULL);
         status = status != TKR_OK ? status : sync;
     }
     tkr_result_free(&result);
+    return status;
+}
+
+/* Whether the item is more than a row. */
+static bool expands(const embed_run *run, const tkr_cli_item *item) {
+    return item->status == TKR_OK && (item->kind == TKR_CLI_DOCUMENT || tkr_cli_has_segments(&run->rows, item));
+}
+
+/* Embeds and writes the block that was read. */
+static tkr_status embed_block(embed_run *run, tkr_error *error) {
+    tkr_status status = TKR_OK;
+    for (size_t at = 0, end = 0; at < run->block.n && status == TKR_OK; at = end) {
+        const tkr_cli_item *item = &run->block.items[at];
+        end = at + 1;
+        if (expands(run, item)) {
+            status = item->kind == TKR_CLI_DOCUMENT ? tkr_cli_embed_document(&run->rows, item, error)
+                                                    : tkr_cli_embed_segments(&run->rows, item, error);
+            continue;
+        }
+        while (end < run->block.n && !expands(run, &run->block.items[end])) {
+            end++;
+        }
+        status = embed_items(run, at, end, error);
+    }
     return status;
 }
 
@@ -101,7 +100,7 @@ static double part_read(const tkr_cli_source *source) {
     return total == 0 ? -1 : (double)tkr_lines_bytes_read(source->lines) / (double)total;
 }
 
-static tkr_status embed_all(embed_run *run, bool *reported, tkr_error *error) {
+static tkr_status embed_all(embed_run *run, tkr_error *error) {
     size_t max_items = run->info->max_images > 0 ? FIRST_PICTURES : FIRST_ITEMS;
     double done = 0;
     for (;;) {
@@ -114,13 +113,13 @@ static tkr_status embed_all(embed_run *run, bool *reported, tkr_error *error) {
         double read = part_read(&run->source), started = tkr_now();
         run->progress.fraction = read < 0 ? -1 : done;
         run->progress.step = read - done;
-        run->progress.n_texts = run->n_texts;
-        run->progress.n_tokens = run->n_tokens;
-        status = embed_block(run, reported, error);
+        run->progress.n_texts = run->n_items;
+        run->progress.n_tokens = run->rows.n_tokens;
+        status = embed_block(run, error);
         if (status != TKR_OK) {
             return status;
         }
-        run->n_texts += run->block.n;
+        run->n_items += run->block.n;
         done = read;
         double seconds = tkr_now() - started;
         if (seconds < SHORT_SECONDS && run->block.n == max_items && max_items < MAX_ITEMS) {
@@ -133,16 +132,17 @@ static tkr_status embed_all(embed_run *run, bool *reported, tkr_error *error) {
 
 static void summary(const embed_run *run) {
     char cut[32], skipped[32], written[32];
-    tkr_cli_number(cut, run->n_cut);
-    tkr_cli_number(skipped, run->n_skipped);
-    tkr_cli_number(written, run->n_written);
-    if (run->n_cut > 0) {
+    const tkr_cli_rows *rows = &run->rows;
+    tkr_cli_number(cut, rows->n_cut);
+    tkr_cli_number(skipped, rows->n_skipped);
+    tkr_cli_number(written, rows->n_written);
+    if (rows->n_cut > 0) {
         size_t limit = run->info->max_tokens;
         limit = run->options.max_tokens != 0 && run->options.max_tokens < limit ? run->options.max_tokens : limit;
         tkr_cli_note(run->args, "%s of %s texts %s longer than %zu tokens and cut (--truncate error refuses them)", cut,
-                     written, run->n_cut == 1 ? "was" : "were", limit);
+                     written, rows->n_cut == 1 ? "was" : "were", limit);
     }
-    if (run->n_skipped > 0 && run->skip) {
+    if (rows->n_skipped > 0 && rows->skip) {
         tkr_cli_note(run->args, "%s written, %s skipped", written, skipped);
     }
     tkr_cli_files_report(&run->source.files, run->args);
@@ -152,17 +152,20 @@ static void summary(const embed_run *run) {
 static tkr_status prepare(embed_run *run, const char *reference, tkr_error *error) {
     tkr_model_options options;
     tkr_cli_model_options(&options, run->args);
-    tkr_status status = tkr_model_load(&run->model, reference, &options, error);
+    tkr_cli_rows *rows = &run->rows;
+    tkr_status status = tkr_model_load(&rows->model, reference, &options, error);
     if (status != TKR_OK) {
         return status;
     }
-    run->info = tkr_model_get_info(run->model);
-    run->source.videos.model = run->model;
+    run->info = tkr_model_get_info(rows->model);
     run->options.check = check;
     run->options.check_user = run;
     status = tkr_cli_check_embed_options(&run->options, run->info, error);
     if (status == TKR_OK) {
-        status = tkr_session_create(&run->session, run->model, error);
+        status = tkr_cli_source_fit(&run->source, run->args, run->info, error);
+    }
+    if (status == TKR_OK) {
+        status = tkr_session_create(&rows->session, rows->model, error);
     }
     if (status == TKR_OK) {
         run->inputs = tkr_calloc(MAX_ITEMS, sizeof *run->inputs);
@@ -174,24 +177,10 @@ static tkr_status prepare(embed_run *run, const char *reference, tkr_error *erro
     }
     if (status == TKR_OK) {
         status =
-            tkr_cli_writer_open(&run->writer, tkr_cli_get(run->args, TKR_OPT_OUTPUT)->text,
+            tkr_cli_writer_open(&rows->writer, tkr_cli_get(run->args, TKR_OPT_OUTPUT)->text,
                                 (tkr_cli_format)tkr_cli_get(run->args, TKR_OPT_FORMAT)->number,
                                 tkr_cli_on(run->args, TKR_OPT_MULTIVECTOR), run->info, run->options.dimensions, error);
     }
-    return status;
-}
-
-static tkr_status embed_documents(embed_run *run, tkr_error *error) {
-    tkr_cli_documents documents = {.args = run->args,
-                                   .model = run->model,
-                                   .session = run->session,
-                                   .options = &run->options,
-                                   .writer = run->writer,
-                                   .skip = run->skip};
-    const tkr_status status = tkr_cli_embed_documents(&documents, error);
-    run->n_written = documents.n_written;
-    run->n_skipped = documents.n_skipped;
-    run->n_tokens = documents.n_tokens;
     return status;
 }
 
@@ -200,10 +189,6 @@ static bool usage_ok(const tkr_cli_args *args) {
     const tkr_cli_value *input = tkr_cli_get(args, TKR_OPT_INPUT);
     uint64_t format = tkr_cli_get(args, TKR_OPT_FORMAT)->number;
     if (!tkr_cli_one_prompt(args)) {
-        return false;
-    }
-    if (args->n_documents > 0 && args->n_documents < args->n_operands) {
-        tkr_cli_fail(TKR_EXIT_USAGE, "embed: --document goes without texts and pictures: their rows differ");
         return false;
     }
     if (tkr_cli_on(args, TKR_OPT_MULTIVECTOR) && (format == TKR_CLI_NPY || format == TKR_CLI_F32)) {
@@ -224,16 +209,17 @@ static bool usage_ok(const tkr_cli_args *args) {
 }
 
 int tkr_cmd_embed(const tkr_cli_args *args) {
-    embed_run run = {.args = args, .skip = tkr_cli_get(args, TKR_OPT_ON_ERROR)->number == 1};
+    embed_run run = {.args = args};
+    tkr_cli_rows *rows = &run.rows;
     tkr_error error = {0};
-    bool reported = false;
     const char *reference = tkr_cli_model(args, false);
     if (reference == NULL || !usage_ok(args)) {
         return TKR_EXIT_USAGE;
     }
-    if (tkr_cli_get(args, TKR_OPT_INPUT_DIR)->set && !tkr_cli_get(args, TKR_OPT_ON_ERROR)->set) {
-        run.skip = true; /* a folder's broken file is nobody's line: what can be embedded is */
-    }
+    *rows = (tkr_cli_rows){.args = args, .options = &run.options, .source = &run.source, .progress = &run.progress};
+    /* a folder's broken file is nobody's line: what can be embedded is */
+    rows->skip = tkr_cli_get(args, TKR_OPT_ON_ERROR)->number == 1 ||
+                 (tkr_cli_get(args, TKR_OPT_INPUT_DIR)->set && !tkr_cli_get(args, TKR_OPT_ON_ERROR)->set);
     tkr_cli_embed_options(&run.options, args);
     tkr_status status = tkr_cli_source_open(&run.source, args, &error);
     if (status == TKR_INVALID_ARGUMENT) {
@@ -242,38 +228,35 @@ int tkr_cmd_embed(const tkr_cli_args *args) {
     if (status == TKR_OK) {
         status = prepare(&run, reference, &error);
     }
-    if (status == TKR_OK && args->n_documents > 0) {
-        tkr_signals_note();
-        status = embed_documents(&run, &error);
-    } else if (status == TKR_OK) {
+    if (status == TKR_OK) {
         bool to_terminal = strcmp(tkr_cli_get(args, TKR_OPT_OUTPUT)->text, "-") == 0 && tkr_term_is(TKR_STREAM_OUT);
         tkr_signals_note();
         tkr_cli_progress_start(&run.progress, args, to_terminal);
-        run.progress.unit = run.info->max_images > 0 ? "inputs" : "texts";
-        status = embed_all(&run, &reported, &error);
+        run.progress.unit = run.info->max_images > 0 || args->kinds != NULL ? "inputs" : "texts";
+        status = embed_all(&run, &error);
         tkr_cli_progress_clear(&run.progress);
     }
-    tkr_status closed = tkr_cli_writer_close(&run.writer, status == TKR_OK ? &error : NULL);
+    tkr_status closed = tkr_cli_writer_close(&rows->writer, status == TKR_OK ? &error : NULL);
     status = status != TKR_OK ? status : closed;
     if (run.info != NULL) {
         summary(&run);
     }
     if (status == TKR_CANCELLED && tkr_signals_pending() != 0) {
         char written[32];
-        tkr_cli_number(written, run.n_written);
+        tkr_cli_number(written, rows->n_written);
         tkr_cli_note(args, "interrupted: %s texts written", written);
     }
     int code = TKR_EXIT_OK;
     if (status != TKR_OK) {
         error.status = status;
-        code = reported ? TKR_EXIT_RUNTIME : tkr_cli_report(&error);
-    } else if (run.n_skipped > 0 && run.n_written == 0) {
+        code = rows->reported ? TKR_EXIT_RUNTIME : tkr_cli_report(&error);
+    } else if (rows->n_skipped > 0 && rows->n_written == 0) {
         code = TKR_EXIT_RUNTIME;
     }
     tkr_free(run.inputs);
     tkr_cli_block_free(&run.block);
     tkr_cli_source_close(&run.source);
-    tkr_session_free(&run.session);
-    tkr_model_free(&run.model);
+    tkr_session_free(&rows->session);
+    tkr_model_free(&rows->model);
     return code;
 }

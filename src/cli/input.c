@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/input: texts from arguments, lines or JSON lines, a block at a time. A broken line is an item with a message; it
- * refuses nothing else. */
+/* cli/input: texts and files from arguments, a folder, lines or JSON lines, a block at a time. A broken line is an item
+ * with a message; it refuses nothing else. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +19,8 @@ static tkr_status open_folder(tkr_cli_source *source, const tkr_cli_args *args, 
     if (args->n_operands > 0 || tkr_cli_get(args, TKR_OPT_INPUT)->set || source->jsonl) {
         return TKR_FAIL(error, INVALID_ARGUMENT, "--input-dir and other inputs exclude each other");
     }
-    tkr_status status = tkr_cli_files_pictures(&source->files, folder, error);
+    source->files.wanted = tkr_cli_get(args, TKR_OPT_MODALITY)->number;
+    tkr_status status = tkr_cli_files_walk(&source->files, folder, error);
     source->n_operands = source->files.n;
     /* A wrong path is no wrong command line. */
     return status == TKR_INVALID_ARGUMENT ? TKR_IO : status;
@@ -29,10 +30,14 @@ tkr_status tkr_cli_source_open(tkr_cli_source *source, const tkr_cli_args *args,
     const tkr_cli_value *input = tkr_cli_get(args, TKR_OPT_INPUT);
     memset(source, 0, sizeof *source);
     source->jsonl = tkr_cli_on(args, TKR_OPT_JSONL);
+    source->documents = args->command == TKR_CMD_EMBED;
     source->min_pixels = (size_t)tkr_cli_get(args, TKR_OPT_MIN_PIXELS)->number;
     tkr_status given = tkr_cli_videos_open(&source->videos, args, error);
     if (given != TKR_OK) {
         return given;
+    }
+    if (tkr_cli_get(args, TKR_OPT_MODALITY)->set && !tkr_cli_get(args, TKR_OPT_INPUT_DIR)->set) {
+        return TKR_FAIL(error, INVALID_ARGUMENT, "--modality goes with --input-dir: what to take of a folder");
     }
     if (tkr_cli_get(args, TKR_OPT_INPUT_DIR)->set) {
         return open_folder(source, args, error);
@@ -40,7 +45,7 @@ tkr_status tkr_cli_source_open(tkr_cli_source *source, const tkr_cli_args *args,
     if (args->n_operands > 0) {
         if (input->set || source->jsonl) {
             return TKR_FAIL(error, INVALID_ARGUMENT, "%s and --%s exclude each other (found \"%s\")",
-                            args->n_pictures > 0 ? "arguments" : "TEXT arguments", input->set ? "input" : "jsonl",
+                            args->kinds != NULL ? "arguments" : "TEXT arguments", input->set ? "input" : "jsonl",
                             args->operands[0]);
         }
         source->args = args;
@@ -64,6 +69,16 @@ tkr_status tkr_cli_source_open(tkr_cli_source *source, const tkr_cli_args *args,
     return status == TKR_INVALID_ARGUMENT ? TKR_IO : status;
 }
 
+tkr_status tkr_cli_source_fit(tkr_cli_source *source, const tkr_cli_args *args, const tkr_model_info *info,
+                              tkr_error *error) {
+    if (source->files.n == 0) {
+        return TKR_OK;
+    }
+    const tkr_status status = tkr_cli_files_fit(&source->files, args, info, error);
+    source->n_operands = source->files.n;
+    return status;
+}
+
 void tkr_cli_source_close(tkr_cli_source *source) {
     tkr_lines_close(&source->lines);
     tkr_cli_files_free(&source->files);
@@ -83,13 +98,12 @@ void tkr_cli_item_report(tkr_cli_source *source, const tkr_cli_item *item, const
     } else if (source->name != NULL) {
         fprintf(stderr, "%s:%" PRIu64 ": %s\n", source->name, item->line, message);
     } else {
-        fprintf(stderr, "%s %" PRIu64 ": %s\n", item->input.kind == TKR_INPUT_PARTS ? "input" : "text", item->line,
-                message);
+        fprintf(stderr, "%s %" PRIu64 ": %s\n", item->kind == TKR_CLI_TEXT ? "text" : "input", item->line, message);
     }
 }
 
 /* Appends an empty item. NULL when there is no memory. */
-static tkr_cli_item *add_item(tkr_cli_block *block, tkr_cli_source *source, uint64_t line) {
+static tkr_cli_item *add_item(tkr_cli_block *block, uint64_t line) {
     if (block->n == block->room) {
         size_t room = block->room == 0 ? FIRST_ROOM : block->room * 2;
         tkr_cli_item *items = tkr_realloc(block->items, room * sizeof *items);
@@ -101,7 +115,6 @@ static tkr_cli_item *add_item(tkr_cli_block *block, tkr_cli_source *source, uint
     }
     tkr_cli_item *item = &block->items[block->n++];
     memset(item, 0, sizeof *item);
-    item->index = source->next_index++;
     item->line = line;
     return item;
 }
@@ -133,7 +146,7 @@ static tkr_status add_line(tkr_cli_block *block, tkr_cli_source *source, const c
     if (source->jsonl && is_blank(line, size)) {
         return TKR_OK;
     }
-    tkr_cli_item *item = add_item(block, source, number);
+    tkr_cli_item *item = add_item(block, number);
     if (item == NULL) {
         return no_memory(error);
     }
@@ -163,7 +176,7 @@ static tkr_status read_line(tkr_cli_block *block, tkr_cli_source *source, bool *
         return *end ? TKR_OK : add_line(block, source, line, size, error);
     }
     if (status == TKR_LIMIT) {
-        tkr_cli_item *item = add_item(block, source, tkr_lines_number(source->lines));
+        tkr_cli_item *item = add_item(block, tkr_lines_number(source->lines));
         return item != NULL && break_item(block, item, &why) ? TKR_OK : no_memory(error);
     }
     if (status == TKR_CANCELLED) {
@@ -188,61 +201,57 @@ static tkr_status set_path_id(tkr_cli_block *block, tkr_cli_item *item, const ch
     return item->id != NULL ? TKR_OK : TKR_NO_MEMORY;
 }
 
-/* A video, or the next segment of it; the operand stays the next one until its last. */
-static tkr_status add_video(tkr_cli_block *block, tkr_cli_item *item, tkr_cli_source *source, const char *path,
-                            tkr_error *error) {
+/* Makes a picture or video the item's only part. */
+static tkr_status set_part(tkr_cli_block *block, tkr_cli_item *item, const tkr_cli_source *source, bool is_path,
+                           tkr_error *error) {
     tkr_part *part = tkr_arena_alloc(&block->strings, sizeof *part);
-    tkr_error why = {0};
-    bool done = true;
     if (part == NULL) {
         return no_memory(error);
     }
-    *part = (tkr_part){.kind = TKR_PART_VIDEO_FILE, .data = path, .n_data = strlen(path)};
-    tkr_cli_videos_fill(part, &source->videos);
-    item->input = (tkr_input){.kind = TKR_INPUT_PARTS,
-                              .parts = part,
-                              .n_parts = 1,
-                              .min_pixels = source->min_pixels,
-                              .video_pooling = source->videos.pooling};
-    tkr_status status = tkr_cli_videos_next(part, &done, &source->videos, &why);
-    source->next_operand += done;
-    return status == TKR_OK || break_item(block, item, &why) ? TKR_OK : no_memory(error);
+    item->input = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = part, .n_parts = 1, .min_pixels = source->min_pixels};
+    *part = (tkr_part){.kind = item->kind == TKR_CLI_VIDEO ? TKR_PART_VIDEO_FILE : TKR_PART_FILE,
+                       .data = item->label,
+                       .n_data = item->n_label};
+    if (item->kind == TKR_CLI_VIDEO) {
+        tkr_cli_videos_fill(part, &source->videos);
+        item->input.video_pooling = source->videos.pooling;
+    }
+    if (item->kind == TKR_CLI_VIDEO || is_path) {
+        return TKR_OK;
+    }
+    const tkr_status status = tkr_cli_fill_picture(part, block, item->label, item->n_label, NULL, error);
+    const bool named = part->kind == TKR_PART_FILE ||
+                       (part->kind == TKR_PART_URL && item->n_label > 5 && memcmp(item->label, "data:", 5) != 0);
+    item->source = named ? item->source : NULL;
+    return status;
 }
 
-/* The next TEXT argument, picture or file of the folder. */
+/* The next argument or file of the folder. */
 static tkr_status add_operand(tkr_cli_block *block, tkr_cli_source *source, tkr_error *error) {
-    const size_t index = source->next_operand;
+    const size_t index = source->next_operand++;
     const bool from_folder = source->files.n > 0;
     const char *text = from_folder ? source->files.paths[index] : source->args->operands[index];
-    tkr_cli_item *item = add_item(block, source, index + 1);
+    const unsigned char *kinds = from_folder ? source->files.kinds : source->args->kinds;
+    tkr_cli_item *item = add_item(block, index + 1);
     if (item == NULL) {
         return no_memory(error);
     }
+    item->kind = kinds != NULL ? (tkr_cli_operand)kinds[index] : TKR_CLI_TEXT;
     item->label = text;
     item->n_label = strlen(text);
     block->bytes += item->n_label;
-    const unsigned char kind = from_folder                   ? TKR_CLI_PICTURE
-                               : source->args->kinds == NULL ? TKR_CLI_TEXT
-                                                             : source->args->kinds[index];
-    if (kind == TKR_CLI_VIDEO) {
-        return add_video(block, item, source, text, error);
-    }
-    source->next_operand++;
-    if (kind == TKR_CLI_TEXT) {
+    if (item->kind == TKR_CLI_TEXT) {
         item->input.text = text;
         item->input.n_text = item->n_label;
         return TKR_OK;
     }
-    tkr_part *part = tkr_arena_alloc(&block->strings, sizeof *part);
-    if (part == NULL || (from_folder && set_path_id(block, item, text) != TKR_OK)) {
+    item->source = text;
+    item->n_source = item->n_label;
+    if (from_folder && set_path_id(block, item, text) != TKR_OK) {
         return no_memory(error);
     }
-    item->input = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = part, .n_parts = 1, .min_pixels = source->min_pixels};
-    if (from_folder) { /* a path, whatever it looks like */
-        *part = (tkr_part){.kind = TKR_PART_FILE, .data = text, .n_data = item->n_label};
-        return TKR_OK;
-    }
-    return tkr_cli_fill_picture(part, block, text, item->n_label, NULL, error);
+    /* what a folder has is a path, whatever it looks like */
+    return item->kind == TKR_CLI_DOCUMENT ? TKR_OK : set_part(block, item, source, from_folder, error);
 }
 
 tkr_status tkr_cli_source_read(tkr_cli_block *block, tkr_cli_source *source, size_t max_items, size_t max_bytes,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/input_json: one JSON line as an input: a text, pictures, or both, with settings of its own. Refuses keys that are
- * probably misspelt. */
+/* cli/input_json: one JSON line as an input: a text, pictures, a video, or a document, with settings of its own.
+ * Refuses keys that are probably misspelt. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +18,7 @@ typedef enum known_key {
     KEY_IMAGE,
     KEY_IMAGES,
     KEY_VIDEO,
+    KEY_DOCUMENT,
     KEY_PROMPT_NAME,
     KEY_PROMPT,
     KEY_INSTRUCT,
@@ -28,12 +29,19 @@ typedef enum known_key {
     KEY_HEIGHT,
     KEY_INTERPOLATE,
     KEY_HUB_LIMITS,
+    KEY_MAX_FRAMES, /* from here on of videos */
+    KEY_FPS,
+    KEY_START,
+    KEY_END,
+    KEY_VIDEO_POOLING,
     N_KEYS
 } known_key;
 static const char *const key_names[N_KEYS] = {
-    "id",        "text",        "image",      "images",     "video", "prompt_name", "prompt",
-    "instruct",  "instruction", "min_pixels", "max_pixels", "width", "height",      "interpolate_pos_encoding",
-    "hub_limits"};
+    "id",           "text",        "image",  "images",   "video",
+    "document",     "prompt_name", "prompt", "instruct", "instruction",
+    "min_pixels",   "max_pixels",  "width",  "height",   "interpolate_pos_encoding",
+    "hub_limits",   "max_frames",  "fps",    "start_s",  "end_s",
+    "video_pooling"};
 
 /* One line while it is parsed. */
 typedef struct line_parser {
@@ -43,7 +51,9 @@ typedef struct line_parser {
     const tkr_cli_source *source;
     const char *text; /* NULL: none */
     size_t n_text;
-    tkr_buf parts; /* tkr_part of the pictures */
+    tkr_buf parts;            /* tkr_part of the pictures and the video */
+    tkr_part document, video; /* video: its settings */
+    size_t video_at;          /* its number among the parts */
     bool seen[N_KEYS];
     char near[N_KEYS][24]; /* an unknown key that is probably this one, misspelt */
     tkr_error *error;
@@ -185,19 +195,42 @@ static tkr_status parse_picture(line_parser *parser, tkr_jr_type type) {
     return status != TKR_OK || tkr_buf_append(&parser->parts, &part, sizeof part) ? status : no_memory(parser->error);
 }
 
+static tkr_part *last_part(const line_parser *parser) {
+    return (tkr_part *)(void *)(parser->parts.data + parser->parts.size) - 1;
+}
+
 /* The same forms; a video isn't fetched. */
 static tkr_status parse_video(line_parser *parser, tkr_jr_type type) {
     tkr_status status = parse_picture(parser, type);
     if (status != TKR_OK) {
         return status;
     }
-    tkr_part *part = (tkr_part *)(void *)(parser->parts.data + parser->parts.size) - 1;
+    tkr_part *part = last_part(parser);
     if (part->kind == TKR_PART_URL) {
         return TKR_FAIL(parser->error, UNSUPPORTED, "a video must be a path or {\"base64\": \"...\"}, not a URL");
     }
     part->kind = part->kind == TKR_PART_IMAGE ? TKR_PART_VIDEO : TKR_PART_VIDEO_FILE;
-    tkr_cli_videos_fill(part, &parser->source->videos);
-    parser->item->input.video_pooling = parser->source->videos.pooling;
+    parser->video_at = parser->parts.size / sizeof *part - 1;
+    parser->item->kind = TKR_CLI_VIDEO;
+    return TKR_OK;
+}
+
+/* The same forms; it stands alone. */
+static tkr_status parse_document(line_parser *parser, tkr_jr_type type) {
+    if (!parser->source->documents) {
+        return TKR_FAIL(parser->error, UNSUPPORTED,
+                        "a document is many passages: `tkr-embed embed` makes a row of each");
+    }
+    const tkr_status status = parse_picture(parser, type);
+    if (status != TKR_OK) {
+        return status;
+    }
+    parser->document = *last_part(parser);
+    parser->parts.size -= sizeof parser->document;
+    if (parser->document.kind == TKR_PART_URL) {
+        return TKR_FAIL(parser->error, UNSUPPORTED, "a document must be a path or {\"base64\": \"...\"}, not a URL");
+    }
+    parser->item->kind = TKR_CLI_DOCUMENT;
     return TKR_OK;
 }
 
@@ -254,8 +287,35 @@ static tkr_status parse_number(line_parser *parser, known_key key, tkr_jr_type t
     size_t *to = key == KEY_MIN_PIXELS   ? &input->min_pixels
                  : key == KEY_MAX_PIXELS ? &input->max_pixels
                  : key == KEY_WIDTH      ? &input->width
-                                         : &input->height;
+                 : key == KEY_HEIGHT     ? &input->height
+                                         : &parser->video.max_frames;
     *to = (size_t)parser->reader.integer;
+    return TKR_OK;
+}
+
+static tkr_status parse_real(line_parser *parser, known_key key, tkr_jr_type type) {
+    const double least = key == KEY_START ? 0 : 0.001;
+    double *to = key == KEY_FPS ? &parser->video.fps : key == KEY_START ? &parser->video.start_s : &parser->video.end_s;
+    if (type != TKR_JR_NUMBER || parser->reader.number < least || parser->reader.number > 1e9) {
+        return TKR_FAIL(parser->error, FORMAT, "\"%s\" must be a number from %g", key_names[key], least);
+    }
+    *to = parser->reader.number;
+    return TKR_OK;
+}
+
+static tkr_status parse_pooling(line_parser *parser) {
+    const tkr_cli_option *option = &tkr_cli_options[TKR_OPT_FRAME_POOLING];
+    const tkr_value_rule rule = {TKR_VALUE_CHOICE, option->argument, 0, 0};
+    uint64_t number = 0;
+    double real = 0;
+    char *text = tkr_arena_strndup(&parser->block->strings, parser->reader.string, parser->reader.n_string);
+    if (text == NULL) {
+        return no_memory(parser->error);
+    }
+    if (tkr_value_read(&number, &real, &rule, text, key_names[KEY_VIDEO_POOLING], parser->error) != TKR_OK) {
+        return TKR_FORMAT;
+    }
+    parser->item->input.video_pooling = (tkr_video_pooling)number;
     return TKR_OK;
 }
 
@@ -302,7 +362,13 @@ static tkr_status parse_field(line_parser *parser, known_key key) {
     if (key == KEY_VIDEO) {
         return parse_video(parser, type);
     }
-    if (key >= KEY_MIN_PIXELS && key <= KEY_HEIGHT) {
+    if (key == KEY_DOCUMENT) {
+        return parse_document(parser, type);
+    }
+    if (key == KEY_FPS || key == KEY_START || key == KEY_END) {
+        return parse_real(parser, key, type);
+    }
+    if ((key >= KEY_MIN_PIXELS && key <= KEY_HEIGHT) || key == KEY_MAX_FRAMES) {
         return parse_number(parser, key, type);
     }
     if (key == KEY_INTERPOLATE || key == KEY_HUB_LIMITS) {
@@ -311,7 +377,38 @@ static tkr_status parse_field(line_parser *parser, known_key key) {
     if (type != TKR_JR_STRING) {
         return TKR_FAIL(parser->error, FORMAT, "\"%s\" must be a string", key_names[key]);
     }
-    return key == KEY_TEXT ? take_text(parser) : parse_words(parser, key);
+    return key == KEY_TEXT            ? take_text(parser)
+           : key == KEY_VIDEO_POOLING ? parse_pooling(parser)
+                                      : parse_words(parser, key);
+}
+
+/* What goes with what. */
+static tkr_status check_object(const line_parser *parser) {
+    const bool has_input = parser->text != NULL || parser->parts.size > 0;
+    for (size_t k = 0; k < N_KEYS; k++) {
+        if (!parser->seen[k] && parser->near[k][0] != '\0') {
+            return TKR_FAIL(parser->error, FORMAT, "unknown key \"%s\", did you mean \"%s\"?", parser->near[k],
+                            key_names[k]);
+        }
+        if (parser->seen[k] && k >= KEY_MAX_FRAMES && parser->item->kind != TKR_CLI_VIDEO) {
+            return TKR_FAIL(parser->error, FORMAT, "\"%s\" goes with \"video\"", key_names[k]);
+        }
+    }
+    if (parser->seen[KEY_INSTRUCT] && parser->seen[KEY_INSTRUCTION]) {
+        return TKR_FAIL(parser->error, FORMAT, "\"instruct\" and \"instruction\" mean the same: give one");
+    }
+    if (parser->video.end_s > 0 && parser->video.end_s <= parser->video.start_s) {
+        return TKR_FAIL(parser->error, FORMAT, "\"end_s\" %g is not behind \"start_s\" %g", parser->video.end_s,
+                        parser->video.start_s);
+    }
+    if (parser->document.data != NULL) {
+        return has_input ? TKR_FAIL(parser->error, FORMAT,
+                                    "\"document\" goes without text, pictures and videos: each passage is an input")
+                         : TKR_OK;
+    }
+    return has_input ? TKR_OK
+                     : TKR_FAIL(parser->error, FORMAT,
+                                "no \"text\", \"image\", \"images\", \"video\" or \"document\" in the object");
 }
 
 static tkr_status parse_object(line_parser *parser) {
@@ -338,30 +435,20 @@ static tkr_status parse_object(line_parser *parser) {
     if (type == TKR_JR_ERROR) {
         return TKR_FORMAT;
     }
-    for (size_t k = 0; k < N_KEYS; k++) {
-        if (!parser->seen[k] && parser->near[k][0] != '\0') {
-            return TKR_FAIL(parser->error, FORMAT, "unknown key \"%s\", did you mean \"%s\"?", parser->near[k],
-                            key_names[k]);
-        }
-    }
-    if (parser->seen[KEY_INSTRUCT] && parser->seen[KEY_INSTRUCTION]) {
-        return TKR_FAIL(parser->error, FORMAT, "\"instruct\" and \"instruction\" mean the same: give one");
-    }
-    return parser->text != NULL || parser->parts.size > 0
-               ? TKR_OK
-               : TKR_FAIL(parser->error, FORMAT, "no \"text\", \"image\", \"images\" or \"video\" in the object");
+    return check_object(parser);
 }
 
 /* ---- the whole line ---- */
 
-/* Names of the pictures, and the text. */
+/* Names of the pictures and the video, and the text. */
 static tkr_status make_label(line_parser *parser) {
     tkr_buf label = {0};
     const tkr_part *parts = (const tkr_part *)(const void *)parser->parts.data;
     for (size_t i = 0; i < parser->parts.size / sizeof *parts; i++) {
-        bool file = parts[i].kind == TKR_PART_FILE || parts[i].kind == TKR_PART_VIDEO_FILE;
-        tkr_buf_printf(&label, "%s%.*s", i > 0 ? ", " : "", (int)(file && parts[i].n_data < 4096 ? parts[i].n_data : 7),
-                       file ? (const char *)parts[i].data : "picture");
+        const bool file = parts[i].kind == TKR_PART_FILE || parts[i].kind == TKR_PART_VIDEO_FILE;
+        const char *name = file ? parts[i].data : parts[i].kind == TKR_PART_VIDEO ? "video" : "picture";
+        const size_t n_name = strlen(name);
+        tkr_buf_printf(&label, "%s%.*s", i > 0 ? ", " : "", (int)(n_name < 4096 ? n_name : 4096), name);
     }
     if (parser->n_text > 0) {
         tkr_buf_printf(&label, ": ");
@@ -373,9 +460,45 @@ static tkr_status make_label(line_parser *parser) {
     return parser->item->label != NULL ? TKR_OK : no_memory(parser->error);
 }
 
+/* What the line and the options say of its video. */
+static void fill_video(const line_parser *parser, tkr_part *part) {
+    tkr_cli_videos_fill(part, &parser->source->videos);
+    part->max_frames = parser->video.max_frames != 0 ? parser->video.max_frames : part->max_frames;
+    part->fps = parser->video.fps > 0 ? parser->video.fps : part->fps;
+    part->start_s = parser->video.start_s;
+    part->end_s = parser->video.end_s;
+    if (!parser->seen[KEY_VIDEO_POOLING]) {
+        parser->item->input.video_pooling = parser->source->videos.pooling;
+    }
+}
+
+/* What rows and messages name it by. */
+static void take_source(tkr_cli_item *item, const tkr_part *part) {
+    const bool named = part->kind == TKR_PART_FILE || part->kind == TKR_PART_VIDEO_FILE ||
+                       (part->kind == TKR_PART_URL && !begins(part->data, part->n_data, "data:"));
+    item->source = named ? part->data : NULL;
+    item->n_source = named ? part->n_data : 0;
+}
+
+static tkr_status finish_document(line_parser *parser) {
+    const tkr_part *part = &parser->document;
+    tkr_cli_item *item = parser->item;
+    take_source(item, part);
+    item->label = item->source != NULL ? item->source : "document";
+    item->n_label = strlen(item->label);
+    if (item->source == NULL) {
+        item->bytes = part->data;
+        item->n_bytes = part->n_data;
+    }
+    return TKR_OK;
+}
+
 static tkr_status finish(line_parser *parser) {
     tkr_input *input = &parser->item->input;
     const size_t n = parser->parts.size / sizeof(tkr_part);
+    if (parser->document.data != NULL) {
+        return finish_document(parser);
+    }
     if (n == 0) {
         parser->item->label = input->text = parser->text;
         parser->item->n_label = input->n_text = parser->n_text;
@@ -387,6 +510,14 @@ static tkr_status finish(line_parser *parser) {
     }
     memcpy(parts, parser->parts.data, n * sizeof *parts);
     parts[n] = (tkr_part){.kind = TKR_PART_TEXT, .data = parser->text, .n_data = parser->n_text};
+    if (parser->item->kind == TKR_CLI_VIDEO) {
+        fill_video(parser, &parts[parser->video_at]);
+    } else {
+        parser->item->kind = TKR_CLI_PICTURE;
+    }
+    if (n == 1) {
+        take_source(parser->item, parts);
+    }
     input->kind = TKR_INPUT_PARTS;
     input->parts = parts;
     input->n_parts = n + (parser->n_text > 0);
@@ -405,7 +536,8 @@ tkr_status tkr_cli_parse_item(tkr_cli_block *block, tkr_cli_item *item, const tk
     } else if (type == TKR_JR_OBJECT) {
         status = parse_object(&parser);
     } else if (type != TKR_JR_ERROR) {
-        status = TKR_FAIL(error, FORMAT, "expected a JSON string or an object with \"text\" or \"image\"");
+        status = TKR_FAIL(error, FORMAT,
+                          "expected a JSON string or an object with \"text\", \"image\", \"video\" or \"document\"");
     }
     if (status == TKR_OK && tkr_jr_next(&parser.reader) != TKR_JR_END) {
         status = TKR_FORMAT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/input_video: what options say of videos, and a long one as segments. */
+/* cli/input_video: what options say of videos, and where the segments of a long one are. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,32 +36,26 @@ void tkr_cli_videos_fill(tkr_part *part, const tkr_cli_videos *videos) {
     part->fps = videos->fps;
 }
 
-tkr_status tkr_cli_videos_next(tkr_part *part, bool *done, tkr_cli_videos *videos, tkr_error *error) {
-    *done = true;
-    if (videos->segment_s <= 0 || videos->model == NULL) {
-        return TKR_OK;
+tkr_status tkr_cli_videos_probe(double *seconds, const tkr_part *part, double segment_s, tkr_model *model,
+                                tkr_error *error) {
+    tkr_tools_video video = {0};
+    const tkr_status status = tkr_tools_probe_video(&video, model, part, error);
+    if (status == TKR_OK && video.seconds / segment_s > MOST_SEGMENTS) {
+        return TKR_FAIL(error, LIMIT, "has %.0f s, more than %d segments of %g s", video.seconds, (int)MOST_SEGMENTS,
+                        segment_s);
     }
-    if (videos->seconds <= 0) {
-        tkr_tools_video video = {0};
-        tkr_status status = tkr_tools_probe_video(&video, videos->model, part, error);
-        if (status == TKR_OK && video.seconds / videos->segment_s > MOST_SEGMENTS) {
-            status = TKR_FAIL(error, LIMIT, "%s: has %.0f s, more than %d segments of %g s", (const char *)part->data,
-                              video.seconds, (int)MOST_SEGMENTS, videos->segment_s);
-        }
-        if (status != TKR_OK) {
-            return status;
-        }
-        videos->seconds = video.seconds;
-        videos->at_s = 0;
+    *seconds = video.seconds;
+    return status;
+}
+
+bool tkr_cli_segment(tkr_part *part, size_t index, double segment_s, double seconds) {
+    part->start_s = (double)index * segment_s;
+    part->end_s = (double)(index + 1) * segment_s;
+    if (index > 0 && part->start_s + LEAST_SEGMENT >= seconds) {
+        return false;
     }
-    part->start_s = videos->at_s;
-    part->end_s = videos->at_s + videos->segment_s;
-    if (part->end_s + LEAST_SEGMENT >= videos->seconds) {
+    if (part->end_s + LEAST_SEGMENT >= seconds) {
         part->end_s = 0; /* to the end */
-        videos->seconds = 0;
-        return TKR_OK;
     }
-    videos->at_s = part->end_s;
-    *done = false;
-    return TKR_OK;
+    return true;
 }

@@ -153,8 +153,6 @@ static tkr_status add_operand(tkr_cli_args *args, char *word, tkr_cli_operand ki
     }
     if (kind != TKR_CLI_TEXT) {
         args->kinds[args->n_operands] = (unsigned char)kind;
-        args->n_pictures += kind != TKR_CLI_DOCUMENT;
-        args->n_documents += kind == TKR_CLI_DOCUMENT;
     }
     args->operands[args->n_operands++] = word;
     return TKR_OK;

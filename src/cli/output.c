@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cli/output: vectors as JSON, JSON lines, npy or bare float32. Refuses half a row: what is written is valid. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,21 +85,31 @@ tkr_status tkr_cli_writer_open(tkr_cli_writer **writer, const char *path, tkr_cl
     return status;
 }
 
-/* What each object begins with. */
-static void begin_object(tkr_cli_writer *writer, const tkr_cli_item *item) {
-    writer->line.size = 0;
+/* What each object begins with: its number, and where it comes from. */
+static void begin_object(tkr_cli_writer *writer, const tkr_cli_item *item, const tkr_result_item *row) {
+    static const char *const kinds[] = {"text", "image", "video", "document"}; /* by tkr_cli_operand */
+    tkr_buf *line = &writer->line;
+    line->size = 0;
     if (writer->format == TKR_CLI_JSON) {
-        tkr_buf_append(&writer->line, ",\n", writer->n_objects > 0 ? 2 : 0);
-        tkr_buf_append(&writer->line, "\n", writer->n_objects > 0 ? 0 : 1);
+        tkr_buf_printf(line, "%s", writer->n_objects > 0 ? ",\n" : "\n");
     }
-    writer->n_objects++;
-    tkr_buf_printf(&writer->line, "{\"index\":%zu", item->index);
+    tkr_buf_printf(line, "{\"index\":%" PRIu64, writer->n_objects++);
     if (item->id != NULL) {
-        tkr_buf_append(&writer->line, ",\"id\":", 6);
-        tkr_buf_append(&writer->line, item->id, item->n_id);
+        tkr_buf_append(line, ",\"id\":", 6);
+        tkr_buf_append(line, item->id, item->n_id);
+    }
+    if (item->source != NULL) {
+        tkr_buf_printf(line, ",\"source\":");
+        tkr_json_write_string(line, item->source, item->n_source);
+        tkr_buf_printf(line, ",\"kind\":\"%s\"", kinds[item->kind]);
     }
     if (item->fields != NULL) {
-        tkr_buf_printf(&writer->line, ",%s", item->fields);
+        tkr_buf_printf(line, ",%s", item->fields);
+    }
+    if (row != NULL && row->n_frames > 0) {
+        tkr_buf_printf(line, ",\"start_s\":%.3f,\"end_s\":%.3f,\"frames\":%zu", row->start_s, row->end_s,
+                       row->n_frames);
+        if (row->n_lost_frames > 0) tkr_buf_printf(line, ",\"lost_frames\":%zu", row->n_lost_frames);
     }
 }
 
@@ -125,14 +136,14 @@ tkr_status tkr_cli_writer_row(tkr_cli_writer *writer, const tkr_cli_item *item, 
     }
     for (size_t i = 0; i < writer->dimensions * row->n_rows; i++) {
         if (!isfinite(row->rows[i])) {
-            return TKR_FAIL(error, NUMERIC, "value %zu of vector %zu is not a finite number", i, item->index);
+            return TKR_FAIL(error, NUMERIC, "value %zu of row %" PRIu64 " is not a finite number", i, writer->n_rows);
         }
     }
     writer->n_rows++;
     if (writer->format == TKR_CLI_NPY || writer->format == TKR_CLI_F32) {
         return write_floats(writer, row->rows, writer->dimensions, error);
     }
-    begin_object(writer, item);
+    begin_object(writer, item, row);
     if (writer->all_rows) {
         tkr_buf_append(&writer->line, ",\"embeddings\":[", 15);
         for (size_t r = 0; r < row->n_rows; r++) {
@@ -148,12 +159,6 @@ tkr_status tkr_cli_writer_row(tkr_cli_writer *writer, const tkr_cli_item *item, 
     if (row->n_tokens_untruncated > row->n_tokens) {
         tkr_buf_printf(&writer->line, ",\"tokens_untruncated\":%zu", row->n_tokens_untruncated);
     }
-    if (row->n_frames > 0) {
-        tkr_buf_append(&writer->line, ",\"source\":", 10);
-        tkr_json_write_string(&writer->line, item->label, item->n_label);
-        tkr_buf_printf(&writer->line, ",\"start_s\":%.3f,\"end_s\":%.3f,\"frames\":%zu", row->start_s, row->end_s,
-                       row->n_frames);
-    }
     return end_object(writer, error);
 }
 
@@ -162,7 +167,7 @@ tkr_status tkr_cli_writer_failed(tkr_cli_writer *writer, const tkr_cli_item *ite
     if (writer->format == TKR_CLI_NPY || writer->format == TKR_CLI_F32) {
         return TKR_OK;
     }
-    begin_object(writer, item);
+    begin_object(writer, item, NULL);
     tkr_buf_append(&writer->line, ",\"error\":", 9);
     tkr_json_write_string(&writer->line, message, strlen(message));
     return end_object(writer, error);

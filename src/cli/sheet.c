@@ -25,7 +25,11 @@ static const char head[] =
     "figure { margin: 0; }\n"
     ".frame { height: 12rem; display: flex; align-items: center; justify-content: center; background: #8881; }\n"
     ".frame img { max-width: 100%; max-height: 100%; }\n"
-    ".frame blockquote { margin: 0; padding: .75rem; font-size: .85rem; align-self: flex-start; max-height: 100%; "
+    ".frame { position: relative; }\n"
+    ".frame time { position: absolute; right: .5rem; bottom: .5rem; padding: .05rem .4rem; border-radius: 4px; "
+    "background: #000b; color: #fff; font-size: .8rem; font-variant-numeric: tabular-nums; }\n"
+    ".frame blockquote { margin: 0; width: 100%; padding: .75rem; font-size: .85rem; align-self: flex-start; "
+    "max-height: 100%; "
     "overflow: auto; white-space: pre-line; box-sizing: border-box; }\n"
     ".frame span { padding: 1rem; font-size: .85rem; opacity: .75; }\n"
     "b { font-weight: 600; } small { display: block; opacity: .6; }\n"
@@ -45,7 +49,7 @@ static void text(tkr_buf *out, const char *s) {
         case '>': put(out, "&gt;"); break;
         case '"': put(out, "&quot;"); break;
         case '\'': put(out, "&#39;"); break;
-        default: tkr_buf_putc(out, (unsigned char)*s < ' ' ? ' ' : *s); break;
+        default: tkr_buf_putc(out, (unsigned char)*s < ' ' && *s != '\n' ? ' ' : *s); break;
         }
     }
 }
@@ -68,17 +72,45 @@ static void picture(tkr_buf *out, const tkr_cli_sheet *sheet, const tkr_cli_hit 
     tkr_buf_free(&png);
 }
 
+/* "0:07.5" */
+static void put_time(tkr_buf *out, double seconds) {
+    char whole[32];
+    const double tenths = (seconds - (double)(long long)seconds) * 10;
+    tkr_cli_duration(whole, (double)(long long)seconds);
+    tkr_buf_printf(out, tenths >= 1 ? "%s.%d" : "%s", whole, (int)tenths);
+}
+
+void tkr_cli_hit_place(tkr_buf *out, const tkr_cli_hit *h) {
+    if (h->unit != NULL && h->page > 0) {
+        const bool several = h->last_page > h->page;
+        tkr_buf_printf(out, several ? ", %ss %zu to %zu" : ", %s %zu", h->unit, h->page, h->last_page);
+    }
+    if (h->kind == TKR_CLI_HIT_VIDEO) {
+        put(out, ", ");
+        put_time(out, h->start_s);
+        put(out, " to ");
+        put_time(out, h->end_s);
+        put(out, ", best at ");
+        put_time(out, h->frame_s);
+    }
+}
+
 static void hit(tkr_buf *out, const tkr_cli_sheet *sheet, size_t index) {
     const tkr_cli_hit *h = &sheet->hits[index];
     const double best = sheet->hits[0].score, part = best > 0 && h->score > 0 ? h->score / best : 0;
     const char *slash = strrchr(h->path, '/'), *name = slash != NULL && slash[1] != '\0' ? slash + 1 : h->path;
     put(out, "<li><figure><div class=\"frame\">");
-    if (h->text != NULL) {
+    if (h->kind == TKR_CLI_HIT_TEXT) {
         put(out, "<blockquote>");
         text(out, h->text);
         put(out, "</blockquote>");
     } else {
         picture(out, sheet, h);
+    }
+    if (h->kind == TKR_CLI_HIT_VIDEO) {
+        put(out, "<time>");
+        put_time(out, h->frame_s);
+        put(out, "</time>");
     }
     tkr_buf_printf(out,
                    "</div><figcaption><div class=\"score\"><span>%zu</span><span>%.4f</span></div>"
@@ -87,9 +119,7 @@ static void hit(tkr_buf *out, const tkr_cli_sheet *sheet, size_t index) {
     put(out, "<b>");
     text(out, name);
     put(out, "</b>");
-    if (h->unit != NULL && h->page > 0) {
-        tkr_buf_printf(out, ", %s %zu", h->unit, h->page);
-    }
+    tkr_cli_hit_place(out, h);
     if (h->heading != NULL) {
         put(out, "<small>");
         text(out, h->heading);
@@ -115,7 +145,7 @@ tkr_status tkr_cli_sheet_write(tkr_buf *out, const tkr_cli_sheet *sheet, tkr_err
         const tkr_cli_hit query = {.path = sheet->query_image};
         picture(out, sheet, &query);
     }
-    tkr_buf_printf(out, "<p>The %zu closest of %zu %s, by %s. Model: ", sheet->n_hits, sheet->n_files, sheet->what,
+    tkr_buf_printf(out, "<p>The %zu closest of %zu %s, by %s. Model: ", sheet->n_hits, sheet->n_all, sheet->what,
                    sheet->maxsim ? "MaxSim (sum of cosines)" : "cosine");
     text(out, sheet->model);
     put(out, "</p>\n");

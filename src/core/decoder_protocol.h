@@ -10,9 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/document_format.h"
 #include "core/mem.h"
 
-enum { TKR_DECODER_MAGIC = 0x746b7244, TKR_DECODER_VERSION = 2 };
+enum { TKR_DECODER_MAGIC = 0x746b7244, TKR_DECODER_VERSION = 3 };
 
 typedef enum tkr_decoder_kind {
     TKR_DECODER_IMAGE = 1,
@@ -20,15 +21,18 @@ typedef enum tkr_decoder_kind {
     TKR_DECODER_FRAMES = 3,   /* n_items indices (uint64_t) lie where the result will: one FRAME for each, then DONE */
     TKR_DECODER_NEXT = 4,     /* the frame has been copied: on to the next */
     TKR_DECODER_DOCUMENT = 5, /* its text as core/document_format, as one row of pixels */
-    TKR_DECODER_PAGE = 6      /* one page as pixels */
+    TKR_DECODER_PAGE = 6,     /* one page as pixels */
+    TKR_DECODER_PICTURES = 7, /* the list of the document's pictures, as one row; of a PDF from page and picture on */
+    TKR_DECODER_PICTURE = 8   /* one of them: as pixels, or its encoded bytes as one row */
 } tkr_decoder_kind;
 
 typedef struct tkr_decoder_request {
     uint32_t magic, kind;
     uint32_t on_white, reserved; /* on_white 1: RGBA pictures are composited on white */
-    uint32_t page, side;         /* of PAGE: number from 0; pixels of the longer side */
+    uint32_t page, side;         /* of PAGE and PICTURES: number from 0; pixels of the longer side, or the picture */
     uint64_t n_bytes;
-    uint64_t n_items; /* of FRAMES, else 0 */
+    uint64_t n_items;        /* of FRAMES; of PICTURES of a PDF how many to look at, 0: as time allows; else 0 */
+    tkr_picture_place place; /* of PICTURE */
 } tkr_decoder_request;
 
 /* What the reply to VIDEO says beyond the size of a frame. n_rows: the number of frames; the result holds the second of

@@ -28,7 +28,9 @@ struct tkr_video {
     AVPacket *packet;
     AVFrame *frame;
     tkr_rgb_converter converter;
-    bool ended;      /* the decoder has been told that no packet comes any more */
+    bool ended; /* the decoder has been told that no packet comes any more */
+    bool skips; /* frames that no other refers to needn't be decoded when they are shown before this time: */
+    int64_t wanted;
     bool sequential; /* seeking has been found wanting */
     size_t next;     /* in order of showing, the first frame that decoding on may still give */
     size_t at;       /* frame in `frame`, n_frames: none */
@@ -76,7 +78,8 @@ static tkr_status fill_times(tkr_video *v, tkr_error *error) {
     const double *times = (const double *)(const void *)v->times.data;
     v->info = (tkr_video_info){.n_frames = n, .times = times, .fps = fps, .seconds = times[n - 1] + 1 / fps};
     const AVCodecParameters *p = stream->codecpar;
-    if (p->width <= 0 || p->height <= 0) return TKR_FAIL(error, FORMAT, "the video's frames have no size");
+    if (p->width <= 0 || p->height <= 0)
+        return TKR_FAIL(error, FORMAT, "the video's frames have no size, or one beyond all limits");
     if ((size_t)p->width > v->options.max_pixels / (size_t)p->height)
         return TKR_FAIL(error, LIMIT, "the video's frames are %d x %d: more than %zu pixels", p->width, p->height,
                         v->options.max_pixels);
@@ -85,6 +88,12 @@ static tkr_status fill_times(tkr_video *v, tkr_error *error) {
     v->info.height = (size_t)(v->quarters % 2 ? p->width : p->height);
     v->at = n;
     return TKR_OK;
+}
+
+/* Where the format says for certain that no other frame refers to one, it is left out on the way to the wanted one.
+ * (HEVC's unreferenced frames are so for frames of their own temporal layer alone; AVI packs MPEG-4's together.) */
+static bool tells_unreferenced(enum AVCodecID codec) {
+    return codec == AV_CODEC_ID_H264 || codec == AV_CODEC_ID_MPEG2VIDEO || codec == AV_CODEC_ID_MPEG1VIDEO;
 }
 
 static tkr_status open_decoder(tkr_video *v, tkr_error *error) {
@@ -99,6 +108,7 @@ static tkr_status open_decoder(tkr_video *v, tkr_error *error) {
     v->decoder->thread_count = 1;
     v->decoder->pkt_timebase = v->source.stream->time_base;
     v->decoder->max_pixels = (int64_t)v->options.max_pixels;
+    v->skips = v->index.timed && tells_unreferenced(p->codec_id);
     if (avcodec_open2(v->decoder, codec, NULL) < 0)
         return TKR_FAIL(error, FORMAT, "the video's head doesn't suit its codec %s", codec->name);
     return TKR_OK;
@@ -124,7 +134,9 @@ static tkr_status open_stream(tkr_video *v, const uint8_t *bytes, size_t n_bytes
                                               : TKR_FAIL(error, NO_MEMORY, "no memory to open a video");
     if (status == TKR_OK) status = tkr_video_index_read(&v->index, &v->source, v->options.max_frames, error);
     if (status == TKR_OK) status = fill_times(v, error);
-    return status == TKR_OK ? restart(v, error) : status;
+    if (status == TKR_OK) status = open_decoder(v, error);
+    v->next = v->info.n_frames; /* the packets have been read to their end: the first frame is sought, too */
+    return status;
 }
 
 tkr_status tkr_video_open(tkr_video **out, const uint8_t *bytes, size_t n_bytes, const tkr_video_options *options,
@@ -160,8 +172,14 @@ const tkr_video_info *tkr_video_get_info(const tkr_video *video) { return &video
 
 /* ---- decoding on ---- */
 
-/* Hands the decoder one more packet, or tells it that there is none. Damaged packets are its affair: what they spoil is
- * missing afterwards. */
+/* Damaged packets are the decoder's affair: what they spoil is missing afterwards. */
+static int send(tkr_video *v) {
+    const bool before = v->packet->pts != AV_NOPTS_VALUE && v->packet->pts < v->wanted;
+    v->decoder->skip_frame = v->skips && before ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
+    return avcodec_send_packet(v->decoder, v->packet);
+}
+
+/* Hands the decoder one more packet, or tells it that there is none. */
 static void feed(tkr_video *v) {
     for (;;) {
         if (av_read_frame(v->source.format, v->packet) < 0) {
@@ -170,7 +188,7 @@ static void feed(tkr_video *v) {
             return;
         }
         const bool wanted = v->packet->stream_index == v->source.stream->index;
-        if (wanted) (void)avcodec_send_packet(v->decoder, v->packet);
+        if (wanted) (void)send(v);
         av_packet_unref(v->packet);
         if (wanted) return;
     }
@@ -213,10 +231,9 @@ static bool decode_to(tkr_video *v, size_t index) {
     return false;
 }
 
-/* Begins at the key frame; false: the demuxer can't, or landed behind it. */
-static bool seek(tkr_video *v, size_t key) {
-    const tkr_index_entry *entry = tkr_video_index_at(&v->index, key);
-    const int64_t at = entry->dts != AV_NOPTS_VALUE && entry->dts < entry->pts ? entry->dts : entry->pts;
+/* Begins at a key frame up to the one wanted: `at` is what the demuxer is asked for. False: it can't, or landed behind
+ * it. */
+static bool seek_at(tkr_video *v, const tkr_index_entry *key, int64_t at) {
     if (av_seek_frame(v->source.format, v->source.stream->index, at, AVSEEK_FLAG_BACKWARD) < 0) return false;
     avcodec_flush_buffers(v->decoder);
     v->ended = false;
@@ -224,17 +241,26 @@ static bool seek(tkr_video *v, size_t key) {
         av_packet_unref(v->packet);
         if (av_read_frame(v->source.format, v->packet) < 0) return false;
     } while (v->packet->stream_index != v->source.stream->index);
-    const bool good = v->packet->pts != AV_NOPTS_VALUE && v->packet->pts <= entry->pts &&
-                      (v->packet->flags & AV_PKT_FLAG_KEY) != 0 && avcodec_send_packet(v->decoder, v->packet) >= 0;
+    const bool good = v->packet->pts != AV_NOPTS_VALUE && v->packet->pts <= key->pts &&
+                      (v->packet->flags & AV_PKT_FLAG_KEY) != 0 && send(v) >= 0;
     av_packet_unref(v->packet);
     v->at = v->info.n_frames;
     v->next = 0;
     return good;
 }
 
+/* Some demuxers look for the time of showing (MP4: asked for the time of decoding, they go one key frame too far back),
+ * others for that of decoding. */
+static bool seek(tkr_video *v, size_t key) {
+    const tkr_index_entry *entry = tkr_video_index_at(&v->index, key);
+    return seek_at(v, entry, entry->pts) ||
+           (entry->dts != AV_NOPTS_VALUE && entry->dts < entry->pts && seek_at(v, entry, entry->dts));
+}
+
 /* Finds the frame by going on, or from a key frame before it where that is less work. */
 static bool find(tkr_video *v, size_t index, tkr_error *error) {
     if (v->at == index) return true;
+    v->wanted = tkr_video_index_at(&v->index, index)->pts;
     const size_t key = tkr_video_index_key(&v->index, index);
     const bool ahead = index >= v->next;
     if (v->index.timed && !v->sequential && (!ahead || key > v->next)) {

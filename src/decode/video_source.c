@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include <libavutil/avstring.h>
+
 enum { BLOCK = 64 << 10 };
 
 static int read_block(void *user, uint8_t *out, int size) {
@@ -48,22 +50,25 @@ void tkr_video_source_close(tkr_video_source *s) {
     s->at = 0;
 }
 
-static tkr_status allocate(tkr_video_source *s, tkr_error *error) {
+/* False: no memory; what is there is freed by tkr_video_source_close. */
+static bool allocate(tkr_video_source *s) {
     uint8_t *block = av_malloc(BLOCK);
     AVIOContext *io = block ? avio_alloc_context(block, BLOCK, 0, s, read_block, NULL, seek) : NULL;
-    s->format = io ? avformat_alloc_context() : NULL;
-    if (!s->format) {
+    AVFormatContext *format = io ? avformat_alloc_context() : NULL;
+    if (!format) {
         if (io)
             av_freep(&io->buffer);
         else
             av_free(block);
         avio_context_free(&io);
-        return TKR_FAIL(error, NO_MEMORY, "no memory to open a video");
+        return false;
     }
-    s->format->pb = io;
-    s->format->flags |= AVFMT_FLAG_CUSTOM_IO;
-    s->format->io_open = open_nothing;
-    return TKR_OK;
+    s->format = format;
+    format->pb = io;
+    format->flags |= AVFMT_FLAG_CUSTOM_IO;
+    format->io_open = open_nothing;
+    format->protocol_whitelist = av_strdup("none");
+    return format->protocol_whitelist != NULL;
 }
 
 /* A cover picture of a song is a video stream, too; it isn't what was meant. */
@@ -82,8 +87,19 @@ static tkr_status choose_stream(tkr_video_source *s, tkr_error *error) {
     return TKR_OK;
 }
 
+/* Of a list of what lies elsewhere its name, else NULL: their readers would only try to open it. */
+static const char *list_name(const tkr_video_source *s) {
+    enum { LOOKED_AT = 4096 };
+    uint8_t head[LOOKED_AT + AVPROBE_PADDING_SIZE] = {0};
+    AVProbeData data = {.filename = "", .buf = head, .buf_size = LOOKED_AT};
+    if (s->size < LOOKED_AT) data.buf_size = (int)s->size;
+    memcpy(head, s->bytes, (size_t)data.buf_size);
+    const AVInputFormat *format = av_probe_input_format(&data, 1);
+    return format && av_match_name(format->name, "hls,dash,concat,sdp,rtsp,imf") ? format->long_name : NULL;
+}
+
 static tkr_status open_format(tkr_video_source *s, tkr_error *error) {
-    AVIOContext *io = s->format->pb;
+    AVIOContext *io = s->format ? s->format->pb : NULL;
     int code = avformat_open_input(&s->format, "", NULL, NULL);
     if (code < 0) { /* it has freed the context, but not what is ours */
         av_freep(&io->buffer);
@@ -99,8 +115,10 @@ static tkr_status open_format(tkr_video_source *s, tkr_error *error) {
 
 tkr_status tkr_video_source_open(tkr_video_source *s, tkr_error *error) {
     tkr_video_source_close(s);
-    tkr_status status = allocate(s, error);
-    if (status == TKR_OK) status = open_format(s, error);
+    const char *list = list_name(s);
+    if (list)
+        return TKR_FAIL(error, UNSUPPORTED, "is a list of videos (%s), which is not followed: give a video", list);
+    tkr_status status = allocate(s) ? open_format(s, error) : TKR_FAIL(error, NO_MEMORY, "no memory to open a video");
     if (status != TKR_OK) tkr_video_source_close(s);
     return status;
 }

@@ -85,13 +85,30 @@ static void fill_pictures(tkr_batch *batch, const batch_arrays *a, const tkr_bat
     batch->patch_cols = r->call->session->model->checkpoint.vision.patch_cols;
 }
 
+/* Rows that the model pools of texts. */
+static size_t count_spans(const tkr_batch_request *r) {
+    const tkr_result_kind kind = r->call->result->kind;
+    size_t n = 0;
+    if (r->chunk->tower || kind == TKR_RESULT_TOKENS) return 0;
+    if (kind == TKR_RESULT_MULTI_VECTOR) return r->chunk->n_tokens;
+    for (size_t i = r->chunk->begin; i < r->chunk->end; i++) n += r->call->result->items[r->order[i].index].n_rows;
+    return n;
+}
+
+/* Each of an input's own spans is a row. */
+static void put_own_spans(tkr_batch *batch, const batch_arrays *a, const tkr_input *input, size_t first) {
+    for (size_t s = 0; s < input->n_spans; s++)
+        a->spans[batch->n_spans++] = (tkr_span){first + input->spans[2 * s], first + input->spans[2 * s + 1], first};
+}
+
 /* One text's positions, its placeholders' rows and what is pooled of it. */
 typedef struct text_place {
     size_t token, visual; /* where it begins in the batch */
 } text_place;
 
-static tkr_status fill_text(tkr_batch *batch, const batch_arrays *a, const tkr_call *call, const tkr_item *item,
+static tkr_status fill_text(tkr_batch *batch, const batch_arrays *a, const tkr_call *call, size_t index,
                             const text_place *place, tkr_error *error) {
+    const tkr_item *item = &call->result->items[index];
     const tkr_checkpoint *c = &call->session->model->checkpoint;
     const tkr_vision_arch *vision = c->arch->vision;
     const int32_t *ids = a->ids + place->token;
@@ -100,6 +117,8 @@ static tkr_status fill_text(tkr_batch *batch, const batch_arrays *a, const tkr_c
         if (tkr_is_placeholder(&c->vision, ids[t])) a->visual_rows[batch->n_visual_tokens++] = first + t;
     if (call->result->kind == TKR_RESULT_MULTI_VECTOR) {
         for (size_t t = 0; t < n; t++) a->spans[batch->n_spans++] = (tkr_span){first + t, first + t + 1, first};
+    } else if (call->result->kind == TKR_RESULT_DENSE && call->inputs[index].n_spans > 0) {
+        put_own_spans(batch, a, &call->inputs[index], first);
     } else if (call->result->kind == TKR_RESULT_DENSE) {
         const size_t end = vision && vision->text_end ? vision->text_end(&c->vision, ids, n) : n;
         a->spans[batch->n_spans++] = (tkr_span){first + item->n_prompt_tokens, first + end, first};
@@ -133,7 +152,7 @@ static tkr_status fill_texts(tkr_batch *batch, const batch_arrays *a, const tkr_
             a->ids[place.token + t] = ids[t];
             a->types[place.token + t] = one_type ? 0 : types[t];
         }
-        status = fill_text(batch, a, call, item, &place, error);
+        status = fill_text(batch, a, call, r->order[i].index, &place, error);
         place.token += item->n_tokens;
         place.visual += item->n_pictures;
         a->cu_seqlens[i - r->chunk->begin + 1] = place.token;
@@ -150,8 +169,7 @@ tkr_status tkr_batch_fill(tkr_batch *batch, tkr_buf *buf, const tkr_batch_reques
                          .n_axes = checkpoint->config.n_position_axes > 1 ? checkpoint->config.n_position_axes : 1,
                          .n_visuals = c->n_pictures,
                          .n_patch_values = c->n_pictures > 1 ? c->n_patches * checkpoint->vision.patch_cols : 0};
-    const tkr_result_kind kind = r->call->result->kind;
-    sizes.n_spans = kind == TKR_RESULT_MULTI_VECTOR ? c->n_tokens : kind == TKR_RESULT_DENSE ? sizes.n_seqs : 0;
+    sizes.n_spans = count_spans(r);
     if (!carve(&a, buf, &sizes))
         return TKR_FAIL(error, NO_MEMORY, "no memory for a batch of %zu tokens and %zu patches", c->n_tokens,
                         c->n_patches);

@@ -170,7 +170,7 @@ typedef struct tkr_item {
     size_t n_patches;                 /* of all its pictures */
     float *rows;                      /* [n_rows, dimensions] in the result's rows; owned where it has none */
     size_t n_rows, dimensions;
-    size_t n_frames; /* of a video, else 0 */
+    size_t n_frames, n_lost_frames; /* of a video, else 0 */
     double start_s, end_s;
 } tkr_item;
 /* What a batch takes for an item: its tokens, and its patches as tokens of their tower. */
@@ -268,6 +268,10 @@ bool tkr_call_has_videos(const tkr_call *call);
 tkr_status tkr_call_videos(tkr_call *call, tkr_error *error);
 /* What of a video its frames stand for, where they say it. */
 void tkr_note_video(tkr_item *item, const tkr_part *frames);
+/* Whether the model's pooling is the mean and nothing else, which late chunking needs; the message says what it is. */
+tkr_status tkr_check_late(const tkr_model *model, tkr_error *error);
+/* Whether the spans of an input, which has some, can be pooled. */
+tkr_status tkr_check_spans(const tkr_call *call, const tkr_input *input, tkr_error *error);
 /* Whether an input's rows get length 1: as its options say, else as the modules do. */
 bool tkr_call_normalizes(const tkr_call *call, size_t input);
 /* Cuts to the dimensions asked for, normalises, and proves the vector usable: a NaN or a zero vector never reaches the

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "engine/tools.h"
 #include "engine/video.h"
 
 enum { POOLED_FRAMES = 8, MOST_FRAMES = 1024, FRAMES_SHARE = 4 /* of the memory, that a video's frames may take */ };
@@ -30,14 +29,16 @@ void tkr_reel_free(tkr_reel *r) {
     for (size_t i = 0; r->owned && i < r->n; i++) tkr_free((void *)(uintptr_t)r->frames[i].data);
     tkr_free(r->frames);
     tkr_free(r->times);
+    tkr_free(r->shown);
     *r = (tkr_reel){0};
 }
 
 static tkr_status make_room(tkr_reel *r, size_t n, tkr_error *error) {
     r->frames = tkr_calloc(n, sizeof *r->frames);
     r->times = tkr_calloc(n, sizeof *r->times);
+    r->shown = tkr_calloc(n, sizeof *r->shown);
     r->room = n;
-    return r->frames && r->times ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for %zu frames", n);
+    return r->frames && r->times && r->shown ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for %zu frames", n);
 }
 
 /* The rule for the frames of a part of `total` frames. */
@@ -72,8 +73,9 @@ static tkr_status choose(void *user, tkr_buf *indices, const tkr_clip *clip, tkr
     tkr_video_job *j = user;
     const tkr_part *p = j->part;
     const bool ends = p->end_s > 0 && p->end_s < clip->seconds;
-    const size_t begin = p->start_s > 0 ? first_from(clip, p->start_s) : 0;
+    size_t begin = p->start_s > 0 ? first_from(clip, p->start_s) : 0;
     const size_t end = ends ? first_from(clip, p->end_s) : clip->n_frames;
+    if (begin >= end && end > 0 && p->start_s < clip->seconds) begin = end - 1; /* what is still shown then */
     if (begin >= end)
         return TKR_FAIL(error, LIMIT, "no frame from %g s on%s; the video has %.3f s", p->start_s,
                         ends ? " to the end that was given" : "", clip->seconds);
@@ -89,7 +91,9 @@ static tkr_status choose(void *user, tkr_buf *indices, const tkr_clip *clip, tkr
     j->item->start_s = p->start_s > 0 ? p->start_s : 0;
     j->item->end_s = ends ? p->end_s : clip->seconds;
     j->now->owned = true;
-    return make_room(j->now, n, error);
+    status = make_room(j->now, n, error);
+    for (size_t i = 0; status == TKR_OK && i < n; i++) j->now->shown[i] = clip->times[at[i]];
+    return status;
 }
 
 /* A frame that the model reads as part of the whole is kept in the size that it is read in: a long list of large ones
@@ -122,15 +126,19 @@ static tkr_status take(void *user, size_t i, tkr_image *image, tkr_error *error)
         const tkr_status status = shrink(j, image, error);
         if (status != TKR_OK) return status;
     }
-    r->bytes += image->width * image->height * 3;
+    const size_t n_bytes = image->width * image->height * 3;
+    r->bytes += n_bytes;
     if (most > 0 && r->bytes > most)
         return TKR_FAIL(error, LIMIT,
                         "the video's frames take more than %llu MiB together: lower max_frames, or raise --max-memory",
                         (unsigned long long)(most >> 20));
+    if (j->pixels && !j->pixels->hold(j->pixels->user, n_bytes))
+        return TKR_FAIL(error, LIMIT, "no room for the frames of the video");
     r->times[r->n] = (double)(j->indices[i] - j->first) / j->fps; /* as the reference counts, not as they are shown */
+    r->shown[r->n] = r->shown[i];                                 /* damaged ones are left out */
     r->frames[r->n++] = (tkr_part){.kind = TKR_PART_RGB,
                                    .data = image->rgb,
-                                   .n_data = image->width * image->height * 3,
+                                   .n_data = n_bytes,
                                    .width = image->width,
                                    .height = image->height,
                                    .name = j->part->name};
@@ -166,9 +174,10 @@ static void name_video(char *out, size_t size, const tkr_part *part) {
 }
 
 void tkr_note_video(tkr_item *item, const tkr_part *frames) {
-    if (frames->end_s <= 0 && !frames->times) return;
-    item->start_s = frames->end_s > 0 ? frames->start_s : frames->times[0];
-    item->end_s = frames->end_s > 0 ? frames->end_s : frames->times[frames->n_frames - 1];
+    const bool known = frames->end_s > 0;
+    if (!known && !frames->times) return;
+    item->start_s = known ? frames->start_s : frames->times[0];
+    item->end_s = known ? frames->end_s : frames->times[frames->n_frames - 1];
 }
 
 /* A list is thinned as the reference thins it. */
@@ -228,6 +237,12 @@ struct tkr_tools_frames {
 
 tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **out, tkr_model *model, const tkr_input *input,
                                   size_t index, const tkr_stop *stop, tkr_error *error) {
+    return tkr_tools_decode_video_within(part, out, NULL, model, input, index, stop, error);
+}
+
+tkr_status tkr_tools_decode_video_within(tkr_part *part, tkr_tools_frames **out, const tkr_tools_room *room,
+                                         tkr_model *model, const tkr_input *input, size_t index, const tkr_stop *stop,
+                                         tkr_error *error) {
     const tkr_part *from = &input->parts[index];
     tkr_item item = {.status = TKR_OK};
     *out = NULL;
@@ -238,9 +253,13 @@ tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **out, tkr_mo
         return tkr_video_no_native(model, error);
     tkr_tools_frames *frames = tkr_calloc(1, sizeof *frames);
     tkr_reel *reels = tkr_calloc(input->n_parts, sizeof *reels);
-    tkr_video_job j = {.model = model, .stop = stop, .input = input, .item = &item, .reels = reels};
-    tkr_status status =
-        frames && reels ? tkr_reel_fill(&j, index, error) : TKR_FAIL(error, NO_MEMORY, "no memory to decode a video");
+    tkr_video_job j = {.model = model, .stop = stop, .pixels = room, .input = input, .item = &item, .reels = reels};
+    if (!frames || !reels) {
+        tkr_free(frames);
+        tkr_free(reels);
+        return TKR_FAIL(error, NO_MEMORY, "no memory to decode a video");
+    }
+    const tkr_status status = tkr_reel_fill(&j, index, error);
     if (status == TKR_OK) {
         frames->reel = reels[index];
         *part = *from;
@@ -254,12 +273,14 @@ tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **out, tkr_mo
         part->end_s = item.end_s;
         *out = frames;
     } else {
-        if (reels) tkr_reel_free(&reels[index]);
+        tkr_reel_free(&reels[index]);
         tkr_free(frames);
     }
     tkr_free(reels);
     return status;
 }
+
+double tkr_tools_frame_second(const tkr_tools_frames *frames, size_t index) { return frames->reel.shown[index]; }
 
 void tkr_tools_free_frames(tkr_tools_frames **frames) {
     if (!*frames) return;

@@ -48,7 +48,7 @@ static tkr_status given_ids(tkr_call *call, tkr_worker *worker, size_t index, tk
                         "a list of token ids is empty; even an empty text has its special tokens");
     item->n_untruncated = n;
     if (limit && n > limit) {
-        if (options->truncate == TKR_TRUNCATE_ERROR)
+        if (options->truncate == TKR_TRUNCATE_ERROR || input->n_spans > 0)
             return TKR_FAIL(error, LIMIT, "%zu tokens; the limit is %zu", n, limit);
         ids = options->truncate == TKR_TRUNCATE_LEFT ? ids + (n - limit) : ids;
         n = limit;

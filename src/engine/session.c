@@ -65,19 +65,24 @@ static tkr_result *result_create(const tkr_model *model, size_t n_items, const t
     return result;
 }
 
-/* Gives every item of one row its place. */
-static tkr_status place_rows(tkr_result *result, tkr_error *error) {
+/* Gives every item, of one row or of one a span, its place. */
+static tkr_status place_rows(tkr_call *call, tkr_error *error) {
+    tkr_result *result = call->result;
     size_t values = 0, bytes = 0;
-    for (size_t i = 0; i < result->n_items; i++)
-        if (!tkr_add_size(&values, values, result->items[i].dimensions)) values = SIZE_MAX;
+    for (size_t i = 0; i < result->n_items; i++) {
+        tkr_item *item = &result->items[i];
+        size_t own = 0;
+        item->n_rows = item->status == TKR_OK && call->inputs[i].n_spans > 0 ? call->inputs[i].n_spans : 1;
+        if (!tkr_mul_size(&own, item->n_rows, item->dimensions) || !tkr_add_size(&values, values, own))
+            values = SIZE_MAX;
+    }
     if (tkr_mul_size(&bytes, values, sizeof(float))) result->rows = tkr_malloc(bytes ? bytes : 1);
     if (!result->rows)
         return TKR_FAIL(error, NO_MEMORY, "no memory for %zu vectors of %zu values together", result->n_items, values);
     float *at = result->rows;
     for (size_t i = 0; i < result->n_items; i++) {
         result->items[i].rows = at;
-        result->items[i].n_rows = 1;
-        at += result->items[i].dimensions;
+        at += result->items[i].n_rows * result->items[i].dimensions;
     }
     return TKR_OK;
 }
@@ -111,6 +116,7 @@ tkr_result_item tkr_result_get(const tkr_result *result, size_t index) {
         out.n_frames = item->n_frames;
         out.start_s = item->start_s;
         out.end_s = item->end_s;
+        out.n_lost_frames = item->n_lost_frames;
         out.rows = item->rows;
         out.n_rows = item->n_rows;
         out.dimensions = item->dimensions;
@@ -176,7 +182,9 @@ static tkr_status begin_call(tkr_call *call, tkr_error *error) {
         tkr_error why = {TKR_OK, NULL, ""};
         call->has_parts = call->has_parts || call->inputs[i].kind == TKR_INPUT_PARTS;
         item->dimensions = result->dimensions;
-        if (!own) continue;
+        if (call->inputs[i].n_spans > 0 && tkr_check_spans(call, &call->inputs[i], &why) != TKR_OK)
+            tkr_item_fail(item, &why);
+        if (!own || item->status != TKR_OK) continue;
         if (check_options(call, own, &why) != TKR_OK) {
             tkr_item_fail(item, &why);
             item->dimensions = 0;
@@ -185,7 +193,7 @@ static tkr_status begin_call(tkr_call *call, tkr_error *error) {
         warn_dimensions(call, own);
         item->dimensions = own->dimensions ? own->dimensions : call->width;
     }
-    return result->kind == TKR_RESULT_DENSE ? place_rows(result, error) : TKR_OK;
+    return result->kind == TKR_RESULT_DENSE ? place_rows(call, error) : TKR_OK;
 }
 
 /* One stage, with its time; the caller's check function may then have let others go first. */

@@ -64,6 +64,16 @@ typedef struct tkr_tools_video {
 typedef struct tkr_tools_frames tkr_tools_frames;
 tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **frames, tkr_model *model, const tkr_input *input,
                                   size_t index, const tkr_stop *stop, tkr_error *error);
+/* The same within a bound of the caller's, which is asked for room before a frame is kept; false: TKR_LIMIT. */
+typedef struct tkr_tools_room {
+    bool (*hold)(void *user, size_t n_bytes);
+    void *user;
+} tkr_tools_room;
+tkr_status tkr_tools_decode_video_within(tkr_part *part, tkr_tools_frames **frames, const tkr_tools_room *room,
+                                         tkr_model *model, const tkr_input *input, size_t index, const tkr_stop *stop,
+                                         tkr_error *error);
+/* The second of the video at which a frame is shown; a part that starts there has it as its first frame. */
+double tkr_tools_frame_second(const tkr_tools_frames *frames, size_t index);
 void tkr_tools_free_frames(tkr_tools_frames **frames);
 tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error);
 /* ---- documents ---- */
@@ -75,22 +85,39 @@ typedef enum tkr_tools_mode {                     /* what a document becomes; as
 } tkr_tools_mode;
 typedef struct tkr_tools_document_options {
     tkr_tools_mode mode;
-    size_t chunk_tokens;  /* of a passage, with the special tokens around it; 0: 512, or as many as the model reads */
-    size_t overlap;       /* tokens that a passage repeats of the one before */
-    size_t page_side;     /* pixels of a page's longer side; 0: 1344 */
-    const tkr_stop *stop; /* or NULL */
+    size_t chunk_tokens; /* of a passage, with the special tokens around it; 0: 512, or as many as the model reads */
+    size_t overlap;      /* tokens that a passage repeats of the one before */
+    size_t page_side;    /* pixels of a page's longer side; 0: 1344 */
+    bool pictures;       /* the pictures inside, too, behind passages and pages, by a model that reads pictures */
+    size_t max_passages; /* of text; of more the document is refused with TKR_LIMIT; 0: any number */
+    /* Late chunking: a passage's vector is the mean of its tokens' states in the whole document, or in as much of it as
+     * the model reads at a time; see tkr_tools_document_window. For models with mean pooling. */
+    bool late;
+    const tkr_embed_options *embed; /* prompt and max_tokens that the passages will be embedded with; NULL: defaults */
+    /* Told what the text and its cutting take before they take it, in bytes; what isn't TKR_OK refuses the document.
+     * NULL: nobody is asked. */
+    tkr_status (*room)(void *user, size_t n_bytes, tkr_error *error);
+    void *room_user;
+    const tkr_stop *stop; /* or NULL; ends reading, cutting and drawing: must live as long as the document */
 } tkr_tools_document_options;
+typedef enum tkr_passage_kind {
+    TKR_PASSAGE_TEXT = 0,
+    TKR_PASSAGE_PAGE,   /* a page as a picture: no text */
+    TKR_PASSAGE_PICTURE /* a picture that stands in the document */
+} tkr_passage_kind;
 /* What one vector, or of models with one a token several, is made of. All borrowed from the document. */
 typedef struct tkr_tools_passage {
-    int is_page;      /* a page as a picture: no text */
-    const char *text; /* [n_text], the exact piece of the document's text */
+    tkr_passage_kind kind;
+    const char *text; /* [n_text], the exact piece of the document's text; of a picture what the document says in its
+                       * place, or none */
     size_t n_text;
-    size_t begin, end; /* code points of the document's text */
-    const char *input; /* [n_input], what is embedded: the headings above it, then the text */
-    size_t n_input;
+    size_t begin, end;      /* code points of the document's text; of a picture where it stands, twice */
+    const char *input;      /* of text: [n_input], what is embedded: the headings above it, then the text */
+    size_t n_input;         /* with late chunking 0 */
     const char *heading;    /* "A > B" or NULL */
     const char *unit;       /* "page", "slide", "sheet", "chapter"; NULL: the document has none */
     size_t page, last_page; /* from 1; 0 without a unit */
+    size_t picture;         /* of a picture: its number in the document, from 1 */
 } tkr_tools_passage;
 typedef struct tkr_tools_document tkr_tools_document;
 /* Reads a document of any known type, told by its content, in the model's jail for documents, and cuts it by the
@@ -100,13 +127,18 @@ tkr_status tkr_tools_document_open(tkr_tools_document **document, tkr_model *mod
 void tkr_tools_document_free(tkr_tools_document **document);
 size_t tkr_tools_document_n(const tkr_tools_document *document);
 tkr_tools_passage tkr_tools_document_get(const tkr_tools_document *document, size_t index);
+/* With late chunking: what is embedded in place of the texts of passages, one behind the other. */
+size_t tkr_tools_document_n_windows(const tkr_tools_document *document);
+/* An input that borrows from the document; its rows are those of input.n_spans passages from *first on. */
+tkr_input tkr_tools_document_window(const tkr_tools_document *document, size_t index, size_t *first);
 /* "pdf", "docx", ...; in *note what couldn't be read of it, NULL: nothing. */
 const char *tkr_tools_document_type(const tkr_tools_document *document, const char **note);
 /* The document's whole text, which the passages are pieces of. */
 const char *tkr_tools_document_text(const tkr_tools_document *document, size_t *n);
-/* Draws the page of a passage that is one. Free *pixels with tkr_tools_free_pixels. */
-tkr_status tkr_tools_document_page(tkr_part *rgb, void **pixels, const tkr_tools_document *document, size_t index,
-                                   tkr_error *error);
+/* The pixels of a passage that is a page or a picture, which embed to the same bits as the picture's file would. Free
+ * *pixels with tkr_tools_free_pixels. */
+tkr_status tkr_tools_document_image(tkr_part *rgb, void **pixels, const tkr_tools_document *document, size_t index,
+                                    tkr_error *error);
 
 /* ---- server ---- */
 /* The model's tokenizer, borrowed: lives as long as the model. */

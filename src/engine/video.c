@@ -232,7 +232,8 @@ static tkr_status embed_frames(tkr_video_job *j, size_t n_frames, tkr_error *err
     tkr_buf parts = {0};
     tkr_result *sub = NULL;
     tkr_input *inputs = tkr_calloc(n_frames, sizeof *inputs);
-    tkr_status status = inputs ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for %zu frames", n_frames);
+    if (!inputs) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu frames", n_frames);
+    tkr_status status = TKR_OK;
     for (size_t k = 0; status == TKR_OK && k < n_frames; k++) status = put_parts(&parts, j, k, error);
     for (size_t k = 0; status == TKR_OK && k < n_frames; k++) {
         inputs[k] = *j->input;
@@ -260,6 +261,7 @@ static tkr_status embed_input(tkr_video_job *j, tkr_error *error) {
         if (!needs_work(j->model, input, &input->parts[i])) continue;
         status = tkr_reel_fill(j, i, &why);
         n_frames += j->reels[i].n;
+        j->item->n_lost_frames += j->reels[i].room - j->reels[i].n;
     }
     j->call->result->pictures_s += tkr_now() - began;
     if (tkr_call_stopped(j->call) != TKR_OK) {

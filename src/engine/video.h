@@ -4,6 +4,7 @@
 #define TKR_ENGINE_VIDEO_H
 
 #include "engine/engine.h"
+#include "engine/tools.h"
 
 /* What the data of TKR_PART_FRAMES is where a file was decoded to them: a list of pictures is resized twice. */
 #define TKR_DECODED "decoded"
@@ -11,7 +12,8 @@
 /* Frames of one part, decoded or as they were given. */
 typedef struct tkr_reel {
     tkr_part *frames; /* [n] */
-    double *times;    /* [n] of a decoded video, else NULL */
+    double *times;    /* [n] of a decoded video, else NULL; as the reference counts them */
+    double *shown;    /* [n] of a decoded video: seconds of the video at which they are shown */
     size_t n, room;
     size_t bytes; /* of pixels */
     bool owned;   /* the pixels are the reel's */
@@ -27,6 +29,7 @@ typedef struct tkr_video_job {
     tkr_reel *reels; /* [n_parts] */
     /* while one is decoded: */
     const tkr_stop *stop;
+    const tkr_tools_room *pixels; /* or NULL */
     const tkr_part *part;
     tkr_reel *now;
     size_t first; /* frame of the video that the part begins with */

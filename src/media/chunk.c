@@ -9,8 +9,8 @@ enum { MAX_LEVEL = 16, MAX_HEADING = 200 };
 
 /* A sentence, or a piece of one that is too long. */
 typedef struct unit {
-    size_t begin, end, tokens;
-    uint32_t block;
+    size_t begin, end;
+    uint32_t tokens, block;
 } unit;
 
 typedef struct maker {
@@ -59,7 +59,7 @@ static tkr_status add_pieces(maker *m, size_t begin, size_t end, uint32_t block,
             status = count(&tokens, m, begin, to, error);
         }
         if (status != TKR_OK) return status;
-        const unit one = {.begin = begin, .end = to, .tokens = tokens, .block = block};
+        const unit one = {.begin = begin, .end = to, .tokens = (uint32_t)tokens, .block = block};
         if (!tkr_buf_append(&m->units, &one, sizeof one)) return no_memory(error);
         begin = to;
     }
@@ -207,6 +207,10 @@ static tkr_status add_chunk(size_t *next, maker *m, size_t from, size_t before, 
     return status;
 }
 
+size_t tkr_chunks_memory(const tkr_document *document) {
+    return 2 * sizeof(unit) * document->header.n_sentences; /* a list that grows */
+}
+
 tkr_status tkr_chunks_make(tkr_chunks *chunks, const tkr_document *document, const tkr_chunk_options *options,
                            tkr_error *error) {
     maker m = {.d = document, .options = options};
@@ -219,8 +223,12 @@ tkr_status tkr_chunks_make(tkr_chunks *chunks, const tkr_document *document, con
                         options->overlap, options->max_tokens);
     tkr_status status = find_units(&m, error);
     const size_t n = m.units.size / sizeof(unit);
-    for (size_t at = 0, before = 0, next = 0; at < n && status == TKR_OK; before = at, at = next)
+    for (size_t at = 0, before = 0, next = 0; at < n && status == TKR_OK; before = at, at = next) {
         status = add_chunk(&next, &m, at, before, error);
+        if (status == TKR_OK && options->max_chunks && m.chunks.size > options->max_chunks * sizeof(tkr_chunk))
+            status = TKR_FAIL(error, LIMIT, "more than %zu passages of %zu tokens: larger ones would be fewer",
+                              options->max_chunks, options->max_tokens);
+    }
     chunks->list = (tkr_chunk *)(void *)m.chunks.data;
     chunks->n = m.chunks.size / sizeof *chunks->list;
     tkr_buf_free(&m.units);

@@ -20,6 +20,7 @@ typedef struct tkr_chunks {
 
 typedef struct tkr_chunk_options {
     size_t max_tokens; /* of a chunk with its heading; at least TKR_LEAST_CHUNK */
+    size_t max_chunks; /* of more the document is refused with TKR_LIMIT; 0: any number */
     size_t overlap;    /* tokens, in whole sentences, that a chunk repeats of the one before; less than half a chunk */
     /* Sets *n to the tokens of a text, without special ones. */
     tkr_status (*count)(size_t *n, void *user, const char *text, size_t n_text, tkr_error *error);
@@ -28,6 +29,8 @@ typedef struct tkr_chunk_options {
 
 enum { TKR_LEAST_CHUNK = 8 };
 
+/* Memory that cutting takes beside the document. */
+size_t tkr_chunks_memory(const tkr_document *document);
 /* A heading begins a chunk unless the one before is shorter than a quarter; slides, sheets and chapters end chunks,
  * pages don't. A sentence that is too long is cut between words, else between characters. Fills *chunks. */
 tkr_status tkr_chunks_make(tkr_chunks *chunks, const tkr_document *document, const tkr_chunk_options *options,

@@ -201,7 +201,9 @@ static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tk
                                          .on_white = j->alpha == TKR_ALPHA_WHITE,
                                          .page = j->page,
                                          .side = j->side,
-                                         .n_bytes = j->n_bytes};
+                                         .n_bytes = j->n_bytes,
+                                         .n_items = j->n_items,
+                                         .place = j->place};
     const bool warm = w->process != NULL;
     tkr_status status = start(w, jail, j->stop, error);
     if (status != TKR_OK) return status;

@@ -68,9 +68,11 @@ typedef struct tkr_jail_job {
     const char *name;
     const void *bytes;
     size_t n_bytes;
-    tkr_alpha alpha;      /* of a picture */
-    uint32_t page, side;  /* of a page: from 0; pixels of the longer side */
-    const tkr_stop *stop; /* or NULL */
+    tkr_alpha alpha;         /* of a picture */
+    uint32_t page, side;     /* of a page: from 0; pixels of the longer side */
+    tkr_picture_place place; /* of a document's picture */
+    uint64_t n_items;        /* of a list of pictures: how many to look at, 0: as time allows */
+    const tkr_stop *stop;    /* or NULL */
 } tkr_jail_job;
 /* As tkr_jail_image, for each kind of the jail's decoder: *image holds what it answers. */
 tkr_status tkr_jail_run(tkr_image *image, tkr_jail *jail, const tkr_jail_job *job, tkr_error *error);

@@ -80,6 +80,7 @@ bool tkr_cache_key_of(tkr_cache_key *key, const char *fingerprint, tkr_result_ki
     put(&hash, input->text, input->text ? input->n_text : 0);
     put(&hash, input->pair, input->pair ? input->n_pair : 0);
     put(&hash, input->ids, input->ids ? input->n_ids * sizeof *input->ids : 0);
+    put(&hash, input->spans, input->spans ? input->n_spans * 2 * sizeof *input->spans : 0);
     put_number(&hash, input->n_parts);
     for (size_t i = 0; i < input->n_parts; i++)
         if (!put_part(&hash, &input->parts[i])) return false;

@@ -133,19 +133,31 @@ static counter failure_of(tkr_fault_kind kind) {
     }
 }
 
-static void count_items(tkr_metrics *m, const tkr_job *job) {
-    uint64_t cached = 0, pictures = 0, truncated = 0;
+static bool is_video(const tkr_part *part) { return part->kind == TKR_PART_VIDEO || part->kind == TKR_PART_FRAMES; }
+
+static void count_items(tkr_metrics *m, const tkr_operation *op) {
+    const tkr_job *job = &op->job;
+    uint64_t cached = 0, pictures = 0, truncated = 0, videos = 0, frames = 0;
     for (size_t i = 0; i < job->n_items; i++) {
         const tkr_job_item *item = &job->items[i];
         cached += item->cached;
         truncated += item->n_tokens < item->n_tokens_untruncated;
-        for (size_t k = 0; k < item->input.n_parts; k++) pictures += item->input.parts[k].kind != TKR_PART_TEXT;
+        frames += item->n_frames;
+        for (size_t k = 0; k < item->input.n_parts; k++) {
+            const tkr_part *part = &item->input.parts[k];
+            videos += is_video(part);
+            pictures += part->kind != TKR_PART_TEXT && !is_video(part);
+        }
         observe(m, H_TE_LENGTH, (double)item->n_tokens);
     }
     add(m, C_INPUTS, job->n_items);
     add(m, C_TE_EMBED_OK, job->n_items);
     add(m, C_CACHED, cached);
     add(m, C_PICTURES, pictures);
+    add(m, C_VIDEOS, videos);
+    add(m, C_FRAMES, frames);
+    add(m, C_DOCUMENTS, op->n_documents);
+    add(m, C_PASSAGES, op->n_documents > 0 ? job->n_items : 0);
     add(m, C_TRUNCATED, truncated);
 }
 
@@ -175,7 +187,7 @@ void tkr_metrics_operation(tkr_metrics *m, const tkr_operation *op, unsigned sta
     add(m, C_TE_EMBED, op->job.n_items);
     if (fine) {
         add(m, single ? C_TE_SINGLE_OK : C_TE_BATCH_OK, 1);
-        count_items(m, &op->job);
+        count_items(m, op);
         count_times(m, &op->job, total_s);
     } else {
         add(m, failure_of(op->fault.kind), 1);

@@ -108,7 +108,7 @@ static const struct {
     {"409", "It is there already, or in use"},
     {"413", "The body is larger than server.max_body"},
     {"415", "Not a type of body that this route reads"},
-    {"422", "Well-formed, but this model can't do it: too many inputs, too long a text, a broken picture"},
+    {"422", "Well-formed, but this model can't do it: too many inputs, too long a text, a broken file"},
     {"424", "The model gave no usable number"},
     {"429", "The queue is full, or a rate limit was reached: Retry-After says when to come back"},
     {"499", "The client has gone"},
@@ -141,16 +141,49 @@ static void put_error(tkr_buf *out, const tkr_meaning *meanings, size_t n, const
     put(out, "]}},\"text/plain\":{\"schema\":{\"type\":\"string\"}}}}");
 }
 
+/* Replies of our own, which have other forms, too. */
+static bool gives_vectors(const tkr_handler *handler) {
+    return handler->response_schema == tkr_schema_embeddings || handler->response_schema == tkr_schema_document;
+}
+
 static void put_parameters(tkr_buf *out, const tkr_route *route) {
     put(out, ",\"parameters\":[{\"$ref\":\"#/components/parameters/RequestId\"}");
     if (strstr(route->path, "{name}") != NULL) {
         put(out, ",{\"name\":\"name\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}");
     }
-    if (route->handler->response_schema == tkr_schema_embeddings) {
+    if (gives_vectors(route->handler)) {
         put(out, ",{\"name\":\"format\",\"in\":\"query\",\"description\":\"The reply's form; without it by the field "
                  "Accept.\",\"schema\":{\"type\":\"string\",\"enum\":[\"json\",\"bytes\",\"npy\"]}}");
     }
     put(out, "]");
+}
+
+static int append_json(const char *text, size_t n, void *out) { return tkr_buf_append(out, text, n) ? 0 : -1; }
+
+/* The files, and beside them the fields of the JSON but for those that hold files themselves. */
+static void put_form(tkr_buf *out, const tkr_handler *handler) {
+    static const char *const in_json[] = {"images", "videos",    "documents", "parts",
+                                          "image",  "image_url", "video",     NULL};
+    json_t *schema = NULL;
+    put(out, ",\"multipart/form-data\":{\"schema\":{\"type\":\"object\",\"description\":\"Files, and beside them the "
+             "same options as in JSON, as text.\",\"required\":[\"file\"],\"properties\":{\"file\":{\"type\":"
+             "\"array\",\"minItems\":1,\"items\":{\"type\":\"string\",\"format\":\"binary\"}}");
+    const char *text = handler->request_schema != NULL ? handler->request_schema : "{}";
+    if (tkr_json_parse(&schema, text, strlen(text), "schema", NULL) == TKR_OK) {
+        const json_t *ways = json_object_get(schema, "oneOf"); /* the last: of one item */
+        json_t *last = json_array_get(ways, json_array_size(ways) > 0 ? json_array_size(ways) - 1 : 0);
+        json_t *fields = json_object_get(last != NULL ? last : schema, "properties"), *field;
+        const char *name;
+        for (size_t i = 0; in_json[i] != NULL; i++) {
+            (void)json_object_del(fields, in_json[i]);
+        }
+        json_object_foreach(fields, name, field) {
+            tkr_buf_printf(out, ",\"%s\":", name);
+            (void)json_dump_callback(field, append_json, out, JSON_COMPACT);
+        }
+    }
+    json_decref(schema);
+    put(out, "}}}");
 }
 
 static void put_body(tkr_buf *out, const tkr_meaning *meanings, size_t n) {
@@ -178,10 +211,7 @@ static void put_body(tkr_buf *out, const tkr_meaning *meanings, size_t n) {
     }
     put(out, "}}");
     if (first->body == TKR_BODY_EITHER) {
-        put(out,
-            ",\"multipart/form-data\":{\"schema\":{\"type\":\"object\",\"description\":\"Files, and beside them the "
-            "same options as in JSON, as text.\",\"required\":[\"file\"],\"properties\":{\"file\":{\"type\":"
-            "\"array\",\"minItems\":1,\"items\":{\"type\":\"string\",\"format\":\"binary\"}}}}}");
+        put_form(out, first);
     }
     put(out, "}}");
 }
@@ -204,7 +234,7 @@ static void put_success(tkr_buf *out, const tkr_route *route, const tkr_meaning 
     }
     if (n_schemas > 0) {
         put(out, "]}}");
-        if (route->handler->response_schema == tkr_schema_embeddings) {
+        if (gives_vectors(route->handler)) {
             put(out,
                 ",\"application/octet-stream\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\",\"description\":"
                 "\"Rows of little-endian values; x-shape and x-dtype say which.\"}},\"application/x-npy\":{"
@@ -283,13 +313,13 @@ static void put_components(tkr_buf *out) {
 }
 
 bool tkr_openapi_write(tkr_buf *out) {
-    tkr_buf_printf(
-        out,
-        "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"tkr-embed\",\"version\":\"%s\",\"summary\":\"Texts and "
-        "pictures to vectors\",\"description\":\"Routes of its own, and those that clients of other servers "
-        "and services speak already. Where a path has several meanings, the body decides.\",\"license\":{"
-        "\"name\":\"Apache-2.0\",\"identifier\":\"Apache-2.0\"}},\"servers\":[{\"url\":\"/\"}],\"paths\":{",
-        tkr_version());
+    tkr_buf_printf(out,
+                   "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"tkr-embed\",\"version\":\"%s\",\"summary\":\"Texts, "
+                   "pictures, videos and documents to vectors\",\"description\":\"Routes of its own, and those that "
+                   "clients of other servers "
+                   "and services speak already. Where a path has several meanings, the body decides.\",\"license\":{"
+                   "\"name\":\"Apache-2.0\",\"identifier\":\"Apache-2.0\"}},\"servers\":[{\"url\":\"/\"}],\"paths\":{",
+                   tkr_version());
     put_paths(out);
     put(out, "},\"components\":{");
     put_components(out);

@@ -23,7 +23,7 @@ typedef struct tkr_operation tkr_operation;
     X(EMPTY, 400, "empty")              /* no inputs, an empty input where that is refused */ \
     X(TOO_MANY, 422, "too_many_inputs") /* inputs or pictures beyond a limit */               \
     X(TOO_LONG, 422, "too_many_tokens") /* a text beyond the model's limit, not truncated */  \
-    X(MEDIA, 422, "bad_media")          /* a picture that can't be decoded or fetched */      \
+    X(MEDIA, 422, "bad_media")          /* a file that can't be decoded or fetched */         \
     X(UNSUPPORTED, 422, "unsupported")  /* the model can't do that */                         \
     X(UNAUTHORIZED, 401, "unauthorized")                                                      \
     X(FORBIDDEN, 403, "forbidden")                                                            \
@@ -125,7 +125,8 @@ const tkr_handler *tkr_dialect_find(const tkr_route *route, const json_t *body);
 
 /* A part of a multipart/form-data body; all borrowed from the body. */
 typedef struct tkr_form_part {
-    const char *name, *file_name, *content_type; /* file_name and content_type NULL when absent */
+    const char *name, *file_name, *content_type; /* file_name and content_type NULL when absent. Of a WebSocket's media
+                                                  * the name is "media" and the type image, video or document */
     const char *data;
     size_t size;
 } tkr_form_part;
@@ -151,6 +152,7 @@ struct tkr_operation {
         *items_name;     /* set by parse: the field of the inputs, for messages: "texts" -> "texts[3]"; NULL: "input" */
     void *state;         /* the handler's own, in the arena */
     size_t n_cached;     /* items that came from the cache */
+    size_t n_documents;  /* files that became the inputs */
     size_t n_characters; /* of all texts, for x-compute-characters; parse counts them */
     void *owner;         /* of an operation without exchange: its maker's */
     void *pipeline;      /* private to pipeline.c */
@@ -163,6 +165,11 @@ bool tkr_operation_fits(tkr_operation *op, size_t n);
 tkr_job_item *tkr_operation_items(tkr_operation *op, size_t n);
 /* Arena memory, zeroed; NULL after tkr_refuse (INTERNAL). */
 void *tkr_operation_alloc(tkr_operation *op, size_t size);
+/* Ends the waits of parse: the client has gone, or its time is over. `op` must live as long. */
+tkr_stop tkr_operation_stop(tkr_operation *op);
+/* Counts memory that the request holds until its end, beside its arena's small things, with what pictures take of all
+ * requests. false after tkr_refuse: there is no room. */
+bool tkr_operation_hold(tkr_operation *op, size_t n_bytes);
 /* The server's parts, for routes that tell about it. */
 tkr_models *tkr_server_models(tkr_server *server);
 tkr_scheduler *tkr_server_scheduler(tkr_server *server);

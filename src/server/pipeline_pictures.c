@@ -12,13 +12,6 @@ static tkr_status ask_client(void *user) {
     return atomic_load(&((tkr_pipeline_run *)user)->cancelled) ? TKR_CANCELLED : TKR_OK;
 }
 
-static tkr_status read_video(tkr_pipeline_picture *p, tkr_model *model, const tkr_input *input, const tkr_stop *stop) {
-    tkr_part frames = {0};
-    const tkr_status status = tkr_tools_decode_video(&frames, &p->frames, model, input, p->number, stop, &p->error);
-    if (status == TKR_OK) *p->part = frames;
-    return status;
-}
-
 static tkr_status read_picture(tkr_pipeline_picture *p, tkr_model *model, const tkr_stop *stop) {
     tkr_part rgb = {0}, part = *p->part;
     tkr_buf file = {0};
@@ -37,24 +30,54 @@ static tkr_status read_picture(tkr_pipeline_picture *p, tkr_model *model, const 
     return status;
 }
 
-/* Whether the pixels of all requests, with these, are within their limit. Nobody waits for room here: requests that
- * wait with half of their pictures would wait for each other. */
-static void count_pixels(tkr_operation *op, tkr_pipeline_run *r, const tkr_part *rgb) {
-    const size_t bytes = rgb->n_data;
+tkr_stop tkr_operation_stop(tkr_operation *op) {
+    const double seconds = tkr_setting_of(tkr_server_settings(op->server), TKR_SET_TIMEOUT)->real;
+    return (tkr_stop){.ask = op->pipeline ? ask_client : NULL,
+                      .user = op->pipeline,
+                      .deadline = op->exchange ? op->exchange->deadline : op->request->began + seconds};
+}
+
+/* Whether what all requests hold, with this, is within its limit. Nobody waits for room here: requests that wait with
+ * half of their pictures would wait for each other. */
+static void count_bytes(tkr_operation *op, tkr_pipeline_run *r, size_t bytes) {
     atomic_fetch_add(&r->pixel_bytes, bytes);
     if (atomic_fetch_add(&op->server->pixel_bytes, bytes) + bytes > op->server->max_pixel_bytes)
         atomic_store(&r->no_room, true);
+}
+
+/* A frame of a video, before it is kept. */
+static bool hold_frame(void *user, size_t n_bytes) {
+    tkr_operation *op = user;
+    tkr_pipeline_run *r = tkr_pipeline_run_of(op);
+    count_bytes(op, r, n_bytes);
+    return !atomic_load(&r->no_room);
+}
+
+static void read_video(tkr_operation *op, tkr_pipeline_picture *p, const tkr_stop *stop) {
+    tkr_part frames = {0};
+    const tkr_tools_room room = {hold_frame, op};
+    if (tkr_tools_decode_video_within(&frames, &p->frames, &room, op->model->model, &op->job.items[p->item].input,
+                                      p->number, stop, &p->error) == TKR_OK)
+        *p->part = frames;
 }
 
 static bool refuse_room(tkr_operation *op, const tkr_pipeline_run *r) {
     const size_t own = atomic_load(&r->pixel_bytes), most = op->server->max_pixel_bytes;
     if (own > most / 2)
         return tkr_refuse(op, TOO_LARGE, NULL,
-                          "the pictures of this request are larger than %zu MiB together when they are decoded",
+                          "the pictures and documents of this request are larger than %zu MiB together when they are "
+                          "decoded (half of server.max_picture_memory)",
                           most / 2 >> 20);
-    tkr_refuse(op, OVERLOADED, NULL, "the server holds as many pictures as it has memory for");
+    tkr_refuse(op, OVERLOADED, NULL, "the server holds as many pictures and documents as it has memory for");
     op->fault.retry_after_s = 1;
     return false;
+}
+
+bool tkr_operation_hold(tkr_operation *op, size_t n_bytes) {
+    tkr_pipeline_run *r = tkr_pipeline_run_of(op);
+    if (!r) return true;
+    count_bytes(op, r, n_bytes);
+    return !atomic_load(&r->no_room) || refuse_room(op, r);
 }
 
 static bool check_pictures(tkr_operation *op) {
@@ -67,8 +90,7 @@ static bool check_pictures(tkr_operation *op) {
         tkr_pipeline_name_item(name, op, r->pictures[i].item);
         const bool ours = error->status == TKR_NO_MEMORY || error->status == TKR_INTERNAL ||
                           error->status == TKR_NOT_FOUND; /* what isn't there is the decoder */
-        const double deadline = op->exchange ? op->exchange->deadline : 0;
-        const bool late = error->status == TKR_DEADLINE && deadline > 0 && tkr_now() >= deadline;
+        const bool late = error->status == TKR_DEADLINE && tkr_now() >= tkr_operation_stop(op).deadline;
         const tkr_fault_kind kind = ours ? TKR_FAULT_INTERNAL : late ? TKR_FAULT_UNAVAILABLE : TKR_FAULT_MEDIA;
         tkr_refuse_with(op, kind, name, "%s", error->message);
         return false;
@@ -80,17 +102,19 @@ static bool check_pictures(tkr_operation *op) {
 static void step_picture(void *arg) {
     tkr_operation *op = arg;
     tkr_pipeline_run *r = tkr_pipeline_run_of(op);
-    const tkr_stop stop = {.ask = ask_client, .user = r, .deadline = op->exchange ? op->exchange->deadline : 0};
+    const tkr_stop stop = tkr_operation_stop(op);
     for (;;) {
         const size_t i = atomic_fetch_add(&r->next_picture, 1);
         if (i >= r->n_pictures) break;
         tkr_pipeline_picture *p = &r->pictures[i];
         if (atomic_load(&r->cancelled))
             tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the client has gone");
+        else if (atomic_load(&r->no_room))
+            break;
         else if (p->part->kind == TKR_PART_VIDEO)
-            (void)read_video(p, op->model->model, &op->job.items[p->item].input, &stop);
-        else if (!atomic_load(&r->no_room) && read_picture(p, op->model->model, &stop) == TKR_OK)
-            count_pixels(op, r, p->part);
+            read_video(op, p, &stop);
+        else if (read_picture(p, op->model->model, &stop) == TKR_OK)
+            count_bytes(op, r, p->part->n_data);
     }
     if (atomic_fetch_sub(&r->tasks_left, 1) != 1) return;
     if (tkr_pipeline_is_cancelled(op) || !check_pictures(op))

@@ -345,7 +345,9 @@ static bool begins(const char *text, size_t size, const char *with) {
     return size >= n && memcmp(text, with, n) == 0;
 }
 
-static bool decode_base64(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param) {
+/* What is decoded, for messages: "picture". */
+static bool decode_base64(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param,
+                          const char *what) {
     const size_t room = size / 4 * 3 + 4; /* what the decoder reserves, so that the bytes land in the arena at once */
     tkr_buf bytes = {.data = tkr_operation_alloc(op, room), .room = room};
     tkr_error error = {0};
@@ -356,25 +358,25 @@ static bool decode_base64(tkr_part *part, tkr_operation *op, const char *text, s
         return tkr_refuse(op, MEDIA, param, "%s: %s", param, error.message);
     }
     if (bytes.size == 0) {
-        return tkr_refuse(op, MEDIA, param, "%s: the picture is empty", param);
+        return tkr_refuse(op, MEDIA, param, "%s: the %s is empty", param, what);
     }
     *part = (tkr_part){.kind = TKR_PART_IMAGE, .data = bytes.data, .n_data = bytes.size};
     return true;
 }
 
 /* data:[<type>][;<attribute>...];base64,<text> */
-static bool decode_data_uri(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param) {
+static bool decode_data_uri(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param,
+                            const char *what) {
     const char *comma = memchr(text, ',', size);
     const size_t head = comma != NULL ? (size_t)(comma - text) : 0;
     if (comma == NULL) {
-        return tkr_refuse(op, MEDIA, param, "%s: a data URI without a comma; expected \"data:image/...;base64,...\"",
-                          param);
+        return tkr_refuse(op, MEDIA, param, "%s: a data URI without a comma; expected \"data:TYPE;base64,...\"", param);
     }
     if (head < 7 || memcmp(comma - 7, ";base64", 7) != 0) {
-        return tkr_refuse(op, MEDIA, param, "%s: a data URI that isn't base64; expected \"data:image/...;base64,...\"",
+        return tkr_refuse(op, MEDIA, param, "%s: a data URI that isn't base64; expected \"data:TYPE;base64,...\"",
                           param);
     }
-    return decode_base64(part, op, comma + 1, size - head - 1, param);
+    return decode_base64(part, op, comma + 1, size - head - 1, param, what);
 }
 
 /* A path or a URL of another scheme, which deserves a better message than base64 has. */
@@ -387,16 +389,16 @@ static bool looks_like_a_name(const char *text, size_t size) {
     return false;
 }
 
-bool tkr_read_picture(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param,
-                      unsigned allow) {
+static bool read_media(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param,
+                       unsigned allow, const char *what) {
     const bool url = begins(text, size, "http://") || begins(text, size, "https://");
     bool good = true;
     *part = (tkr_part){0};
     if (size == 0) {
-        return tkr_refuse(op, EMPTY, param, "%s: the picture is an empty string", param);
+        return tkr_refuse(op, EMPTY, param, "%s: the %s is an empty string", param, what);
     }
     if ((allow & TKR_READ_DATA_URI) != 0 && begins(text, size, "data:")) {
-        good = decode_data_uri(part, op, text, size, param);
+        good = decode_data_uri(part, op, text, size, param, what);
     } else if ((allow & TKR_READ_URL) != 0 && url) {
         if (memchr(text, '\0', size) != NULL) {
             return tkr_refuse(op, VALUE, param, "%s: the URL holds the character U+0000", param);
@@ -404,14 +406,16 @@ bool tkr_read_picture(tkr_part *part, tkr_operation *op, const char *text, size_
         *part = (tkr_part){.kind = TKR_PART_URL, .data = text, .n_data = size};
     } else if ((allow & TKR_READ_BASE64) != 0 && !url && !begins(text, size, "data:") &&
                !looks_like_a_name(text, size)) {
-        good = decode_base64(part, op, text, size, param);
+        good = decode_base64(part, op, text, size, param, what);
     } else {
-        return tkr_refuse(op, VALUE, param, "%s: begins with \"%.*s\", expected a picture as %s", param,
-                          (int)(size < 16 ? size : 16), text,
-                          (allow & TKR_READ_BASE64) != 0     ? "a data URI, a URL or base64"
-                          : (allow & TKR_READ_URL) == 0      ? "a data URI"
-                          : (allow & TKR_READ_DATA_URI) == 0 ? "a URL"
-                                                             : "a data URI or a URL");
+        return tkr_refuse(op, VALUE, param, "%s: begins with \"%.*s\", expected a %s as %s", param,
+                          (int)(size < 16 ? size : 16), text, what,
+                          allow == TKR_READ_BASE64                         ? "base64"
+                          : allow == (TKR_READ_DATA_URI | TKR_READ_BASE64) ? "a data URI or base64"
+                          : (allow & TKR_READ_BASE64) != 0                 ? "a data URI, a URL or base64"
+                          : (allow & TKR_READ_URL) == 0                    ? "a data URI"
+                          : (allow & TKR_READ_DATA_URI) == 0               ? "a URL"
+                                                                           : "a data URI or a URL");
     }
     if (good) {
         char *name = tkr_operation_alloc(op, strlen(param) + 1);
@@ -424,11 +428,42 @@ bool tkr_read_picture(tkr_part *part, tkr_operation *op, const char *text, size_
     return good;
 }
 
+bool tkr_read_picture(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param,
+                      unsigned allow) {
+    return read_media(part, op, text, size, param, allow, "picture");
+}
+
+bool tkr_read_file(tkr_part *part, const char **name, tkr_operation *op, const json_t *value, const char *param,
+                   const char *what) {
+    static const char *const names[] = {"base64", "name", NULL};
+    unsigned allow = TKR_READ_DATA_URI | TKR_READ_BASE64;
+    *name = NULL;
+    if (json_is_object(value)) {
+        tkr_fields fields;
+        char path[64];
+        const json_t *given;
+        (void)snprintf(path, sizeof path, "%.62s.", param);
+        if (!tkr_fields_of(&fields, op, value, path) || !tkr_fields_only(&fields, names) ||
+            !tkr_fields_require(&given, &fields, "base64") || !tkr_fields_string(name, &fields, "name")) {
+            return false;
+        }
+        value = given;
+        allow = TKR_READ_BASE64;
+    }
+    if (!json_is_string(value)) {
+        return tkr_refuse(op, TYPE, param, "%s: is %s, expected a data URI or base64", param,
+                          tkr_json_type_name(value));
+    }
+    return read_media(part, op, json_string_value(value), json_string_length(value), param, allow, what);
+}
+
 bool tkr_read_fits(tkr_operation *op, const tkr_input *input, const char *param) {
     const tkr_model_info *info = op->model->info;
+    const char *what = "a picture";
     size_t n_pictures = 0;
     bool text = false;
     for (size_t i = 0; i < input->n_parts; i++) {
+        what = input->parts[i].kind == TKR_PART_VIDEO ? "a video" : what;
         n_pictures += input->parts[i].kind != TKR_PART_TEXT;
         text = text || (input->parts[i].kind == TKR_PART_TEXT && input->parts[i].n_data > 0);
     }
@@ -436,14 +471,13 @@ bool tkr_read_fits(tkr_operation *op, const tkr_input *input, const char *param)
         return true;
     }
     if (info->max_images == 0) {
-        return tkr_refuse(op, UNSUPPORTED, param, "%s: has a picture, but %s reads %s only", param, info->architecture,
+        return tkr_refuse(op, UNSUPPORTED, param, "%s: has %s, but %s reads %s only", param, what, info->architecture,
                           info->modalities);
     }
     if (text && strstr(info->modalities, "text+image") == NULL) {
-        return tkr_refuse(
-            op, UNSUPPORTED, param,
-            "%s: has text and a picture; %s has a vector for either, not for both together (it reads: %s)", param,
-            info->architecture, info->modalities);
+        return tkr_refuse(op, UNSUPPORTED, param,
+                          "%s: has text and %s; %s has a vector for either, not for both together (it reads: %s)",
+                          param, what, info->architecture, info->modalities);
     }
     if (n_pictures > info->max_images) {
         return tkr_refuse(op, TOO_MANY, param, "%s: has %zu pictures; %s takes %zu at most", param, n_pictures,

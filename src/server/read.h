@@ -70,6 +70,11 @@ enum {
 bool tkr_read_picture(tkr_part *part, tkr_operation *op, const char *text, size_t size, const char *param,
                       unsigned allow);
 
+/* A file of another kind, in JSON: a data URI, base64, or {"base64": ..., "name": ...}; URLs aren't fetched. part->data
+ * and n_data are its bytes, the rest as above. `what`: "video", in messages. *name: as given, or NULL. */
+bool tkr_read_file(tkr_part *part, const char **name, tkr_operation *op, const json_t *value, const char *param,
+                   const char *what);
+
 /* UNSUPPORTED for an input that op->model can't read: pictures where it reads texts only, both where it has a vector
  * for either; TOO_MANY for more pictures than it takes. */
 bool tkr_read_fits(tkr_operation *op, const tkr_input *input, const char *param);

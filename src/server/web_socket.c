@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* server/web_socket: the messages of /ws. A text frame is an object:
  *
- *   {"op": "embed", "id": 7, "items": [...] | "texts": [...] | "images": [...], options as in POST /embed/...,
- *    "encoding": "binary"?, "progress": true?}          -> {"embeddings": [...], "shape": ..., "id": 7}, when it is
+ *   {"op": "embed", "id": 7, "items": [...] | "texts": [...] | "images": [...] | "videos": [...] |
+ *    "documents": [...], options as in POST /embed/..., "encoding": "binary"?, "progress": true?}
+ *                                                       -> {"embeddings": [...], "shape": ..., "id": 7}, when it is
  * done
  *   {"op": "ping", "id": 8}                             -> {"op": "pong", "id": 8}
  *   {"op": "cancel", "id": 7}                           -> {"op": "cancel", "id": 7, "found": true}, and 7's own error
  *
- * A binary frame is the length of such an object (4 bytes, little-endian), the object, and the bytes of the pictures
- * that its "media": [{"size": N, "type": "image"}, ...] lists; an item has them by number ("media": 0 or [0, 1]),
- * without items each is one. With "encoding": "binary" the reply comes that way, too: its object, then the rows.
- * Mistakes are answered as over HTTP, {"error": {...}, "id": 7}. Replies come as they are ready, not in the order of
- * the requests. */
+ * A binary frame is the length of such an object (4 bytes, little-endian), the object, and the bytes of the pictures,
+ * videos or documents that its "media": [{"size": N, "type": "image"}, ...] lists; an item has them by number
+ * ("media": 0 or [0, 1]), without items each is one. With "encoding": "binary" the reply comes that way, too: its
+ * object, then the rows. Mistakes are answered as over HTTP, {"error": {...}, "id": 7}. Replies come as they are ready,
+ * not in the order of the requests. */
 #include "server/web_socket.h"
 
 #include <stdio.h>
@@ -221,6 +222,15 @@ static const tkr_handler embed_handler = {.name = "web_socket_embed",
                                           .render = render,
                                           .wants_model = true};
 
+/* Of requests with documents, which are read before there are inputs: that takes its time. */
+static const tkr_handler documents_handler = {.name = "web_socket_document",
+                                              .api = &tkr_api_native,
+                                              .body = TKR_BODY_JSON,
+                                              .parse = parse,
+                                              .render = render,
+                                              .blocks = true,
+                                              .wants_model = true};
+
 static bool refuse_upgrade(tkr_operation *op) {
     return tkr_refuse(op, UPGRADE, NULL, "/ws speaks WebSocket: send Upgrade: websocket");
 }
@@ -362,7 +372,8 @@ static bool start_embed(message *m, tkr_operation *spare, const char *id, json_t
     for (size_t i = 0; i < sizeof own_fields / sizeof *own_fields; i++) {
         (void)json_object_del(*body, own_fields[i]);
     }
-    tkr_operation *op = tkr_operation_create(c->server, &c->opening, m->identity, &embed_handler, *body);
+    const tkr_handler *handler = tkr_ws_has_documents(*body) ? &documents_handler : &embed_handler;
+    tkr_operation *op = tkr_operation_create(c->server, &c->opening, m->identity, handler, *body);
     *body = NULL;
     if (op == NULL) {
         return tkr_refuse(spare, INTERNAL, NULL, "no memory for the request");

@@ -43,8 +43,21 @@ bool tkr_ws_split(tkr_ws_pieces *pieces, tkr_operation *op, const char *frame, s
     return true;
 }
 
+bool tkr_ws_has_documents(const json_t *body) {
+    size_t i;
+    const json_t *entry;
+    json_array_foreach(json_object_get(body, "media"), i, entry) {
+        const char *type = json_string_value(json_object_get(entry, "type"));
+        if (type != NULL && strcmp(type, "document") == 0) {
+            return true;
+        }
+    }
+    return json_object_get(body, "documents") != NULL;
+}
+
 bool tkr_ws_read_media(tkr_operation *op, const json_t *list, const char *data, size_t size) {
-    static const char *const names[] = {"size", "type", "name", NULL}, *const types[] = {"image", NULL};
+    static const char *const names[] = {"size", "type", "name", NULL}, *const types[] = {"image", "video", "document",
+                                                                                         NULL};
     const size_t n = json_array_size(list);
     if (list == NULL || json_is_null(list)) {
         return size == 0 ||
@@ -62,18 +75,22 @@ bool tkr_ws_read_media(tkr_operation *op, const json_t *list, const char *data, 
         tkr_fields fields;
         size_t n_bytes = 0, type = 0;
         const json_t *given;
+        const char *name = NULL;
         tkr_form_part *part = &op->form[op->n_form++];
         part->name = "media";
         (void)snprintf(path, sizeof path, "media[%zu].", i);
         if (!tkr_fields_of(&fields, op, json_array_get(list, i), path) || !tkr_fields_only(&fields, names) ||
             !tkr_fields_require(&given, &fields, "size") || !tkr_fields_count(&n_bytes, &fields, "size", 1, SIZE_MAX) ||
-            !tkr_fields_word(&type, &fields, "type", types) || !tkr_fields_string(&part->file_name, &fields, "name")) {
+            !tkr_fields_word(&type, &fields, "type", types) || !tkr_fields_string(&name, &fields, "name")) {
             return false;
         }
         if (n_bytes > size) {
             return tkr_fields_refuse(&fields, TKR_FAULT_MALFORMED, "size", "is %zu, but %zu bytes are left", n_bytes,
                                      size);
         }
+        part->file_name =
+            name != NULL ? tkr_arena_strndup(op->arena, name, strlen(name)) : NULL; /* outlives the list */
+        part->content_type = types[type];
         part->data = data;
         part->size = n_bytes;
         data += n_bytes;

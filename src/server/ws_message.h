@@ -18,6 +18,9 @@ typedef struct tkr_ws_pieces {
 } tkr_ws_pieces;
 bool tkr_ws_split(tkr_ws_pieces *pieces, tkr_operation *op, const char *frame, size_t size);
 
+/* The request has documents, as a field or as media. */
+bool tkr_ws_has_documents(const json_t *body);
+
 /* Makes op->form of "media" (NULL: none) and the bytes behind the object, which it must use up. */
 bool tkr_ws_read_media(tkr_operation *op, const json_t *list, const char *data, size_t size);
 

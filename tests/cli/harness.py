@@ -128,3 +128,31 @@ class CliTest(unittest.TestCase):
     def rows(self, *args, **options):
         """The objects of a jsonl output."""
         return [json.loads(line) for line in self.ok(*args, **options).splitlines()]
+
+
+def pdf(objects):
+    """A file of these objects, numbered from 1; the first is the catalogue."""
+    out, offsets = b"%PDF-1.5\n", []
+    for number, data in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, data)
+    table = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    table += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return out + table + b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(out))
+
+
+def slow_pdf():
+    """A page that draws a form ten times which draws a form ten times which ..., without end."""
+    levels = 12
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+               b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 4 0 R/Resources<</XObject<</F 5 0 R>>>>>>"]
+
+    def stream(more, data):
+        return b"<<%s/Length %d>>stream\n%s\nendstream" % (more, len(data), data)
+
+    objects.append(stream(b"", b"/F Do " * 10))
+    for level in range(levels):
+        inner = b"/Resources<</XObject<</F %d 0 R>>>>" % (6 + level) if level + 1 < levels else b""
+        objects.append(stream(b"/Type/XObject/Subtype/Form/BBox[0 0 200 200]" + inner,
+                              b"/F Do " * 10 if inner else b"0 0 m 9 9 l S " * 10))
+    return pdf(objects)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """embed --document: rows of passages and pages, exact ranges, what can't be read."""
+import base64
 import json
 import os
 import shutil
@@ -50,6 +51,44 @@ class Documents(unittest.TestCase):
         self.assertTrue({1, 2} <= {row[k] for row in got for k in ("page", "last_page") if k in row})
         self.assertFalse([row for row in got if "text" in row])
 
+    def test_beside_texts_and_pictures(self):
+        """Rows come in the order of the command line, with the bits that each has alone; ids are the rows' numbers."""
+        guitar = os.path.join(SAMPLES, "guitar.png")
+        got, _ = rows("a first text", "--document", path("report.docx"), "--image", guitar, "--",
+                      "a last text", model="demo")
+        self.assertEqual([row["index"] for row in got], list(range(len(got))))
+        self.assertEqual([row.get("kind") for row in got], [None] + ["text"] * (len(got) - 3) + ["image", None])
+        self.assertEqual([row["passage"] for row in got[1:-2]], list(range(1, len(got) - 2)))
+        self.assertEqual(got[-2]["source"], guitar)
+        alone, _ = rows("--document", path("report.docx"), model="demo")
+        self.assertEqual([row["embedding"] for row in alone], [row["embedding"] for row in got[1:-2]])
+
+    def test_json_lines(self):
+        with open(path("notes.md"), "rb") as file:
+            encoded = base64.b64encode(file.read()).decode()
+        lines = [{"id": "a", "document": path("notes.md")}, {"id": 2, "text": "words"},
+                 {"id": "c", "document": {"base64": encoded}}, {"id": "d", "document": path("nowhere.pdf")}]
+        done = run("embed", "-m", MODEL, "--jsonl", "--on-error", "skip", "--chunk-tokens", "40",
+                   stdin="\n".join(map(json.dumps, lines)))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        got = [json.loads(line) for line in done.stdout.splitlines()]
+        by_id = {key: [row for row in got if row["id"] == key] for key in ("a", 2, "c", "d")}
+        self.assertGreater(len(by_id["a"]), 1)
+        self.assertEqual([row["passage"] for row in by_id["a"]], list(range(1, len(by_id["a"]) + 1)))
+        self.assertEqual({row["source"] for row in by_id["a"]}, {path("notes.md")})
+        self.assertEqual([row["embedding"] for row in by_id["a"]], [row["embedding"] for row in by_id["c"]])
+        self.assertNotIn("source", by_id["c"][0])
+        self.assertIn("nowhere.pdf", by_id["d"][0]["error"])
+        for line, words in (({"document": path("notes.md"), "text": "a"}, "goes without text"),
+                            ({"document": "http://example.org/a.pdf"}, "not a URL"),
+                            ({"document": path("notes.md"), "fps": 1}, '"fps" goes with "video"')):
+            done = run("embed", "-m", MODEL, "--jsonl", stdin=json.dumps(line))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(words, done.stderr.decode())
+        done = run("similarity", "-m", MODEL, "--jsonl", stdin=json.dumps({"document": path("notes.md")}))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("many passages", done.stderr.decode())
+
     def test_headings_and_overlap(self):
         got, _ = rows("--document", path("report.docx"), "--chunk-tokens", "40", "--chunk-overlap", "15")
         self.assertTrue(any("History" in row.get("heading", "") for row in got), got)
@@ -61,7 +100,9 @@ class Documents(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("encrypted.pdf: is encrypted: it needs a password", done.stderr.decode())
         got, notes = rows("--on-error", "skip", "--document", path("encrypted.pdf"), path("plain.txt"))
-        self.assertEqual({row["source"] for row in got}, {path("plain.txt")})
+        self.assertEqual({row["source"] for row in got if "embedding" in row}, {path("plain.txt")})
+        self.assertEqual([(row["index"], row["source"]) for row in got if "error" in row], [(0, path("encrypted.pdf"))])
+        self.assertIn("password", got[0]["error"])
         self.assertIn("password", notes)
         got, notes = rows("--document", path("missing_page.pdf"))
         self.assertIn("1 of 3 pages can't be read", notes)
@@ -111,7 +152,6 @@ class Documents(unittest.TestCase):
 
     def test_usage(self):
         for args, words, code in (
-                (("a text", "--document", path("plain.txt")), "--document goes without texts", 2),
                 (("--document", path("plain.txt"), "--chunk-overlap", "400"), "overlap", 1),
                 (("--document", path("plain.txt"), "--mode", "page_image"), "reads no pictures", 1),
                 (("--document", path("nowhere.pdf")), "nowhere.pdf", 1)):

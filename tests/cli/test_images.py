@@ -166,7 +166,7 @@ class ImageTest(CliTest):
     def test_mistakes_in_json_lines(self):
         a = picture(SIGLIP, "a.png")
         lines = [({"image": 5}, "a picture must be"), ({"images": a}, "must be a list"), ({"image": ""}, "is empty"),
-                 ({"images": []}, "no \"text\", \"image\", \"images\" or \"video\""),
+                 ({"images": []}, "no \"text\", \"image\", \"images\", \"video\" or \"document\""),
                  ({"imag": a}, "did you mean \"image\""),
                  ({"image": {"file": a}}, "path, url or base64"), ({"image": {}}, "needs one of"),
                  ({"image": {"base64": "!"}}, "base64"), ({"image": a, "min_pixels": 0}, "whole number"),

@@ -150,9 +150,11 @@ class SearchTest(CliTest):
         self.path("photos/notes.txt", "text")
         done = run("embed", "-m", "demo", "--input-dir", folder)
         rows = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual([row["id"] for row in rows],
-                         [os.path.join(folder, name) for name in ("b/guitar.png", "banana.png", "cut.png")])
-        self.assertEqual(["embedding" in row for row in rows], [True, True, False])
+        self.assertEqual([row["id"] for row in rows], [os.path.join(folder, name) for name in
+                                                       ("b/guitar.png", "banana.png", "cut.png", "notes.txt")])
+        self.assertEqual([row["source"] for row in rows], [row["id"] for row in rows])
+        self.assertEqual(["embedding" in row for row in rows], [True, True, False, True])
+        self.assertEqual([row["kind"] for row in rows], ["image", "image", "image", "text"])
         self.assertIn("cut.png", rows[2]["error"])
         message = done.stderr.decode()
         self.assertEqual(done.returncode, 0, message)

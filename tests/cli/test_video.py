@@ -76,6 +76,28 @@ class Video(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"not a URL", done.stderr)
 
+    def test_settings_of_json_lines(self):
+        lines = [{"id": 1, "video": H264, "max_frames": 3}, {"id": 2, "video": H264, "fps": 2, "max_frames": 100},
+                 {"id": 3, "video": VP9, "start_s": 1, "end_s": 2}, {"id": 4, "video": H264, "video_pooling": "first"}]
+        done, rows = embed("--jsonl", stdin="\n".join(map(json.dumps, lines)))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([row["frames"] for row in rows], [3, 5, 8, 1])
+        self.assertEqual([(row["start_s"], row["end_s"]) for row in rows], [(0, 2.5), (0, 2.5), (1, 2), (0, 2.5)])
+        # --segment cuts those that say nothing of a part; the id stands in every row
+        done, rows = embed("--jsonl", "--segment", "1", "--max-frames", "2",
+                           stdin="\n".join(map(json.dumps, lines[:1] + lines[2:3])))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([(row["id"], row.get("segment"), row["start_s"]) for row in rows],
+                         [(1, 1, 0), (1, 2, 1), (1, 3, 2), (3, None, 1)])
+        for line, says in (({"video": H264, "fps": 0}, b'"fps" must be a number from 0.001'),
+                           ({"video": H264, "start_s": 2, "end_s": 1}, b"is not behind"),
+                           ({"video": H264, "video_pooling": "sum"}, b"mean"),
+                           ({"text": "a", "max_frames": 2}, b'"max_frames" goes with "video"'),
+                           ({"video": H264, "max_frame": 2}, b'did you mean "max_frames"')):
+            done, _ = embed("--jsonl", stdin=json.dumps(line))
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(says, done.stderr)
+
     def test_broken_files(self):
         names = sorted(os.listdir(BROKEN))
         done, rows = embed("--video", *(os.path.join(BROKEN, name) for name in names), H264, "--on-error", "skip",

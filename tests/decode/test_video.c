@@ -190,9 +190,52 @@ static void limits(void **state) {
     tkr_buf_free(&bytes);
 }
 
+/* ---- no memory ---- */
+
+typedef struct failing {
+    size_t at, seen;
+} failing;
+
+static bool allow(void *user, char kind) {
+    failing *f = user;
+    return kind != 'a' || f->seen++ != f->at;
+}
+
+/* Each allocation of ours fails in turn; FFmpeg's own aren't reached. */
+static void every_allocation_fails(void **state) {
+    (void)state;
+    static const char *const names[] = {"golden/video/files/moving_h264.mp4", "golden/images/formats/anim.webp"};
+    uint8_t *rgb = malloc((size_t)3 * options.max_pixels);
+    assert_non_null(rgb);
+    for (size_t c = 0; c < sizeof names / sizeof *names; c++) {
+        tkr_buf bytes = golden_bytes(names[c]);
+        bool hit = true;
+        for (size_t at = 0; hit; at++) {
+            failing f = {.at = at};
+            tkr_video *video = NULL;
+            tkr_error error = {TKR_OK, NULL, ""};
+            size_t width, height;
+            tkr_seam_set(allow, &f);
+            tkr_status status = tkr_video_open(&video, (const uint8_t *)bytes.data, bytes.size, &options, &error);
+            for (size_t i = 0; status == TKR_OK && i < tkr_video_get_info(video)->n_frames; i += 5)
+                status = tkr_video_frame(rgb, &width, &height, video, i, &error);
+            tkr_video_close(&video);
+            tkr_seam_set(NULL, NULL);
+            hit = f.seen > at;
+            assert_int_equal(status, hit ? TKR_NO_MEMORY : TKR_OK);
+            if (!hit) assert_true(at > 1);
+        }
+        tkr_buf_free(&bytes);
+    }
+    free(rgb);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(times_of_the_clips), cmocka_unit_test(any_order_gives_the_same_frames),
-        cmocka_unit_test(near_the_reference), cmocka_unit_test(broken_files), cmocka_unit_test(limits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(times_of_the_clips),
+                                       cmocka_unit_test(any_order_gives_the_same_frames),
+                                       cmocka_unit_test(near_the_reference),
+                                       cmocka_unit_test(broken_files),
+                                       cmocka_unit_test(limits),
+                                       cmocka_unit_test(every_allocation_fails)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

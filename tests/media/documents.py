@@ -9,7 +9,7 @@ from pathlib import Path
 
 BUILD = Path(os.environ["TKR_BUILD_DIR"])
 DUMP = BUILD / "tests" / "document_dump"
-DECODER = BUILD / "tkr-decode-document"
+DECODER = BUILD / "tkr-decode"  # the jail starts tkr-decode-document beside it
 FOLDER = Path(os.environ["TKR_TEST_DIR"]) / "golden" / "documents"
 OK, FORMAT, UNSUPPORTED, NO_MEMORY, LIMIT, DEADLINE = 0, 4, 5, 6, 7, 11
 KINDS = {1: "paragraph", 2: "heading", 3: "row"}
@@ -94,22 +94,24 @@ def mutate(folder, n, seed):
     return files
 
 
-def memory_of_decoder(files, at):
-    """KiB of anonymous memory of the decoder after so many files."""
+def memory_of(pid):
+    """KiB of its anonymous memory."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+
+
+def memory_of_both(files, at):
+    """KiB of anonymous memory of the host and of its decoder after so many files."""
+    sizes = {"host": [], "decoder": []}
     with subprocess.Popen([DUMP, DECODER, *files], stdout=subprocess.PIPE) as program:
-        sizes = []
         for i, _ in enumerate(program.stdout, 1):
             if i not in at:
                 continue
-            for folder in Path("/proc").glob("[0-9]*"):
-                try:
-                    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                    if parent == str(program.pid):
-                        sizes += [int(line.split()[1]) for line in (folder / "status").read_text().splitlines()
-                                  if line.startswith("RssAnon")]
-                except OSError:
-                    pass
-        return sizes
+            children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text(encoding="ascii").split()
+            assert len(children) == 1, children
+            sizes["host"].append(memory_of(program.pid))
+            sizes["decoder"].append(memory_of(children[0]))
+    return sizes
 
 
 def survive(folder, n, seed):

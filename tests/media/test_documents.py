@@ -12,10 +12,12 @@ import tempfile
 import unittest
 import zlib
 
-from documents import (DECODER, FOLDER, FORMAT, LIMIT, OK, UNSUPPORTED, blocks, dump, memory_of_decoder, sentences,
+from documents import (DECODER, FOLDER, FORMAT, LIMIT, OK, UNSUPPORTED, blocks, dump, memory_of_both, sentences,
                        survive)
 
 EXPECTED = FOLDER / "expected.json"
+CONTROLS = dict.fromkeys((*range(0x7f, 0xa0), 0x0c), " ")  # blanks to us
+TURNED = {"chromium_fleet.pdf", "office_guide.pdf"}  # right to left: pdftotext has some words where they lie
 BAD = {  # file: status, words of its message
     "bad_binary.bin": (UNSUPPORTED, "no document of a known format"),
     "bad_bomb.docx": (LIMIT, "ZIP bomb"),
@@ -27,14 +29,14 @@ BAD = {  # file: status, words of its message
     "bad_external.docx": (FORMAT, "never resolved"),
     "bad_none.zip": (UNSUPPORTED, "ZIP archive, but no DOCX"),
     "bad_old.doc": (UNSUPPORTED, "old Office file"),
-    "bad_recursive.pdf": (FORMAT, "damaged PDF"),
+    "bad_recursive.pdf": (FORMAT, "page 1 can't be read, nor any other of 2"),
     "encrypted.pdf": (UNSUPPORTED, "password"),
 }
 
 
 def good():
     return sorted(p for p in FOLDER.iterdir()
-                  if p.name not in BAD and p.suffix not in (".py", ".json") and p.name != "README.md")
+                  if p.is_file() and p.name not in BAD and p.suffix not in (".py", ".json") and p.name != "README.md")
 
 
 def described(row):
@@ -135,12 +137,12 @@ class Documents(unittest.TestCase):
         self.assertGreater(counts[0], 20)
 
     def test_memory_is_flat(self):
-        """One decoder, 500 documents, refused ones among them."""
+        """One decoder; refused documents among them. long_documents.py has 500."""
         files = [*good(), *(FOLDER / name for name in BAD)]
-        sizes = memory_of_decoder((files * 20)[:600], (100, 250, 500))  # a pipe holds a few ahead
-        print("KiB after 100, 250, 500 documents:", *sizes)
-        self.assertEqual(len(sizes), 3)
-        self.assertLess(sizes[2], sizes[0] + (4 << 10))
+        sizes = memory_of_both((files * 6)[:270], (70, 140, 210))  # a pipe holds a few ahead
+        print("KiB after 70, 140, 210 documents:", sizes)
+        for early, _, late in sizes.values():
+            self.assertLess(late, early + (4 << 10))
 
     def test_like_pdftotext(self):
         """The same words in the same order, of files of several producers and of 200 pages."""
@@ -148,29 +150,12 @@ class Documents(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "many.pdf")
             many_pages(path, 200)
-            for file in (path, *(FOLDER / f"{name}.pdf" for name in ("chromium", "cjk", "columns", "report"))):
+            files = [path, *(p for p in good() if p.suffix == ".pdf" and p.name not in TURNED)]
+            self.assertGreater(len(files), 12)
+            for file, row in zip(files, dump(*files)):
                 done = subprocess.run(["pdftotext", file, "-"], capture_output=True, check=True)
-                row, = dump(file)
-                self.assertEqual(row["text"].split(), done.stdout.decode().replace("\f", " ").split(), file)
-
-    def test_speed(self):
-        """200 pages at 0.8 times the speed of pdftotext at least, in CPU time, by a decoder that has started, as one of
-        a pool has: of three documents the second and third."""
-        with open(DECODER, "rb") as program:
-            if b"__asan_" in program.read():
-                self.skipTest("a sanitizer's build")
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "many.pdf")
-            many_pages(path, 200)
-            theirs, ours, firsts = [], [], []
-            for _ in range(20):  # the least of each: what others run on this machine only adds
-                theirs.append(cpu_seconds(lambda: subprocess.run(["pdftotext", path, "-"], capture_output=True)))
-                firsts.append(cpu_seconds(lambda: dump(path)))
-                ours.append((cpu_seconds(lambda: dump(path, path, path)) - firsts[-1]) / 2)
-                if len(ours) > 2 and min(ours) <= min(theirs) / 0.8:
-                    break
-        print(f"200 pages: {min(ours):.3f} s, the first time {min(firsts):.3f} s, pdftotext {min(theirs):.3f} s")
-        self.assertLessEqual(min(ours), min(theirs) / 0.8, (ours, theirs))
+                words = done.stdout.decode().translate(CONTROLS).split()
+                self.assertEqual(row["text"].split(), words, file)
 
 
 if __name__ == "__main__":

@@ -461,7 +461,6 @@ class BadInput(NativeTest):
     def test_unknown_routes_and_methods(self):
         self.fails(self.server.get("/nope"), 404, "not_found", "/nope")
         self.fails(self.server.post("/embed/text/", {}), 404, "not_found")
-        self.fails(self.server.post("/embed/document", {}), 404, "not_found")
         for method in ("GET", "PUT", "DELETE", "PATCH"):
             reply = self.server.request(method, "/embed/text")
             self.fails(reply, 405, "method_not_allowed", "POST", method)
@@ -514,6 +513,15 @@ class Descriptions(NativeTest):
                     self.assertTrue(content["schema"]["anyOf"], path)
         for path in ("/embed/text", "/embed/image", "/embed/multimodal", "/v1/embeddings", "/v2/embed", "/api/embed"):
             self.assertIn("post", document["paths"][path])
+        for path, names in (("/embed/video", {"videos", "max_frames", "pooling", "fps", "dimensions"}),
+                            ("/embed/document", {"documents", "mode", "chunk_tokens", "chunk_overlap", "dimensions"})):
+            content = document["paths"][path]["post"]["requestBody"]["content"]
+            schema = content["application/json"]["schema"]["anyOf"][0]
+            form = content["multipart/form-data"]["schema"]
+            self.assertLessEqual(names, set(schema["properties"]))
+            self.assertEqual(set(form["properties"]), set(schema["properties"]) - set(schema["required"]) | {"file"})
+            replies = document["paths"][path]["post"]["responses"]["200"]["content"]
+            self.assertEqual(set(replies), {"application/json", "application/octet-stream", "application/x-npy"})
         for text in json.dumps(document).split('"$ref": "')[1:]:  # every reference leads somewhere
             at = document
             for key in text.split('"')[0].removeprefix("#/").split("/"):
@@ -534,7 +542,7 @@ class Descriptions(NativeTest):
 
     def test_examples_work(self):
         document = self.server.get("/openapi.json").json()
-        for path in ("/embed/text", "/embed/multimodal", "/embed/image"):
+        for path in ("/embed/text", "/embed/multimodal", "/embed/image", "/embed/video", "/embed/document"):
             body = document["paths"][path]["post"]["requestBody"]
             example, = body["content"]["application/json"]["examples"].values()
             self.ok(path, {**example["value"], "model": "siglip"})

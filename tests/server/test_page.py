@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in a real browser, with the demo model: texts and pictures become a heat map, a search finds pictures, by
-keyboard too; nothing but the server is asked, and the policy of the page is never broken. Pictures of it go to
-build/tests/page-*.png, to be looked at."""
+"""The page in a real browser, with the demo model: texts and files become a heat map, a search finds pictures, clips
+and passages of documents, by keyboard too; nothing but the server is asked, and the policy of the page is never broken.
+Pictures of it go to build/tests/page-*.png, to be looked at."""
+import base64
+import contextlib
+import io
+import json
 import os
 import pathlib
+import tempfile
 import unittest
+import zipfile
 
 from browser import Browser
 from harness import Server, environment
@@ -13,6 +19,61 @@ SOURCE = pathlib.Path(os.environ["TKR_SOURCE_DIR"])
 SAMPLES = SOURCE / "share" / "demo" / "samples"
 SHOTS = pathlib.Path(os.environ["TKR_BUILD_DIR"]) / "tests"
 SHOTS.mkdir(parents=True, exist_ok=True)
+
+
+CLIP = pathlib.Path(os.environ["TKR_TEST_DIR"]) / "golden" / "page" / "guitar.webm"
+
+
+def make_docx(path, paragraphs):
+    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
+    word = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    kinds = "http://schemas.openxmlformats.org/package/2006/content-types"
+    main = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("[Content_Types].xml", f'<Types xmlns="{kinds}"><Override PartName="/word/document.xml" '
+                                             f'ContentType="{main}"/></Types>')
+        file.writestr("word/document.xml", f'<w:document xmlns:w="{word}"><w:body>{body}</w:body></w:document>')
+
+
+def make_pdf(path, pages):
+    """A page for each line of text."""
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
+    objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Count {len(pages)}/Kids[{kids}]>>",
+               "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+    for i, line in enumerate(pages):
+        stream = f"BT /F1 24 Tf 50 700 Td ({line}) Tj ET"
+        objects += [f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {5 + 2 * i} 0 R"
+                    "/Resources<</Font<</F1 3 0 R>>>>>>",
+                    f"<</Length {len(stream)}>>stream\n{stream}\nendstream"]
+    data, places = b"%PDF-1.4\n", []
+    for i, text in enumerate(objects, 1):
+        places.append(len(data))
+        data += f"{i} 0 obj{text}endobj\n".encode()
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    data += (f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}"
+             f"trailer<</Size {len(objects) + 1}/Root 1 0 R>>\nstartxref\n{len(data)}\n%%EOF").encode()
+    pathlib.Path(path).write_bytes(data)
+
+
+def drop(browser, path, kind):
+    """As if the file were dropped by hand."""
+    content = base64.b64encode(pathlib.Path(path).read_bytes()).decode()
+    browser.script(f"""(() => {{
+        const bytes = Uint8Array.from(atob("{content}"), c => c.charCodeAt(0)), data = new DataTransfer();
+        data.items.add(new File([bytes], {json.dumps(pathlib.Path(path).name)}, {{ type: "{kind}" }}));
+        const event = new DragEvent("drop", {{ dataTransfer: data, cancelable: true }});
+        document.getElementById("drop").dispatchEvent(event);
+    }})()""")
+
+
+def search(browser, words):
+    """Text of the first result, and of where it is from."""
+    browser.script("document.getElementById('found').replaceChildren()")
+    browser.script(f"document.getElementById('query').value = {json.dumps(words)};"
+                   "document.getElementById('search').click()")
+    browser.wait("document.querySelector('#found li') !== null")
+    return tuple(browser.script(f"(document.querySelector('#found li .{name}') || {{}}).textContent")
+                 for name in ("text", "where"))
 
 
 class Page(unittest.TestCase):
@@ -44,6 +105,62 @@ class Page(unittest.TestCase):
                 assert words in browser.script("document.getElementById('code').textContent"), tab
             browser.picture(SHOTS / "page-light.png")
             assert browser.complaints() == [], browser.complaints()
+
+    def test_clips_and_documents(self):
+        with tempfile.TemporaryDirectory() as folder, Server() as server, Browser(dark=True) as browser:
+            pdf, docx, bad = (os.path.join(folder, name) for name in ("zoo.pdf", "it's lunch.docx", "broken.pdf"))
+            make_pdf(pdf, ["a horse and a cow and a sheep", "a penguin and a parrot"])
+            make_docx(docx, ["grapes and strawberries", "pizza"])
+            pathlib.Path(bad).write_bytes(pathlib.Path(pdf).read_bytes()[:60])
+            browser.open(server.url + "/")
+            browser.wait("document.getElementById('facts').textContent.includes('dimensions')")
+            browser.script("document.getElementById('texts').value = ''")
+            browser.files("#files", [pdf, CLIP])
+            drop(browser, docx, "")
+            browser.wait("document.querySelectorAll('#thumbs .thumb').length === 3")
+            browser.script("document.getElementById('go').click()")
+            browser.wait("!document.getElementById('map-section').hidden")
+            self.assertNotIn("Left out", browser.script("document.getElementById('status').textContent"))
+            items = browser.script("items.map(i => [i.kind, i.name, i.page, i.text])")
+            self.assertEqual([i for i in items if i[0] != "passage"],
+                             [["page", "zoo.pdf", 1, None], ["page", "zoo.pdf", 2, None],
+                              ["video", "guitar.webm", None, None]])
+            self.assertIn(["passage", "zoo.pdf", 2, "a penguin and a parrot"], items)
+            self.assertEqual(browser.script("document.querySelectorAll('#map td').length"), len(items) ** 2)
+            self.assertTrue(browser.script("items.find(i => i.kind === 'video').url").startswith("data:image/jpeg"))
+            code = browser.script("document.getElementById('code').textContent")
+            for words in ("/embed/video", "file=@guitar.webm", "max_frames=8", "/embed/document", "file=@zoo.pdf",
+                          "'file=@it'\\''s lunch.docx'", "mode=both", "chunk_tokens=16"):
+                self.assertIn(words, code)
+            browser.script("document.getElementById('tab-python').click()")
+            code = browser.script("document.getElementById('code').textContent").split("\n\n")
+            program = "\n\n".join([*code[:2], code[-1]])  # what it says it did for documents
+            names, here = {}, os.getcwd()
+            os.chdir(folder)
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    exec(compile(program, "code", "exec"), names)  # pylint: disable=exec-used
+            finally:
+                os.chdir(here)
+            self.assertEqual([p.get("text") for p in names["reply"]["passages"] if p["kind"] == "text"],
+                             [i[3] for i in items if i[0] == "passage"])
+            self.assertEqual(search(browser, "a penguin"), ("a penguin and a parrot", "zoo.pdf, page 2"))
+            self.assertIn("grapes", search(browser, "grapes and strawberries")[0])
+            self.assertEqual(search(browser, "guitar")[1], "guitar.webm · 0:03 · 8 frames")
+            browser.picture(SHOTS / "page-files.png")
+            self.assertEqual(browser.complaints(), [])
+            drop(browser, bad, "application/pdf")  # one that can't be read costs nothing but itself
+            browser.wait("document.querySelectorAll('#thumbs .thumb').length === 4")
+            browser.script("document.getElementById('go').click()")
+            browser.wait("document.querySelector('#thumbs .bad') !== null")
+            browser.wait("!document.getElementById('go').disabled")
+            status = browser.script("document.getElementById('status').textContent")
+            self.assertIn(f"{len(items)} vectors", status)
+            self.assertIn("Left out: broken.pdf: ", status)
+            browser.script("document.querySelector('#thumbs .bad button').click()")
+            self.assertEqual(browser.script("document.querySelectorAll('#thumbs .thumb').length"), 3)
+            self.assertIn("zoo.pdf", browser.script("document.activeElement.getAttribute('aria-label') || ''")
+                          + browser.script("document.getElementById('thumbs').textContent"))
 
     def test_keyboard_alone_and_dark(self):
         with Server() as server, Browser(dark=True) as browser:

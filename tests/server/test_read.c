@@ -238,9 +238,9 @@ static void pictures(void **state) {
     } bad[] = {
         {"", 7, TKR_FAULT_EMPTY, "image: the picture is an empty string"},
         {"data:image/png;base64", 7, TKR_FAULT_MEDIA,
-         "image: a data URI without a comma; expected \"data:image/...;base64,...\""},
+         "image: a data URI without a comma; expected \"data:TYPE;base64,...\""},
         {"data:image/png,abc", 7, TKR_FAULT_MEDIA,
-         "image: a data URI that isn't base64; expected \"data:image/...;base64,...\""},
+         "image: a data URI that isn't base64; expected \"data:TYPE;base64,...\""},
         {"data:image/png;base64,", 7, TKR_FAULT_MEDIA, "image: the picture is empty"},
         {"data:image/png;base64,ab*d", 7, TKR_FAULT_MEDIA, "image: base64: byte 2 is 0x2a, which has no meaning there"},
         {"abcde", 7, TKR_FAULT_MEDIA, "image: base64: the last byte is cut in two"},

@@ -115,5 +115,21 @@ class Videos(ServerTest):
         self.assertIn("multipart", reply.json()["error"]["message"])
 
 
+class Room(ServerTest):
+    """Frames count with the pictures of all requests."""
+    ARGS = (*EXACT, "--max-picture-memory", "1M")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(*cls.ARGS, model=FOLDERS["siglip"])
+
+    def test_frames_take_room(self):
+        for n, status in ((2, 200), (20, 413), (2, 200)): # 57,600 bytes each
+            body, kind = multipart([("max_frames", str(n)),
+                                    ("file", ("a.mp4", content(FILES, "moving_h264.mp4"), "video/mp4"))])
+            reply = self.server.post("/embed/video", body, headers={"Content-Type": kind})
+            self.assertEqual(reply.status, status, reply.body)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -228,10 +228,107 @@ class Frames(SocketTest):
         refuse(message({**embed, "media": [{"size": -1}]}, b""), "invalid_value", id=1)
         refuse(message({**embed, "media": [{}]}, b"x"), "wrong_type", "is missing", id=1)
         refuse(message({**embed, "media": {"size": 1}}, b"x"), "wrong_type", "expected a list", id=1)
-        refuse(message({**embed, "media": [{"size": 4, "type": "video"}]}, b"left"), "invalid_value", '"image"', id=1)
+        refuse(message({**embed, "media": [{"size": 4, "type": "audio"}]}, b"left"), "invalid_value", '"image"', id=1)
+        refuse(message({**embed, "media": [{"size": 4, "type": "video"}]}, b"left"), "bad_media", "no video", id=1)
+        refuse(message({**embed, "media": [{"size": 4, "type": "document"}], "mode": "pages"}, b"left"),
+               "invalid_value", "page_image", id=1)
+        refuse(message({**embed, "media": [{"size": 4, "type": "document"}], "items": [{"media": 0}]}, b"left"),
+               "invalid_value", "vectors of its own", id=1)
+        refuse(message({**embed, "media": [{"size": 2, "type": "video"}, {"size": 2}]}, b"left"), "invalid_value",
+               "several types", id=1)
         refuse(message({**embed, "media": [{"size": 4}], "items": [{"media": 1}]}, b"left"), "invalid_value",
                "the frame has 1 media", id=1)
         refuse(message({**embed, "media": [{"size": 4}]}, b"left"), "bad_media", id=1)
+
+
+class Files(SocketTest):
+    """Clips and documents: fields and replies are those of the routes."""
+    CLIP, REPORT, NOTES = "video/files/moving_vp9.webm", "documents/report.pdf", "documents/plain.txt"
+
+    def setUp(self):
+        super().setUp()
+        self.files = {}
+        for name in (self.CLIP, self.REPORT, self.NOTES):
+            with open(os.path.join(os.environ["TKR_TEST_DIR"], "golden", name), "rb") as file:
+                self.files[name] = file.read()
+
+    def uri(self, name):
+        return "data:application/octet-stream;base64," + base64.b64encode(self.files[name]).decode()
+
+    def media(self, kind, *names):
+        return [{"size": len(self.files[name]), "type": kind, "name": os.path.basename(name)} for name in names]
+
+    def test_videos(self):
+        fields = {"max_frames": 4, "pooling": "max"}
+        wanted = self.ok("/embed/video", {"videos": [self.uri(self.CLIP)], **fields})
+        self.assertEqual(wanted["frames"], [4])
+        reply = self.socket.ask({"op": "embed", "id": 1, "videos": self.uri(self.CLIP), **fields})
+        self.assertEqual(reply, {**wanted, "id": 1})
+        frame = {"op": "embed", "id": 2, "media": self.media("video", self.CLIP), **fields}
+        self.assertEqual(self.socket.say_binary(frame, self.files[self.CLIP]).hear(), {**wanted, "id": 2})
+        self.socket.say_binary({**frame, "encoding": "binary"}, self.files[self.CLIP])
+        head, rows = self.socket.hear_binary()
+        self.assertEqual(head["frames"], [4])
+        self.assertEqual(rows, struct.pack(f"<{len(wanted['embeddings'][0])}f", *wanted["embeddings"][0]))
+
+    def test_items_with_videos(self):
+        wanted = self.ok("/embed/video", {"videos": [self.uri(self.CLIP)], "max_frames": 3})["embeddings"][0]
+        items = [{"video": self.uri(self.CLIP), "max_frames": 3}, {"text": "a"},
+                 {"parts": [{"video": {"base64": base64.b64encode(self.files[self.CLIP]).decode()}}], "max_frames": 3}]
+        reply = self.ok("/embed/multimodal", {"items": items})
+        self.assertEqual((reply["embeddings"][0], reply["embeddings"][2], reply["frames"]), (wanted, wanted, [3, 0, 3]))
+        self.assertEqual(self.socket.ask({"op": "embed", "id": 1, "items": items}), {**reply, "id": 1})
+        media = [*self.media("video", self.CLIP), {"size": len(picture())}]
+        items = [{"media": 1}, {"media": 0, "max_frames": 3}]
+        self.socket.say_binary({"op": "embed", "media": media, "items": items}, self.files[self.CLIP], picture())
+        reply = self.socket.hear()
+        self.assertEqual((reply["embeddings"][1], reply["frames"]), (wanted, [0, 3]))
+        self.refused({"op": "embed", "items": [{"text": "a", "fps": 2}]}, "invalid_value", "there is none",
+                     param="items[0].fps")
+
+    def test_documents(self):
+        names = (self.REPORT, self.NOTES)
+        fields = {"mode": "both", "chunk_tokens": 16, "dimensions": 8}
+        files = [{"base64": base64.b64encode(self.files[name]).decode(), "name": os.path.basename(name)}
+                 for name in names]
+        wanted = self.ok("/embed/document", {"documents": files, **fields})
+        kinds = [(p["file"], p["kind"]) for p in wanted["passages"]]
+        self.assertEqual({*kinds}, {(0, "text"), (0, "page_image"), (1, "text")})
+        self.assertEqual(len(kinds), len(wanted["embeddings"]))
+        reply = self.socket.ask({"op": "embed", "id": 1, "documents": files, **fields})
+        self.assertEqual(reply, {**wanted, "id": 1})
+        frame = {"op": "embed", "id": 2, "media": self.media("document", *names), **fields}
+        self.socket.say_binary(frame, *(self.files[name] for name in names))
+        self.assertEqual(self.socket.hear(), {**wanted, "id": 2})
+        self.socket.say_binary({**frame, "encoding": "binary"}, *(self.files[name] for name in names))
+        head, rows = self.socket.hear_binary()
+        self.assertEqual((head["passages"], head["documents"]), (wanted["passages"], wanted["documents"]))
+        self.assertEqual(rows, b"".join(struct.pack("<8f", *row) for row in wanted["embeddings"]))
+
+    def test_others_overtake_and_cancel(self):
+        text = ("A sentence for the passages. " * 40 + "\n\n") * 40
+        document = {"base64": base64.b64encode(text.encode()).decode()}
+        self.socket.say({"op": "embed", "id": "long", "documents": [document], "chunk_tokens": 16, "progress": True})
+        self.socket.say({"op": "embed", "id": "short", "texts": "a"}).say({"op": "cancel", "id": "long"})
+        replies = []
+        while {"long", "short"} - {reply["id"] for reply in replies if "op" not in reply}:
+            replies.append(self.socket.hear())
+        short, = [reply for reply in replies if reply["id"] == "short"]
+        self.assertIn("embeddings", short)
+        found, = [reply["found"] for reply in replies if reply.get("op") == "cancel"]
+        answer, = [reply for reply in replies if reply["id"] == "long" and "op" not in reply]
+        if found:
+            self.refused(answer, "cancelled", id="long")
+
+    def test_refused(self):
+        self.refused({"op": "embed", "id": 1, "documents": ["data:,x"]}, "bad_media", id=1, param="documents[0]")
+        self.refused({"op": "embed", "id": 1, "documents": 5}, "wrong_type", id=1, param="documents")
+        self.refused({"op": "embed", "id": 1, "documents": []}, "empty", id=1, param="documents")
+        self.refused({"op": "embed", "id": 1, "videos": ["https://example.org/a.mp4"]}, "invalid_value",
+                     "a data URI or base64", id=1, param="videos[0]")
+        broken = base64.b64encode(self.files[self.REPORT][:900]).decode()
+        self.refused({"op": "embed", "id": 1, "documents": [self.uri(self.NOTES), broken]}, "bad_media", id=1,
+                     param="documents[1]")
 
 
 class Mistakes(SocketTest):

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decode/document/doc: the blocks of a document as they come, and which reader they come from. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/utf8.h"
-#include "decode/document/document.h"
+#include "decode/document/pictures.h"
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -20,15 +21,25 @@ void tkr_doc_squeeze(tkr_buf *out, const char *text, size_t n) {
     }
 }
 
-/* Control characters are blanks: they mean nothing in a text and spoil terminals. */
+/* Control characters are blanks: they mean nothing in a text and spoil terminals. Lines end as in Unix. */
+static void clean(tkr_buf *out, size_t from) {
+    size_t to = from;
+    for (size_t i = from; i < out->size; i++) {
+        const unsigned char c = (unsigned char)out->data[i];
+        if (c == '\r' && i + 1 < out->size && out->data[i + 1] == '\n') continue;
+        if (c == 0xC2 && (unsigned char)out->data[i + 1] < 0xA0) i++; /* U+0080 to U+009F */
+        const bool control =
+            (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || (c == 0xC2 && out->data[i] != (char)c);
+        out->data[to++] = control ? ' ' : (char)c;
+    }
+    out->size = to;
+}
+
 static bool append_clean(tkr_buf *out, const char *text, size_t n) {
     for (size_t i = 0; i < n;) {
         const size_t valid = tkr_utf8_valid_prefix(text + i, n - i);
         if (!tkr_buf_append(out, text + i, valid)) return false;
-        char *copy = out->data + out->size - valid;
-        for (size_t k = 0; k < valid; k++) {
-            if (((unsigned char)copy[k] < 0x20 && copy[k] != '\n' && copy[k] != '\t') || copy[k] == 0x7f) copy[k] = ' ';
-        }
+        clean(out, out->size - valid);
         i += valid;
         if (i == n) break;
         (void)tkr_utf8_next(text, n, &i, NULL);
@@ -46,9 +57,13 @@ static tkr_status too_large(const tkr_doc *doc, tkr_error *error) {
 
 tkr_status tkr_doc_block(tkr_doc *doc, tkr_block_kind kind, unsigned level, const char *text, size_t n,
                          tkr_error *error) {
+    const char *whole = text;
     while (n > 0 && is_margin(text[n - 1])) n--;
     while (n > 0 && is_margin(*text)) text++, n--;
-    if (n == 0) return TKR_OK;
+    if (n == 0) {
+        tkr_doc_settle_pictures(doc, doc->text.size, 0, 0);
+        return TKR_OK;
+    }
     tkr_document_block block = {.kind = kind, .level = level, .page = doc->page};
     tkr_document_block before = {0};
     if (doc->blocks.size > 0) memcpy(&before, doc->blocks.data + doc->blocks.size - sizeof before, sizeof before);
@@ -58,6 +73,7 @@ tkr_status tkr_doc_block(tkr_doc *doc, tkr_block_kind kind, unsigned level, cons
     block.begin = doc->text.size;
     if (!append_clean(&doc->text, text, n)) return too_large(doc, error);
     block.end = doc->text.size;
+    tkr_doc_settle_pictures(doc, (size_t)block.begin, (size_t)(text - whole), (size_t)(block.end - block.begin));
     const uint64_t begin = block.begin;
     tkr_buf_append(&doc->sentences, &begin, sizeof begin);
     if (!tkr_buf_append(&doc->blocks, &block, sizeof block) || doc->sentences.failed) return too_large(doc, error);
@@ -73,6 +89,19 @@ tkr_status tkr_doc_take(tkr_doc *doc, tkr_block_kind kind, unsigned level, tkr_b
     text->size = 0;
     text->failed = false;
     return status;
+}
+
+void tkr_doc_fail_page(tkr_doc *doc, uint32_t page, const tkr_error *why) {
+    static const char *const units[TKR_N_UNITS] = {"part", "page", "slide", "sheet", "chapter"};
+    if (doc->header.n_failed++ > 0) return;
+    (void)snprintf(doc->header.note, sizeof doc->header.note, "%s %u can't be read%s%.180s", units[doc->header.unit],
+                   page, why ? ": " : "", why ? why->message : "");
+}
+
+tkr_status tkr_doc_part(tkr_doc *doc, tkr_status status, tkr_error *error) {
+    if (status != TKR_FORMAT) return status;
+    tkr_doc_fail_page(doc, doc->page, error);
+    return TKR_OK;
 }
 
 void tkr_doc_free(tkr_doc *doc) {
@@ -169,10 +198,14 @@ static tkr_status read_text(tkr_doc *doc, tkr_error *error) {
     return status;
 }
 
-tkr_status tkr_doc_read(tkr_doc *doc, tkr_error *error) {
+bool tkr_doc_is_pdf(const tkr_doc *doc) {
+    return holds(doc->bytes, doc->n_bytes < 1024 ? doc->n_bytes : 1024, "%PDF-");
+}
+
+static tkr_status read_any(tkr_doc *doc, tkr_error *error) {
     const uint8_t *bytes = doc->bytes;
     const size_t n = doc->n_bytes;
-    if (holds(bytes, n < 1024 ? n : 1024, "%PDF-")) {
+    if (tkr_doc_is_pdf(doc)) {
         doc->header.type = TKR_DOCUMENT_PDF;
         return tkr_doc_pdf(doc, error);
     }
@@ -191,4 +224,11 @@ tkr_status tkr_doc_read(tkr_doc *doc, tkr_error *error) {
         return tkr_doc_mail(doc, error);
     }
     return read_text(doc, error);
+}
+
+tkr_status tkr_doc_read(tkr_doc *doc, tkr_error *error) {
+    const tkr_status status = read_any(doc, error);
+    const tkr_document_header *h = &doc->header;
+    if (status != TKR_OK || h->n_failed == 0 || h->n_failed < h->n_pages) return status;
+    return TKR_FAIL(error, FORMAT, "is damaged: %.200s, nor any other of %u", h->note, h->n_pages);
 }

@@ -16,10 +16,12 @@
 
 enum {
     TKR_MAX_DOCUMENT_PAGES = 10000,
+    TKR_MAX_GAP = 16,            /* empty cells one behind the other that are shown */
     TKR_MAX_PAGE_POINTS = 14400, /* 200 inches, the largest that Acrobat makes */
 };
 
 typedef struct tkr_sentences tkr_sentences; /* sentence.c */
+typedef struct tkr_pictures tkr_pictures;   /* pictures.h */
 
 /* What the readers fill. Text is UTF-8. */
 typedef struct tkr_doc {
@@ -29,11 +31,13 @@ typedef struct tkr_doc {
     tkr_sentences *breaker;
     tkr_document_header header; /* type, unit, n_pages, n_failed, note: set by the readers */
     uint32_t page;              /* of the blocks that follow */
+    tkr_pictures *pictures;     /* where readers note pictures; NULL: they aren't wanted */
     tkr_buf text, blocks, sentences;
 } tkr_doc;
 
 /* Tells the type by content and reads all of it. */
 tkr_status tkr_doc_read(tkr_doc *doc, tkr_error *error);
+bool tkr_doc_is_pdf(const tkr_doc *doc);
 /* Draws page `page` (from 0) to RGB, its longer side `side` pixels; at most max_pixels. */
 tkr_status tkr_doc_render(uint8_t *rgb, size_t *width, size_t *height, const tkr_doc *doc, size_t page, size_t side,
                           size_t max_pixels, tkr_error *error);
@@ -47,6 +51,18 @@ tkr_status tkr_doc_block(tkr_doc *doc, tkr_block_kind kind, unsigned level, cons
 tkr_status tkr_doc_take(tkr_doc *doc, tkr_block_kind kind, unsigned level, tkr_buf *text, tkr_error *error);
 /* Appends text with each run of white space as one blank, none at the beginning of the buffer. */
 void tkr_doc_squeeze(tkr_buf *out, const char *text, size_t n);
+
+/* A page, slide, sheet or chapter can't be read: it is counted, and the first of them noted with what `why` says, or
+ * NULL.
+ */
+void tkr_doc_fail_page(tkr_doc *doc, uint32_t page, const tkr_error *why);
+/* What became of a part of the document: one that is damaged costs itself alone. */
+tkr_status tkr_doc_part(tkr_doc *doc, tkr_status status, tkr_error *error);
+
+/* ---- bidi.c ---- */
+/* Of lines as poppler gives them: words of right-to-left scripts in the order in which they are read. `failed` is set
+ * where there is no memory. */
+void tkr_doc_reading_order(tkr_buf *text);
 
 /* ---- sentence.c ---- */
 tkr_status tkr_sentences_create(tkr_sentences **sentences, tkr_error *error);
@@ -73,6 +89,17 @@ const tkr_member *tkr_package_find(const tkr_package *package, const char *name)
 /* The member that `target`, a reference in the member `from`, means: relative, "/" is the archive's root, a fragment is
  * left out. */
 const tkr_member *tkr_package_follow(const tkr_package *package, const char *from, const char *target);
+/* Puts the name of that member, which need not be there, and a NUL into `path`. */
+bool tkr_package_path(tkr_buf *path, const char *from, const char *target);
+/* Goes through the files of an archive, media too, and holds one of them at a time. */
+typedef struct tkr_archive_visitor {
+    bool (*wants)(void *user, const char *name, size_t number);
+    /* `why`: NULL, or why it can't be read. false: enough seen. */
+    bool (*take)(void *user, const char *name, size_t number, const tkr_buf *data, const tkr_error *why);
+    void *user;
+    size_t max_bytes, max_all; /* of one, of all together */
+} tkr_archive_visitor;
+tkr_status tkr_archive_visit(const uint8_t *bytes, size_t n, const tkr_archive_visitor *visitor, tkr_error *error);
 
 /* ---- one type each ---- */
 tkr_status tkr_doc_pdf(tkr_doc *doc, tkr_error *error);

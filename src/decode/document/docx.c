@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "decode/document/xml.h"
+#include "decode/document/pictures.h"
 
 typedef struct style {
     char id[64];
@@ -16,6 +16,7 @@ typedef struct reader {
     tkr_buf text;           /* of the paragraph, or of the row */
     unsigned level;         /* of the paragraph */
     unsigned tables, cells; /* tables that we are in; cells of the outer one's row so far */
+    tkr_drawing drawing;    /* of the part */
 } reader;
 
 /* ---- styles: the heading's level by outline or by its English name, which Word keeps in every language ---- */
@@ -64,6 +65,7 @@ static unsigned level_of(const reader *r, const char *id) {
 
 static void begin(reader *r, const tkr_xml *xml) {
     char value[64];
+    tkr_drawing_see(&r->drawing, r->doc, xml, &r->text);
     if (tkr_xml_is(xml, "p")) {
         r->level = 0;
         if (r->tables > 0 && r->text.size > 0 && r->text.data[r->text.size - 1] != ' ') tkr_buf_putc(&r->text, ' ');
@@ -128,7 +130,10 @@ tkr_status tkr_doc_docx(tkr_doc *doc, const tkr_package *package, tkr_error *err
     tkr_status status = read_styles(&r, package, error);
     for (size_t i = 0; status == TKR_OK && i < sizeof parts / sizeof *parts; i++) {
         const tkr_member *member = tkr_package_find(package, parts[i]);
-        if (member) status = read_part(&r, member, error);
+        if (!member) continue;
+        status = tkr_drawing_open(&r.drawing, doc, package, member->name, error);
+        if (status == TKR_OK) status = read_part(&r, member, error);
+        tkr_drawing_close(&r.drawing);
     }
     tkr_buf_free(&r.styles);
     tkr_buf_free(&r.text);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decode/document/epub: the chapters of an EPUB in the order of its spine. */
-#include "decode/document/xml.h"
+#include "decode/document/pictures.h"
 
 typedef struct item {
     char id[128], href[512];
@@ -32,8 +32,12 @@ static tkr_status read_chapter(tkr_doc *doc, const tkr_package *package, const c
     if (doc->header.n_pages == TKR_MAX_DOCUMENT_PAGES)
         return TKR_FAIL(error, LIMIT, "has more than %d chapters", (int)TKR_MAX_DOCUMENT_PAGES);
     doc->page = ++doc->header.n_pages;
-    if (member) return tkr_doc_html(doc, (const uint8_t *)member->data.data, member->data.size, NULL, error);
-    doc->header.n_failed++;
+    const tkr_picture_place place = {.outer_coding = TKR_CODING_ARCHIVE};
+    if (member) tkr_doc_container(doc, &place, member->name, member->data.data, member->data.size);
+    if (member)
+        return tkr_doc_part(doc, tkr_doc_html(doc, (const uint8_t *)member->data.data, member->data.size, NULL, error),
+                            error);
+    tkr_doc_fail_page(doc, doc->page, NULL);
     return TKR_OK;
 }
 

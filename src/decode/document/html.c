@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "decode/document/document.h"
+#include "decode/document/pictures.h"
 
 typedef struct reader {
     tkr_doc *doc;
@@ -40,16 +40,40 @@ static tkr_status flush(reader *r, tkr_error *error) {
     return tkr_doc_take(r->doc, r->level > 0 ? TKR_BLOCK_HEADING : TKR_BLOCK_PARAGRAPH, r->level, &r->text, error);
 }
 
+static void add_picture(reader *r, xmlNode *node, const char *attribute) {
+    xmlChar *source = xmlGetProp(node, (const xmlChar *)attribute), *alt = xmlGetProp(node, (const xmlChar *)"alt");
+    if (source) tkr_doc_picture(r->doc, tkr_doc_member(r->doc), (const char *)source, (const char *)alt, &r->text);
+    xmlFree(source);
+    xmlFree(alt);
+}
+
+/* A picture is all that covers of books have in a drawing. */
+static void add_drawn(reader *r, const xmlNode *svg) {
+    for (xmlNode *node = svg->children; node; node = node->next) {
+        if (node->type != XML_ELEMENT_NODE || strcmp((const char *)node->name, "image") != 0) continue;
+        add_picture(r, node, xmlHasProp(node, (const xmlChar *)"xlink:href") ? "xlink:href" : "href");
+    }
+}
+
 static void add_alternative(reader *r, xmlNode *node) {
     xmlChar *text = xmlGetProp(node, (const xmlChar *)"alt");
     if (text) tkr_doc_squeeze(&r->text, (const char *)text, strlen((const char *)text));
     xmlFree(text);
 }
 
+/* The arrow from a note back to where it belongs. */
+static bool is_backlink(xmlNode *node) {
+    xmlChar *role = xmlGetProp(node, (const xmlChar *)"role");
+    const bool is = role && strcmp((const char *)role, "doc-backlink") == 0;
+    xmlFree(role);
+    return is;
+}
+
 /* false: what is in it is not for readers. */
 static bool enter(reader *r, xmlNode *node, tkr_status *status, tkr_error *error) {
     const char *name = (const char *)node->name;
-    if (is_one_of(name, hidden)) return false;
+    if (strcmp(name, "svg") == 0) add_drawn(r, node);
+    if (is_one_of(name, hidden) || is_backlink(node)) return false;
     if (is_one_of(name, blocks) || level_of(name) > 0) {
         *status = flush(r, error);
         r->pre += strcmp(name, "pre") == 0;
@@ -58,10 +82,13 @@ static bool enter(reader *r, xmlNode *node, tkr_status *status, tkr_error *error
         if (r->rows == 0) *status = flush(r, error);
         if (r->rows++ == 0) r->cells = 0;
     } else if (strcmp(name, "td") == 0 || strcmp(name, "th") == 0) {
-        if (r->rows == 1 && r->cells++ > 0) tkr_buf_append(&r->text, " | ", 3);
+        if (r->rows != 1 || r->cells++ == 0) return *status == TKR_OK;
+        while (r->text.size > 0 && r->text.data[r->text.size - 1] == ' ') r->text.size--;
+        tkr_buf_append(&r->text, " | ", 3);
     } else if (strcmp(name, "br") == 0) {
         tkr_buf_putc(&r->text, r->rows > 0 ? ' ' : '\n');
     } else if (strcmp(name, "img") == 0) {
+        add_picture(r, node, "src");
         add_alternative(r, node);
     }
     return *status == TKR_OK;

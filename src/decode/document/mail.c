@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "decode/document/document.h"
+#include "decode/document/pictures.h"
 
 enum { MAX_NESTING = 16, MAX_HEADERS = 64 << 10 };
 
@@ -135,18 +135,41 @@ static bool begins(const tkr_buf *value, const char *word) {
     return value->size > 0 && strncasecmp(value->data, word, strlen(word)) == 0;
 }
 
+void tkr_mail_decode(tkr_buf *out, uint32_t coding, const char *text, size_t n) {
+    if (coding == TKR_CODING_BASE64) {
+        unbase64(out, text, n);
+    } else if (coding == TKR_CODING_QUOTED) {
+        unquote(out, text, n, false);
+    } else {
+        tkr_buf_append(out, text, n);
+    }
+}
+
+/* Where the part's bytes lie in the message. */
+static tkr_picture_place place_of(const tkr_doc *doc, const part *p) {
+    tkr_buf encoding = {0};
+    tkr_picture_place place = {.outer = {(uint64_t)((const uint8_t *)p->body - doc->bytes), p->n_body}};
+    (void)field(&encoding, p, "Content-Transfer-Encoding");
+    if (begins(&encoding, "base64")) place.outer_coding = TKR_CODING_BASE64;
+    if (begins(&encoding, "quoted-printable")) place.outer_coding = TKR_CODING_QUOTED;
+    tkr_buf_free(&encoding);
+    return place;
+}
+
+static void note_picture(tkr_doc *doc, const part *p) {
+    tkr_buf id = {0};
+    const tkr_picture_place place = place_of(doc, p);
+    tkr_doc_picture_part(doc, &place, field(&id, p, "Content-ID") ? id.data : "");
+    tkr_buf_free(&id);
+}
+
 static tkr_status read_leaf(tkr_doc *doc, const part *p, const tkr_buf *type, tkr_error *error) {
     char charset[64];
-    tkr_buf encoding = {0}, raw = {0}, text = {.cap = doc->max_text};
+    tkr_buf raw = {0}, text = {.cap = doc->max_text};
     const char *declared = parameter(charset, sizeof charset, type, "charset") ? charset : NULL;
-    (void)field(&encoding, p, "Content-Transfer-Encoding");
-    if (begins(&encoding, "base64")) {
-        unbase64(&raw, p->body, p->n_body);
-    } else if (begins(&encoding, "quoted-printable")) {
-        unquote(&raw, p->body, p->n_body, false);
-    } else {
-        tkr_buf_append(&raw, p->body, p->n_body);
-    }
+    const tkr_picture_place place = place_of(doc, p);
+    tkr_mail_decode(&raw, place.outer_coding, p->body, p->n_body);
+    tkr_doc_container(doc, &place, NULL, raw.data, raw.size);
     tkr_status status = raw.failed ? TKR_FAIL(error, NO_MEMORY, "no memory for a part of a message") : TKR_OK;
     if (status == TKR_OK && raw.size > 0 && begins(type, "text/html")) {
         status = tkr_doc_html(doc, (const uint8_t *)raw.data, raw.size, declared, error);
@@ -155,8 +178,8 @@ static tkr_status read_leaf(tkr_doc *doc, const part *p, const tkr_buf *type, tk
         if (status == TKR_OK) status = tkr_doc_text(doc, text.data, text.size, false, error);
     }
     tkr_buf_free(&text);
+    tkr_doc_container(doc, &place, NULL, NULL, 0);
     tkr_buf_free(&raw);
-    tkr_buf_free(&encoding);
     return status;
 }
 
@@ -184,19 +207,20 @@ static bool next_part(part *out, const part *whole, const char *boundary, size_t
     return true;
 }
 
-static tkr_status read_part(tkr_doc *doc, const part *p, unsigned nesting, tkr_error *error);
+static tkr_status read_part(tkr_doc *doc, const part *p, unsigned nesting, bool only_pictures, tkr_error *error);
 
-/* Of alternatives the plain text, else the first: they say the same. */
-static tkr_status read_parts(tkr_doc *doc, const part *p, const tkr_buf *type, unsigned nesting, tkr_error *error) {
+/* Of alternatives the plain text, else the first: they say the same; but pictures of all. */
+static tkr_status read_parts(tkr_doc *doc, const part *p, const tkr_buf *type, unsigned nesting, bool only_pictures,
+                             tkr_error *error) {
     char boundary[256];
     tkr_buf value = {0};
     part one, chosen = {0};
     tkr_status status = TKR_OK;
-    const bool alternative = begins(type, "multipart/alternative");
+    const bool alternative = begins(type, "multipart/alternative") && !only_pictures;
     if (!parameter(boundary, sizeof boundary, type, "boundary")) return TKR_OK;
     for (size_t at = 0; status == TKR_OK && next_part(&one, p, boundary, &at);) {
         if (!alternative) {
-            status = read_part(doc, &one, nesting + 1, error);
+            status = read_part(doc, &one, nesting + 1, only_pictures, error);
             continue;
         }
         const bool plain = !field(&value, &one, "Content-Type") || begins(&value, "text/plain");
@@ -204,18 +228,24 @@ static tkr_status read_parts(tkr_doc *doc, const part *p, const tkr_buf *type, u
         if (plain) break;
     }
     tkr_buf_free(&value);
-    return status == TKR_OK && chosen.head ? read_part(doc, &chosen, nesting + 1, error) : status;
+    if (status == TKR_OK && chosen.head) status = read_part(doc, &chosen, nesting + 1, only_pictures, error);
+    for (size_t at = 0; alternative && doc->pictures && status == TKR_OK && next_part(&one, p, boundary, &at);) {
+        if (one.head != chosen.head) status = read_part(doc, &one, nesting + 1, true, error);
+    }
+    return status;
 }
 
-static tkr_status read_part(tkr_doc *doc, const part *p, unsigned nesting, tkr_error *error) {
+static tkr_status read_part(tkr_doc *doc, const part *p, unsigned nesting, bool only_pictures, tkr_error *error) {
     tkr_buf type = {0}, disposition = {0};
     tkr_status status = TKR_OK;
     if (nesting > MAX_NESTING) return TKR_FAIL(error, LIMIT, "is a message nested more than %d deep", (int)MAX_NESTING);
     const bool typed = field(&type, p, "Content-Type");
     const bool attached = field(&disposition, p, "Content-Disposition") && begins(&disposition, "attachment");
     if (typed && begins(&type, "multipart/")) {
-        status = read_parts(doc, p, &type, nesting, error);
-    } else if (!attached && (!typed || begins(&type, "text/"))) {
+        status = read_parts(doc, p, &type, nesting, only_pictures, error);
+    } else if (!attached && begins(&type, "image/")) {
+        note_picture(doc, p);
+    } else if (!attached && !only_pictures && (!typed || begins(&type, "text/"))) {
         status = read_leaf(doc, p, &type, error);
     }
     tkr_buf_free(&type);
@@ -253,5 +283,5 @@ tkr_status tkr_doc_mail(tkr_doc *doc, tkr_error *error) {
     if (status == TKR_OK) status = tkr_doc_take(doc, TKR_BLOCK_PARAGRAPH, 0, &line, error);
     tkr_buf_free(&value);
     tkr_buf_free(&line);
-    return status == TKR_OK ? read_part(doc, &p, 0, error) : status;
+    return status == TKR_OK ? read_part(doc, &p, 0, false, error) : status;
 }

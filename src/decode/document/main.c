@@ -14,7 +14,7 @@
 #include "core/file.h"
 #include "core/process.h"
 #include "decode/decode.h"
-#include "decode/document/document.h"
+#include "decode/document/pictures.h"
 
 typedef struct options {
     uint64_t max_bytes, max_pixels, cpu_seconds;
@@ -124,6 +124,17 @@ static tkr_status read_document(tkr_decoder_reply *reply, uint8_t *out, tkr_doc 
     return TKR_OK;
 }
 
+static tkr_status list_pictures(tkr_decoder_reply *reply, uint8_t *out, tkr_doc *doc, size_t room,
+                                const tkr_decoder_request *request, tkr_error *error) {
+    size_t size = 0;
+    doc->max_text = room / 4;
+    const tkr_status status =
+        tkr_doc_list_pictures(out, &size, doc, room, request->page, request->side, request->n_items, error);
+    reply->width = (size + 2) / 3;
+    reply->height = 1;
+    return status;
+}
+
 static bool answer(const tkr_shared *shared, tkr_sentences *breaker, const options *o,
                    const tkr_decoder_request *request) {
     tkr_error error = {0};
@@ -138,6 +149,13 @@ static bool answer(const tkr_shared *shared, tkr_sentences *breaker, const optio
         size_t width = 0, height = 0;
         status =
             tkr_doc_render(out, &width, &height, &doc, request->page, request->side, (size_t)o->max_pixels, &error);
+        reply.width = width;
+        reply.height = height;
+    } else if (request->kind == TKR_DECODER_PICTURES) {
+        status = list_pictures(&reply, out, &doc, (size_t)o->max_pixels * 3, request, &error);
+    } else if (request->kind == TKR_DECODER_PICTURE) {
+        size_t width = 0, height = 0;
+        status = tkr_doc_get_picture(out, &width, &height, &doc, &request->place, (size_t)o->max_pixels, &error);
         reply.width = width;
         reply.height = height;
     } else {

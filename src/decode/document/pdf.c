@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decode/document/pdf: text and pages of a PDF, by poppler. A page that can't be read costs that page. */
+#include "decode/document/pdf.h"
+
 #include <cairo.h>
-#include <poppler.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "decode/document/document.h"
-
-static tkr_status open_pdf(PopplerDocument **out, const tkr_doc *doc, tkr_error *error) {
+tkr_status tkr_pdf_open(PopplerDocument **out, const tkr_doc *doc, tkr_error *error) {
     GError *why = NULL;
     GBytes *bytes = g_bytes_new_static(doc->bytes, doc->n_bytes);
     *out = poppler_document_new_from_bytes(bytes, NULL, &why);
@@ -53,10 +51,22 @@ static tkr_status add_lines(tkr_doc *doc, const char *text, tkr_error *error) {
     return status;
 }
 
-/* Whether white space is missing between two characters: cells of a table come one behind another. */
-static bool is_gap(const PopplerRectangle *a, const PopplerRectangle *b) {
+static bool is_symbol(char c) { return c != '\0' && strchr("=<>+-*/^_|()[]{}", c) != NULL; }
+
+/* Whether white space is missing between two characters: cells of a table come one behind another. Signs of a formula
+ * stand apart without being words. */
+static bool is_gap(const PopplerRectangle *a, const PopplerRectangle *b, char before, char after) {
     const double height = a->y2 - a->y1;
-    return b->x1 - a->x2 > height / 10 || a->x1 - b->x2 > height || b->y1 >= a->y2 || a->y1 >= b->y2;
+    double least = height / 10;
+    if (b->x1 - a->x2 <= least && a->x1 - b->x2 <= height && b->y1 - a->y2 <= least && a->y1 - b->y2 <= least)
+        return false;
+    if (is_symbol(before) || is_symbol(after)) least = height / 2;
+    return b->x1 - a->x2 > least || a->x1 - b->x2 > height || b->y1 - a->y2 > least || a->y1 - b->y2 > least;
+}
+
+/* U+202A to U+202E, which poppler puts around words that it has turned; they have no boxes. */
+static bool is_mark(const char *at) {
+    return memcmp(at, "\xE2\x80", 2) == 0 && (unsigned char)at[2] >= 0xAA && (unsigned char)at[2] <= 0xAE;
 }
 
 /* A word that is divided at the end of a line is put together, as pdftotext does. */
@@ -75,9 +85,10 @@ static bool page_text(tkr_buf *out, PopplerPage *page) {
     char before = ' ';
     const char *from = text, *at = text; /* [from, at) isn't copied yet */
     for (; *at; at++) {
-        if (((unsigned char)*at & 0xC0) == 0x80) continue;
+        if (((unsigned char)*at & 0xC0) == 0x80 || (*at == '\xE2' && is_mark(at))) continue;
         const bool blank = *at == ' ' || *at == '\n'; /* a character begins: box k is its own */
-        if (!blank && before != ' ' && before != '\n' && k > 0 && k < n && is_gap(&boxes[k - 1], &boxes[k])) {
+        if (!blank && before != ' ' && before != '\n' && k > 0 && k < n &&
+            is_gap(&boxes[k - 1], &boxes[k], before, *at)) {
             tkr_buf_append(out, from, (size_t)(at - from));
             tkr_buf_putc(out, ' ');
             from = at;
@@ -94,18 +105,14 @@ static bool page_text(tkr_buf *out, PopplerPage *page) {
     tkr_buf_append(out, from, (size_t)(at - from));
     g_free(boxes);
     g_free(text);
+    tkr_doc_reading_order(out);
     return true;
-}
-
-static void note_failure(tkr_doc *doc, uint32_t page) {
-    if (doc->header.n_failed++ == 0)
-        (void)snprintf(doc->header.note, sizeof doc->header.note, "page %u can't be read", page);
 }
 
 tkr_status tkr_doc_pdf(tkr_doc *doc, tkr_error *error) {
     PopplerDocument *pdf;
     tkr_buf text = {.cap = doc->max_text};
-    tkr_status status = open_pdf(&pdf, doc, error);
+    tkr_status status = tkr_pdf_open(&pdf, doc, error);
     if (status != TKR_OK) return status;
     const int n = poppler_document_get_n_pages(pdf);
     if (n <= 0) status = TKR_FAIL(error, FORMAT, "is a PDF without pages");
@@ -121,14 +128,12 @@ tkr_status tkr_doc_pdf(tkr_doc *doc, tkr_error *error) {
             status = text.failed ? TKR_FAIL(error, LIMIT, "page %d has more than %zu bytes of text", i + 1, text.cap)
                                  : add_lines(doc, text.size > 0 ? text.data : "", error);
         } else {
-            note_failure(doc, doc->page);
+            tkr_doc_fail_page(doc, doc->page, NULL);
         }
         if (page) g_object_unref(page);
     }
     tkr_buf_free(&text);
     g_object_unref(pdf);
-    if (status == TKR_OK && doc->header.n_failed == doc->header.n_pages)
-        status = TKR_FAIL(error, FORMAT, "is a damaged PDF: none of its %d pages can be read", n);
     return status;
 }
 
@@ -168,7 +173,7 @@ tkr_status tkr_doc_render(uint8_t *rgb, size_t *width, size_t *height, const tkr
                           size_t max_pixels, tkr_error *error) {
     PopplerDocument *pdf;
     double points_x = 0, points_y = 0;
-    tkr_status status = open_pdf(&pdf, doc, error);
+    tkr_status status = tkr_pdf_open(&pdf, doc, error);
     if (status != TKR_OK) return status;
     const int n = poppler_document_get_n_pages(pdf);
     PopplerPage *page = n > 0 && number < (size_t)n ? poppler_document_get_page(pdf, (int)number) : NULL;

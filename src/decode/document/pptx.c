@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decode/document/pptx: slides of PresentationML in their order: titles, text, tables, notes. */
-#include "decode/document/xml.h"
+#include "decode/document/pictures.h"
 
 typedef struct reader {
     tkr_doc *doc;
@@ -8,10 +8,12 @@ typedef struct reader {
     bool is_title, skipped; /* of the shape */
     bool in_table;
     unsigned cells;
+    tkr_drawing drawing; /* of the slide */
 } reader;
 
 static void begin(reader *r, tkr_xml *xml) {
     char type[32];
+    tkr_drawing_see(&r->drawing, r->doc, xml, &r->text);
     if (tkr_xml_is(xml, "sp")) {
         r->is_title = r->skipped = false;
     } else if (tkr_xml_is(xml, "ph") && tkr_xml_attribute(xml, type, sizeof type, "type")) {
@@ -54,6 +56,7 @@ static tkr_status read_slide(reader *r, const tkr_member *member, tkr_error *err
     bool in_text = false;
     tkr_status status = tkr_xml_open(&xml, member, error);
     r->is_title = r->skipped = r->in_table = false;
+    r->text.size = 0;
     while (status == TKR_OK && tkr_xml_next(&xml, &status, error)) {
         if (xml.kind == TKR_XML_TEXT) {
             if (in_text) tkr_buf_append(&r->text, xml.text, strlen(xml.text));
@@ -73,7 +76,9 @@ static tkr_status read_slide(reader *r, const tkr_member *member, tkr_error *err
 
 static tkr_status read_with_notes(reader *r, const tkr_package *package, const tkr_member *slide, tkr_error *error) {
     tkr_relations relations;
-    tkr_status status = read_slide(r, slide, error);
+    tkr_status status = tkr_drawing_open(&r->drawing, r->doc, package, slide->name, error);
+    if (status == TKR_OK) status = read_slide(r, slide, error);
+    tkr_drawing_close(&r->drawing);
     if (status != TKR_OK) return status;
     status = tkr_relations_read(&relations, package, slide->name, error);
     const tkr_relation *notes = tkr_relations_find(&relations, NULL, "notesSlide");
@@ -108,8 +113,8 @@ tkr_status tkr_doc_pptx(tkr_doc *doc, const tkr_package *package, tkr_error *err
         if (doc->header.n_pages == TKR_MAX_DOCUMENT_PAGES)
             status = TKR_FAIL(error, LIMIT, "has more than %d slides", (int)TKR_MAX_DOCUMENT_PAGES);
         doc->page = ++doc->header.n_pages;
-        if (status == TKR_OK && slide) status = read_with_notes(&r, package, slide, error);
-        if (!slide) doc->header.n_failed++;
+        if (status == TKR_OK && slide) status = tkr_doc_part(doc, read_with_notes(&r, package, slide, error), error);
+        if (!slide) tkr_doc_fail_page(doc, doc->page, NULL);
     }
     tkr_xml_close(&xml);
     tkr_relations_free(&relations);

@@ -177,6 +177,13 @@ static void put_origin(tkr_buf *out, const tkr_http_request *request) {
     put_html(out, host != NULL && strpbrk(host, "'\\") == NULL ? host : "127.0.0.1:8000");
 }
 
+/* A file to send in a form. */
+static const char *form_example(const tkr_handler *handler) {
+    return handler == &tkr_handler_embed_video      ? "file=@clip.mp4 -F max_frames=16"
+           : handler == &tkr_handler_embed_document ? "file=@report.pdf -F mode=text"
+                                                    : "file=@photo.jpg";
+}
+
 static void put_curl(tkr_buf *out, const tkr_http_request *request, const tkr_route *route,
                      const tkr_handler *handler) {
     const char *example = tkr_handler_example(handler);
@@ -195,7 +202,7 @@ static void put_curl(tkr_buf *out, const tkr_http_request *request, const tkr_ro
         put(out, "\n\ncurl ");
         put_origin(out, request);
         put_html(out, route->path);
-        put(out, " -F file=@photo.jpg");
+        tkr_buf_printf(out, " -F %s", form_example(handler));
     }
     put(out, "</code></pre>");
 }

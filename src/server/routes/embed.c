@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* routes/embed: POST /embed/text, /embed/image, /embed/video and /embed/multimodal. Refuses fields that it doesn't
- * know. */
+/* routes/embed: POST /embed/text, /embed/image and /embed/multimodal. Refuses fields that it doesn't know. */
 #include "server/routes/embed.h"
 
 #include <stdio.h>
@@ -97,7 +96,7 @@ bool tkr_embed_read_options(tkr_embed_options *options, const tkr_fields *fields
 /* ---- requests ---- */
 
 bool tkr_embed_begin(tkr_fields *fields, tkr_operation *op, const char *const *more) {
-    const char *names[32];
+    const char *names[48];
     size_t n = 0;
     if (!tkr_fields_of(fields, op, op->body, "")) {
         return false;
@@ -178,6 +177,7 @@ static bool read_files(tkr_operation *op, tkr_input *inputs) {
         if (part == NULL || !tkr_embed_take_file(part, op, i)) {
             return false;
         }
+        part->kind = TKR_PART_IMAGE; /* whatever it calls itself */
         inputs[i] = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = part, .n_parts = 1};
     }
     return true;
@@ -217,81 +217,6 @@ bool tkr_embed_parse_images(tkr_operation *op) {
     return tkr_embed_take(&fields, inputs, n, name, files || json_is_array(list));
 }
 
-/* max_frames, pooling, fps: of all videos of the request; the configuration's where absent. */
-static bool read_frames(tkr_input *input, tkr_part *part, const tkr_fields *fields) {
-    static const char *const words[] = {"mean", "max", "first", "native", NULL};
-    const tkr_settings *settings = tkr_server_settings(fields->op->server);
-    size_t pooling = (size_t)tkr_setting_of(settings, TKR_SET_VIDEO_POOLING)->number, fps = 0;
-    part->max_frames = (size_t)tkr_setting_of(settings, TKR_SET_MAX_VIDEO_FRAMES)->number;
-    if (!tkr_fields_count(&part->max_frames, fields, "max_frames", 1, 1024) ||
-        !tkr_fields_word(&pooling, fields, "pooling", words) || !tkr_fields_count(&fps, fields, "fps", 1, 1000)) {
-        return false;
-    }
-    part->fps = (double)fps;
-    input->video_pooling = (tkr_video_pooling)pooling;
-    return true;
-}
-
-/* A file of the form, or base64 of the list: a URL isn't fetched. */
-static bool read_video(tkr_part *part, tkr_operation *op, const json_t *list, size_t index) {
-    char path[64];
-    if (list == NULL) {
-        if (!tkr_embed_take_file(part, op, index)) {
-            return false;
-        }
-        part->kind = TKR_PART_VIDEO;
-        return true;
-    }
-    const json_t *value = json_is_array(list) ? json_array_get(list, index) : list;
-    (void)snprintf(path, sizeof path, json_is_array(list) ? "videos[%zu]" : "videos", index);
-    if (!json_is_string(value)) {
-        return tkr_refuse(op, TYPE, path, "%s: is %s, expected a data URI or base64", path, tkr_json_type_name(value));
-    }
-    if (!tkr_read_picture(part, op, json_string_value(value), json_string_length(value), path,
-                          TKR_READ_DATA_URI | TKR_READ_BASE64)) {
-        return false;
-    }
-    part->kind = TKR_PART_VIDEO;
-    return true;
-}
-
-bool tkr_embed_parse_videos(tkr_operation *op) {
-    static const char *const names[] = {"videos", "max_frames", "pooling", "fps", "min_pixels", "max_pixels", NULL};
-    tkr_fields fields;
-    if (!tkr_embed_begin(&fields, op, names)) {
-        return false;
-    }
-    const json_t *list = tkr_fields_get(&fields, "videos");
-    const bool files = op->n_form > 0;
-    const size_t n = files ? op->n_form : json_is_array(list) ? json_array_size(list) : 1;
-    if (files && list != NULL) {
-        return tkr_refuse(op, VALUE, "videos", "videos: stand beside files; send one of both");
-    }
-    if (!files && list == NULL) {
-        return tkr_refuse(op, TYPE, fields.from_text ? "file" : "videos",
-                          fields.from_text ? "file: is missing: the form has no file"
-                                           : "videos: is missing, expected a list of data URIs, or a multipart form");
-    }
-    if (n == 0) {
-        return tkr_refuse(op, EMPTY, "videos", "videos: is an empty list");
-    }
-    tkr_input *inputs = tkr_operation_alloc(op, n * sizeof *inputs);
-    if (inputs == NULL) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        tkr_part *part = tkr_operation_alloc(op, sizeof *part);
-        if (part == NULL || !read_video(part, op, list, i)) {
-            return false;
-        }
-        inputs[i] = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = part, .n_parts = 1};
-        if (!read_frames(&inputs[i], part, &fields) || !tkr_embed_read_sizes(&inputs[i], &fields)) {
-            return false;
-        }
-    }
-    return tkr_embed_take(&fields, inputs, n, files ? "file" : "videos", files || json_is_array(list));
-}
-
 bool tkr_embed_parse_items(tkr_operation *op) {
     static const char *const list_names[] = {"items", NULL};
     tkr_fields fields;
@@ -323,17 +248,36 @@ bool tkr_embed_parse_items(tkr_operation *op) {
     return tkr_embed_take(&fields, inputs, n, list != NULL ? "items" : "item", list != NULL);
 }
 
+/* Media of a frame that no item names: an input each, all of one type. */
+static bool parse_media(tkr_operation *op) {
+    for (size_t i = 1; i < op->n_form; i++) {
+        if (strcmp(op->form[i].content_type, op->form[0].content_type) != 0) {
+            return tkr_refuse(op, VALUE, "media",
+                              "media: are of several types; name pictures and videos in \"items\", and send documents "
+                              "apart");
+        }
+    }
+    return tkr_embed_is_type(&op->form[0], "video")      ? tkr_embed_parse_videos(op)
+           : tkr_embed_is_type(&op->form[0], "document") ? tkr_embed_parse_documents(op)
+                                                         : tkr_embed_parse_images(op);
+}
+
 bool tkr_embed_parse_any(tkr_operation *op) {
-    const json_t *body = op->body;
-    if (json_object_get(body, "texts") || json_object_get(body, "ids") || json_object_get(body, "input_ids")) {
-        return tkr_embed_parse_texts(op);
+    static const struct {
+        const char *name;
+        bool (*parse)(tkr_operation *op);
+    } meanings[] = {{"texts", tkr_embed_parse_texts},         {"ids", tkr_embed_parse_texts},
+                    {"input_ids", tkr_embed_parse_texts},     {"items", tkr_embed_parse_items},
+                    {"text", tkr_embed_parse_items},          {"media", tkr_embed_parse_items},
+                    {"parts", tkr_embed_parse_items},         {"image", tkr_embed_parse_items},
+                    {"video", tkr_embed_parse_items},         {"videos", tkr_embed_parse_videos},
+                    {"documents", tkr_embed_parse_documents}, {"images", tkr_embed_parse_images}};
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
+        if (json_object_get(op->body, meanings[i].name) != NULL) {
+            return meanings[i].parse(op);
+        }
     }
-    if (json_object_get(body, "items") == NULL && json_object_get(body, "text") == NULL &&
-        json_object_get(body, "media") == NULL && json_object_get(body, "parts") == NULL &&
-        json_object_get(body, "image") == NULL && (json_object_get(body, "images") != NULL || op->n_form > 0)) {
-        return tkr_embed_parse_images(op);
-    }
-    return tkr_embed_parse_items(op);
+    return op->n_form > 0 ? parse_media(op) : tkr_embed_parse_items(op);
 }
 
 const tkr_handler tkr_handler_embed_text = {.name = "embed_text",
@@ -352,15 +296,6 @@ const tkr_handler tkr_handler_embed_image = {.name = "embed_image",
                                              .render = tkr_embed_render,
                                              .wants_model = true,
                                              .request_schema = tkr_schema_embed_image,
-                                             .response_schema = tkr_schema_embeddings};
-
-const tkr_handler tkr_handler_embed_video = {.name = "embed_video",
-                                             .api = &tkr_api_native,
-                                             .body = TKR_BODY_EITHER,
-                                             .parse = tkr_embed_parse_videos,
-                                             .render = tkr_embed_render,
-                                             .wants_model = true,
-                                             .request_schema = tkr_schema_embed_video,
                                              .response_schema = tkr_schema_embeddings};
 
 const tkr_handler tkr_handler_embed_multimodal = {.name = "embed_multimodal",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* routes/embed_document: POST /embed/document: files of a form become passages and pages, which become vectors. */
+/* routes/embed_document: POST /embed/document: files, of a form or in JSON, become passages and pages, which become
+ * vectors. Fetches nothing. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,17 +9,16 @@
 #include "server/routes/schema.h"
 #include "server/routes/shape.h"
 
-/* op->state; `reply` first, so that embed_reply finds it. */
-typedef struct state {
-    tkr_embed_reply reply;
-    const char *passages, *documents; /* JSON, without brackets */
-} state;
-
 /* What parsing gathers of all files. */
 typedef struct reader {
     tkr_operation *op;
     tkr_tools_document_options options;
+    tkr_embed_options embed;
+    tkr_stop stop;
+    bool no_room;                /* told, as the request's fault */
     tkr_buf inputs;              /* tkr_input */
+    size_t n_rows;               /* that they give */
+    size_t n_failed[3];          /* of the file, by tkr_passage_kind */
     tkr_buf passages, documents; /* JSON */
 } reader;
 
@@ -31,28 +31,33 @@ static void *copy(tkr_operation *op, const void *data, size_t n) {
 }
 
 static void put_passage(tkr_buf *out, const tkr_tools_passage *passage, size_t file) {
-    tkr_buf_printf(out, "%s{\"file\":%zu,\"kind\":\"%s\"", out->size > 0 ? "," : "", file,
-                   passage->is_page ? "page_image" : "text");
+    static const char *const kinds[] = {"text", "page_image", "picture"}; /* by tkr_passage_kind */
+    tkr_buf_printf(out, "%s{\"file\":%zu,\"kind\":\"%s\"", out->size > 0 ? "," : "", file, kinds[passage->kind]);
+    if (passage->kind == TKR_PASSAGE_PICTURE) {
+        tkr_buf_printf(out, ",\"picture\":%zu", passage->picture);
+    }
     if (passage->unit != NULL && passage->page > 0) {
         tkr_buf_printf(out, ",\"%s\":%zu", passage->unit, passage->page);
     }
     if (passage->last_page > passage->page) {
         tkr_buf_printf(out, ",\"last_%s\":%zu", passage->unit, passage->last_page);
     }
-    if (!passage->is_page) {
+    if (passage->kind != TKR_PASSAGE_PAGE) {
         tkr_buf_printf(out, ",\"chars\":[%zu,%zu]", passage->begin, passage->end);
         if (passage->heading != NULL) {
             tkr_buf_printf(out, ",\"heading\":");
             tkr_put_text(out, passage->heading);
         }
-        tkr_buf_printf(out, ",\"text\":");
-        tkr_json_write_string(out, passage->text, passage->n_text);
+        if (passage->kind == TKR_PASSAGE_TEXT || passage->n_text > 0) {
+            tkr_buf_printf(out, ",\"text\":");
+            tkr_json_write_string(out, passage->text, passage->n_text);
+        }
     }
     tkr_buf_putc(out, '}');
 }
 
-static bool add_page(tkr_input *input, const reader *r, const tkr_tools_document *document, size_t index,
-                     const char *param, bool *failed) {
+static bool add_page(tkr_input *input, reader *r, const tkr_tools_document *document, size_t index, const char *param,
+                     bool *failed) {
     tkr_operation *op = r->op;
     void *pixels = NULL;
     tkr_error error = {0};
@@ -60,51 +65,79 @@ static bool add_page(tkr_input *input, const reader *r, const tkr_tools_document
     if (part == NULL) {
         return false;
     }
-    *failed = tkr_tools_document_page(part, &pixels, document, index, &error) != TKR_OK;
+    *failed = tkr_tools_document_image(part, &pixels, document, index, &error) != TKR_OK;
     if (*failed) {
-        return true; /* one bad page costs that page */
+        r->n_failed[tkr_tools_document_get(document, index).kind]++;
+        return true; /* one bad page or picture costs that one */
     }
-    part->data = copy(op, pixels, part->n_data);
+    part->data = tkr_operation_hold(op, part->n_data) ? copy(op, pixels, part->n_data) : NULL;
     part->name = param;
     tkr_tools_free_pixels(&pixels);
     *input = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = part, .n_parts = 1};
     return part->data != NULL;
 }
 
-static bool add_all(reader *r, const tkr_tools_document *document, const char *param, size_t file, size_t *n_failed) {
+/* With late chunking: in place of the texts of passages. */
+static bool add_windows(reader *r, const tkr_tools_document *document) {
     tkr_operation *op = r->op;
-    const size_t n = tkr_tools_document_n(document);
-    if (!tkr_operation_fits(op, r->inputs.size / sizeof(tkr_input) + n)) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        const tkr_tools_passage passage = tkr_tools_document_get(document, i);
-        tkr_input input = {.kind = TKR_INPUT_TEXT, .n_text = passage.n_input};
-        bool failed = false;
-        if (passage.is_page) {
-            if (!add_page(&input, r, document, i, param, &failed)) {
-                return false;
-            }
-        } else {
-            input.text = copy(op, passage.input, passage.n_input);
-            op->n_characters += passage.end - passage.begin;
-            if (input.text == NULL) {
-                return false;
-            }
+    for (size_t i = 0; i < tkr_tools_document_n_windows(document); i++) {
+        size_t first = 0;
+        tkr_input window = tkr_tools_document_window(document, i, &first);
+        const size_t n_ids = window.n_ids * sizeof *window.ids, n_spans = window.n_spans * 2 * sizeof *window.spans;
+        if (!tkr_operation_hold(op, n_ids + n_spans)) {
+            return false;
         }
-        *n_failed += failed;
-        if (failed) {
-            continue;
+        window.ids = copy(op, window.ids, n_ids);
+        window.spans = copy(op, window.spans, n_spans);
+        if (window.ids == NULL || window.spans == NULL) {
+            return false;
         }
-        put_passage(&r->passages, &passage, file);
-        if (!tkr_buf_append(&r->inputs, &input, sizeof input) || r->passages.failed) {
+        if (!tkr_buf_append(&r->inputs, &window, sizeof window)) {
             return tkr_refuse(op, INTERNAL, NULL, "no memory for the document's passages");
         }
+        r->n_rows += window.n_spans;
     }
     return true;
 }
 
-static void put_document(tkr_buf *out, const tkr_tools_document *document, const tkr_form_part *file, size_t n_failed) {
+static bool add_text(tkr_input *input, const reader *r, const tkr_tools_passage *passage) {
+    tkr_operation *op = r->op;
+    *input = (tkr_input){.kind = TKR_INPUT_TEXT, .n_text = passage->n_input};
+    input->text = tkr_operation_hold(op, passage->n_input) ? copy(op, passage->input, passage->n_input) : NULL;
+    return input->text != NULL;
+}
+
+static bool add_all(reader *r, const tkr_tools_document *document, const char *param, size_t file) {
+    tkr_operation *op = r->op;
+    const size_t n = tkr_tools_document_n(document);
+    const bool late = tkr_tools_document_n_windows(document) > 0;
+    if (!tkr_operation_fits(op, r->n_rows + n) || !add_windows(r, document)) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const tkr_tools_passage passage = tkr_tools_document_get(document, i);
+        const bool is_text = passage.kind == TKR_PASSAGE_TEXT, has_input = !(late && is_text);
+        tkr_input input;
+        bool failed = false;
+        op->n_characters += is_text ? passage.end - passage.begin : 0;
+        if (!is_text ? !add_page(&input, r, document, i, param, &failed)
+                     : has_input && !add_text(&input, r, &passage)) {
+            return false;
+        }
+        if (failed) {
+            continue;
+        }
+        put_passage(&r->passages, &passage, file);
+        if ((has_input && !tkr_buf_append(&r->inputs, &input, sizeof input)) || r->passages.failed) {
+            return tkr_refuse(op, INTERNAL, NULL, "no memory for the document's passages");
+        }
+        r->n_rows += has_input;
+    }
+    return true;
+}
+
+static void put_document(tkr_buf *out, const tkr_tools_document *document, const tkr_form_part *file,
+                         const size_t n_failed[3]) {
     const char *note = NULL;
     const char *type = tkr_tools_document_type(document, &note);
     size_t n_text = 0;
@@ -120,19 +153,42 @@ static void put_document(tkr_buf *out, const tkr_tools_document *document, const
         tkr_buf_printf(out, ",\"note\":");
         tkr_put_text(out, note);
     }
-    if (n_failed > 0) {
-        tkr_buf_printf(out, ",\"pages_not_drawn\":%zu", n_failed);
+    if (n_failed[TKR_PASSAGE_PAGE] > 0) {
+        tkr_buf_printf(out, ",\"pages_not_drawn\":%zu", n_failed[TKR_PASSAGE_PAGE]);
+    }
+    if (n_failed[TKR_PASSAGE_PICTURE] > 0) {
+        tkr_buf_printf(out, ",\"pictures_not_decoded\":%zu", n_failed[TKR_PASSAGE_PICTURE]);
     }
     tkr_buf_putc(out, '}');
 }
 
-static bool add_file(reader *r, size_t index) {
+static tkr_status ask_room(void *user, size_t n_bytes, tkr_error *error) {
+    reader *r = user;
+    r->no_room = !tkr_operation_hold(r->op, n_bytes);
+    return r->no_room ? TKR_FAIL(error, LIMIT, "%s", r->op->fault.message) : TKR_OK;
+}
+
+/* Why a document couldn't be read. */
+static bool refuse_file(const reader *r, tkr_status status, const char *param, const tkr_error *error) {
     tkr_operation *op = r->op;
-    const tkr_form_part *file = &op->form[index];
+    if (r->no_room) { /* told already */
+        return false;
+    }
+    if (status == TKR_DEADLINE && tkr_now() >= r->stop.deadline) {
+        return tkr_refuse(op, UNAVAILABLE, NULL, "the documents weren't read within the time limit of the server");
+    }
+    const tkr_fault_kind kind = status == TKR_LIMIT      ? TKR_FAULT_TOO_LARGE
+                                : status == TKR_DEADLINE ? TKR_FAULT_MEDIA
+                                                         : tkr_fault_of_status(status);
+    return tkr_refuse_with(op, kind, status == TKR_INVALID_ARGUMENT ? "" : param, "%s", error->message);
+}
+
+static bool add_file(reader *r, const tkr_form_part *file, size_t index) {
+    tkr_operation *op = r->op;
     tkr_tools_document *document = NULL;
     tkr_error error = {0};
     char *param = tkr_operation_alloc(op, 64);
-    size_t n_failed = 0;
+    memset(r->n_failed, 0, sizeof r->n_failed);
     if (param == NULL) {
         return false;
     }
@@ -140,92 +196,141 @@ static bool add_file(reader *r, size_t index) {
     const tkr_status status =
         tkr_tools_document_open(&document, op->model->model, param, file->data, file->size, &r->options, &error);
     if (status != TKR_OK) {
-        const tkr_fault_kind kind = status == TKR_LIMIT ? TKR_FAULT_TOO_LARGE : tkr_fault_of_status(status);
-        return tkr_refuse_with(op, kind, status == TKR_INVALID_ARGUMENT ? "" : param, "%s", error.message);
+        return refuse_file(r, status, param, &error);
     }
-    const bool good = add_all(r, document, param, index, &n_failed);
+    const bool good = add_all(r, document, param, index);
     if (good) {
-        put_document(&r->documents, document, file, n_failed);
+        put_document(&r->documents, document, file, r->n_failed);
     }
     tkr_tools_document_free(&document);
     return good;
 }
 
-static bool read_options(tkr_tools_document_options *options, const tkr_fields *fields) {
+/* Late chunking, and what passages will be embedded with. */
+static bool read_late(reader *r, const tkr_fields *fields) {
+    const tkr_model_info *info = fields->op->model->info;
+    tkr_embed_options *embed = &r->embed;
+    tkr_embed_options_init(embed);
+    embed->prompt_name = tkr_setting_of(tkr_server_settings(fields->op->server), TKR_SET_DEFAULT_PROMPT)->text;
+    if (!tkr_fields_bool(&r->options.late, fields, "late_chunking") ||
+        !tkr_embed_read_prompts(&embed->prompt_name, &embed->prompt, &embed->instruction, fields) ||
+        !tkr_fields_count(&embed->max_tokens, fields, "max_tokens", 1, info->max_tokens)) {
+        return false;
+    }
+    r->options.embed = embed;
+    return !r->options.late || (strcmp(info->pooling, "mean") == 0 && !info->multi_vector) ||
+           tkr_fields_refuse(fields, TKR_FAULT_UNSUPPORTED, "late_chunking",
+                             "needs a model with mean pooling, one vector a text; %s pools by %s%s", info->architecture,
+                             info->pooling, info->multi_vector ? ", one vector a token" : "");
+}
+
+static bool read_options(reader *r, const tkr_fields *fields) {
     static const char *const modes[] = {"text", "page_image", "both", NULL};
     const size_t most = fields->op->model->info->max_tokens;
+    tkr_tools_document_options *options = &r->options;
     size_t mode = 0;
-    if (!tkr_fields_word(&mode, fields, "mode", modes) ||
+    if (!tkr_fields_word(&mode, fields, "mode", modes) || !tkr_fields_bool(&options->pictures, fields, "pictures") ||
         !tkr_fields_count(&options->chunk_tokens, fields, "chunk_tokens", 8, most) ||
         !tkr_fields_count(&options->overlap, fields, "chunk_overlap", 0, most / 2)) {
         return false;
     }
     options->mode = (tkr_tools_mode)mode;
-    return true;
+    options->max_passages =
+        (size_t)tkr_setting_of(tkr_server_settings(fields->op->server), TKR_SET_MAX_CLIENT_BATCH)->number;
+    options->room = ask_room;
+    options->room_user = r;
+    options->stop = &r->stop;
+    if (!read_late(r, fields)) {
+        return false;
+    }
+    if (fields->op->model->info->max_images > 0) {
+        return true;
+    }
+    if (options->pictures) {
+        return tkr_fields_refuse(fields, TKR_FAULT_UNSUPPORTED, "pictures", "is true, but %s reads no pictures",
+                                 fields->op->model->info->architecture);
+    }
+    return mode == TKR_TOOLS_TEXT ||
+           tkr_fields_refuse(fields, TKR_FAULT_UNSUPPORTED, "mode", "is \"%s\", but %s reads no pictures, so no pages",
+                             modes[mode], fields->op->model->info->architecture);
+}
+
+/* What the reply has beside the vectors. */
+static bool put_more(const reader *r) {
+    tkr_operation *op = r->op;
+    tkr_embed_reply *reply = op->state;
+    tkr_buf more = {0};
+    tkr_buf_printf(&more, ",\"passages\":[%s],\"documents\":[%s]", r->passages.data, r->documents.data);
+    const bool good = !more.failed && !r->passages.failed && !r->documents.failed;
+    reply->more = good ? copy(op, more.data, more.size) : NULL;
+    tkr_buf_free(&more);
+    return good ? reply->more != NULL : tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
 }
 
 /* The files become inputs and the JSON about them. */
-static bool read_files(reader *r, const tkr_fields *fields) {
+static bool read_files(reader *r, const tkr_fields *fields, const tkr_form_part *files, size_t n_files) {
     tkr_operation *op = r->op;
-    for (size_t i = 0; i < op->n_form; i++) {
-        if (!add_file(r, i)) {
+    for (size_t i = 0; i < n_files; i++) {
+        if (!add_file(r, &files[i], i)) {
             return false;
         }
     }
     const size_t n = r->inputs.size / sizeof(tkr_input);
     if (n == 0) {
-        return tkr_refuse(op, EMPTY, "file", "file: has no text");
+        return tkr_refuse(op, EMPTY, files->name, "%s: has no text", files->name);
     }
-    if (!tkr_embed_take(fields, (const tkr_input *)(const void *)r->inputs.data, n, "passages", true)) {
-        return false;
-    }
-    state *s = tkr_operation_alloc(op, sizeof *s);
-    if (s == NULL || r->documents.failed) {
-        return s != NULL && tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
-    }
-    s->reply = *(const tkr_embed_reply *)op->state;
-    s->passages = copy(op, r->passages.data, r->passages.size);
-    s->documents = copy(op, r->documents.data, r->documents.size);
-    op->state = s;
-    return s->passages != NULL && s->documents != NULL;
+    op->n_documents = n_files;
+    return tkr_embed_take(fields, (const tkr_input *)(const void *)r->inputs.data, n,
+                          r->options.late ? "windows" : "passages", true) &&
+           put_more(r);
 }
 
-static bool parse(tkr_operation *op) {
-    static const char *const names[] = {"mode", "chunk_tokens", "chunk_overlap", NULL};
+/* "documents" of JSON, as a form would have them. */
+static bool read_list(tkr_form_part *files, size_t n, tkr_operation *op, const json_t *list) {
+    for (size_t i = 0; i < n; i++) {
+        char path[64];
+        tkr_part part;
+        (void)snprintf(path, sizeof path, json_is_array(list) ? "documents[%zu]" : "documents", i);
+        files[i].name = "documents";
+        if (!tkr_read_file(&part, &files[i].file_name, op, json_is_array(list) ? json_array_get(list, i) : list, path,
+                           "document")) {
+            return false;
+        }
+        files[i].data = part.data;
+        files[i].size = part.n_data;
+    }
+    return true;
+}
+
+bool tkr_embed_parse_documents(tkr_operation *op) {
+    static const char *const names[] = {"documents",     "mode",          "pictures", "chunk_tokens",
+                                        "chunk_overlap", "late_chunking", NULL};
     tkr_fields fields;
-    reader r = {.op = op};
-    if (!tkr_embed_begin(&fields, op, names) || !read_options(&r.options, &fields)) {
+    reader r = {.op = op, .stop = tkr_operation_stop(op)};
+    size_t n;
+    if (!tkr_embed_begin(&fields, op, names) || !read_options(&r, &fields)) {
         return false;
     }
-    if (op->n_form == 0) {
-        return tkr_refuse(op, TYPE, "file",
-                          "file: is missing: documents come as files of a form (multipart/form-data)");
+    const json_t *list = tkr_fields_get(&fields, "documents");
+    if (!tkr_embed_count_files(&n, &fields, list, "documents") || !tkr_operation_fits(op, n)) {
+        return false;
     }
-    const bool good = read_files(&r, &fields);
+    tkr_form_part *files = list == NULL ? op->form : tkr_operation_alloc(op, n * sizeof *files);
+    if (files == NULL || (list != NULL && !read_list(files, n, op, list))) {
+        return false;
+    }
+    const bool good = read_files(&r, &fields, files, n);
     tkr_buf_free(&r.inputs);
     tkr_buf_free(&r.passages);
     tkr_buf_free(&r.documents);
     return good;
 }
 
-static bool render(tkr_operation *op) {
-    const state *s = op->state;
-    if (!tkr_embed_render(op)) {
-        return false;
-    }
-    tkr_buf *out = &op->response->body;
-    if (s->reply.format == TKR_REPLY_JSON && out->size > 0) { /* two members more, before the last brace */
-        out->size--;
-        tkr_buf_printf(out, ",\"passages\":[%s],\"documents\":[%s]}", s->passages, s->documents);
-    }
-    return !out->failed || tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
-}
-
 const tkr_handler tkr_handler_embed_document = {.name = "embed_document",
                                                 .api = &tkr_api_native,
                                                 .body = TKR_BODY_EITHER,
-                                                .parse = parse,
-                                                .render = render,
+                                                .parse = tkr_embed_parse_documents,
+                                                .render = tkr_embed_render,
                                                 .blocks = true,
                                                 .wants_model = true,
                                                 .request_schema = tkr_schema_embed_document,

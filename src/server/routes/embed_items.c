@@ -1,27 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* routes/embed_items: one item of texts and pictures, with settings of its own: the fields of the command line's JSON
- * lines, but for paths: a server reads no files for its clients. */
+/* routes/embed_items: one item of texts, pictures and videos, with settings of its own: the fields of the command
+ * line's JSON lines, but for paths: a server reads no files for its clients. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "server/routes/embed.h"
 
 enum { MAX_PARTS = 1024 };
 
-const char *const tkr_embed_item_names[] = {"text",
-                                            "image",
-                                            "images",
-                                            "image_url",
-                                            "parts",
-                                            "media",
-                                            "min_pixels",
-                                            "max_pixels",
-                                            "width",
-                                            "height",
-                                            "interpolate_pos_encoding",
-                                            "hub_limits",
-                                            "id",
-                                            NULL};
+const char *const tkr_embed_item_names[] = {
+    "text",       "image",      "images",     "image_url", "video",  "parts",
+    "media",      "min_pixels", "max_pixels", "width",     "height", "interpolate_pos_encoding",
+    "hub_limits", "max_frames", "pooling",    "fps",       "id",     NULL};
 /* An item of "items" has prompts of its own. */
 static const char *const prompt_names[] = {"prompt_name", "prompt", "instruct", "instruction"};
 
@@ -104,8 +95,33 @@ bool tkr_embed_take_file(tkr_part *part, tkr_operation *op, size_t index) {
         return tkr_refuse(op, MEDIA, param, "%s: the file%s%.80s is empty", param, file->file_name != NULL ? " " : "",
                           file->file_name != NULL ? file->file_name : "");
     }
-    *part = (tkr_part){.kind = TKR_PART_IMAGE, .data = file->data, .n_data = file->size, .name = file->file_name};
+    *part = (tkr_part){.kind = tkr_embed_is_type(file, "video") ? TKR_PART_VIDEO : TKR_PART_IMAGE,
+                       .data = file->data,
+                       .n_data = file->size,
+                       .name = file->file_name};
     return true;
+}
+
+bool tkr_embed_is_type(const tkr_form_part *file, const char *type) {
+    const size_t n = strlen(type);
+    return file->content_type != NULL && strncasecmp(file->content_type, type, n) == 0 &&
+           (file->content_type[n] == '\0' || file->content_type[n] == '/');
+}
+
+bool tkr_embed_count_files(size_t *n, const tkr_fields *fields, const json_t *list, const char *name) {
+    tkr_operation *op = fields->op;
+    *n = op->n_form > 0 ? op->n_form : json_is_array(list) ? json_array_size(list) : list != NULL;
+    if (op->n_form > 0 && list != NULL) {
+        return tkr_refuse(op, VALUE, name, "%s: stand beside files; send one of both", name);
+    }
+    if (op->n_form == 0 && list == NULL) {
+        return fields->from_text
+                   ? tkr_refuse(op, TYPE, "file", "file: is missing: the form has no file")
+                   : tkr_refuse(op, TYPE, name,
+                                "%s: is missing, expected a list of data URIs; or send files as a multipart form",
+                                name);
+    }
+    return *n > 0 || tkr_refuse(op, EMPTY, name, "%s: is an empty list", name);
 }
 
 bool tkr_embed_read_sizes(tkr_input *input, const tkr_fields *fields) {
@@ -148,6 +164,16 @@ static bool add_picture(item_reader *reader, const json_t *value, const char *na
     return true;
 }
 
+static bool add_video(item_reader *reader, const json_t *value, const char *name) {
+    char param[64];
+    tkr_part part;
+    if (!tkr_embed_read_video(&part, reader->fields->op, value, place(param, reader, name, SIZE_MAX))) {
+        return false;
+    }
+    reader->parts[reader->n++] = part;
+    return true;
+}
+
 static bool add_text(item_reader *reader, const json_t *value, const char *name, size_t index) {
     char param[64];
     tkr_operation *op = reader->fields->op;
@@ -175,12 +201,16 @@ static bool add_media(item_reader *reader, const json_t *value, size_t index) {
         return tkr_refuse(op, VALUE, param, "%s: is %lld; the frame has %zu media, counted from 0", param,
                           (long long)number, op->n_form);
     }
+    if (tkr_embed_is_type(&op->form[number], "document")) {
+        return tkr_refuse(op, VALUE, param, "%s: is a document, which has vectors of its own: send it without items",
+                          param);
+    }
     return tkr_embed_take_file(&reader->parts[reader->n++], op, (size_t)number);
 }
 
-/* {"text": ...}, {"image": ...} or a string, which is a text. */
+/* {"text": ...}, {"image": ...}, {"video": ...} or a string, which is a text. */
 static bool add_piece(item_reader *reader, const json_t *value, size_t index) {
-    static const char *const names[] = {"text", "image", "image_url", "media", NULL};
+    static const char *const names[] = {"text", "image", "image_url", "video", "media", NULL};
     tkr_fields fields;
     char path[96];
     if (json_is_string(value)) {
@@ -191,13 +221,14 @@ static bool add_piece(item_reader *reader, const json_t *value, size_t index) {
         return false;
     }
     if (json_object_size(value) != 1) {
-        return tkr_fields_refuse(&fields, TKR_FAULT_VALUE, "text", "a part is one of text, image and image_url");
+        return tkr_fields_refuse(&fields, TKR_FAULT_VALUE, "text", "a part is one of text, image, image_url and video");
     }
     item_reader inner = {.fields = &fields, .parts = reader->parts, .n = reader->n, .room = reader->room};
     const char *name = json_object_iter_key(json_object_iter((json_t *)(uintptr_t)value));
     const json_t *content = json_object_get(value, name);
     const bool good = strcmp(name, "text") == 0    ? add_text(&inner, content, name, SIZE_MAX)
                       : strcmp(name, "media") == 0 ? add_media(&inner, content, SIZE_MAX)
+                      : strcmp(name, "video") == 0 ? add_video(&inner, content, name)
                                                    : add_picture(&inner, content, name, SIZE_MAX);
     reader->n = inner.n;
     return good;
@@ -231,7 +262,7 @@ static bool add_all(item_reader *reader, const char *name, const json_t *value) 
 /* ---- the item ---- */
 
 static bool only_known(const tkr_fields *fields, bool top) {
-    const char *names[32];
+    const char *names[48];
     size_t n = 0;
     if (top) {
         return true; /* options stand beside: the caller has looked */
@@ -246,26 +277,30 @@ static bool only_known(const tkr_fields *fields, bool top) {
     return tkr_fields_only(fields, names);
 }
 
-/* Pictures first, then the text, as the command line has it; or "parts" in their order. */
+/* Pictures first, then a video, then the text, as the command line has it; or "parts" in their order. */
 static bool read_parts(item_reader *reader) {
     const tkr_fields *fields = reader->fields;
     const json_t *text = tkr_fields_get(fields, "text"), *parts = tkr_fields_get(fields, "parts");
     const json_t *image = tkr_fields_get(fields, "image"), *url = tkr_fields_get(fields, "image_url");
     const json_t *images = tkr_fields_get(fields, "images"), *media = tkr_fields_get(fields, "media");
+    const json_t *video = tkr_fields_get(fields, "video");
     tkr_operation *op = fields->op;
     const bool files = op->n_form > 0 && op->exchange != NULL; /* of a form: all belong to its one item */
-    if (parts != NULL && (text != NULL || image != NULL || url != NULL || images != NULL || media != NULL || files)) {
-        return tkr_fields_refuse(fields, TKR_FAULT_VALUE, "parts", "stands beside text or pictures; give one of both");
+    if (parts != NULL &&
+        (text != NULL || image != NULL || url != NULL || images != NULL || media != NULL || video != NULL || files)) {
+        return tkr_fields_refuse(fields, TKR_FAULT_VALUE, "parts",
+                                 "stands beside text, pictures or a video; give one of both");
     }
-    reader->room = json_array_size(parts) + json_array_size(images) + json_array_size(media) + op->n_form + 4;
-    if (reader->room > MAX_PARTS + 4) {
+    reader->room = json_array_size(parts) + json_array_size(images) + json_array_size(media) + op->n_form + 5;
+    if (reader->room > MAX_PARTS + 5) {
         return tkr_fields_refuse(fields, TKR_FAULT_TOO_MANY, parts != NULL ? "parts" : "images", "more than %d parts",
                                  (int)MAX_PARTS);
     }
     reader->parts = tkr_operation_alloc(op, reader->room * sizeof *reader->parts);
     if (reader->parts == NULL || (image != NULL && !add_picture(reader, image, "image", SIZE_MAX)) ||
         (url != NULL && !add_picture(reader, url, "image_url", SIZE_MAX)) || !add_all(reader, "images", images) ||
-        !add_all(reader, "media", media) || !add_all(reader, "parts", parts)) {
+        !add_all(reader, "media", media) || (video != NULL && !add_video(reader, video, "video")) ||
+        !add_all(reader, "parts", parts)) {
         return false;
     }
     for (size_t i = 0; files && i < op->n_form; i++) {
@@ -291,11 +326,12 @@ bool tkr_embed_read_item(tkr_input *input, tkr_operation *op, const json_t *valu
     fields.from_text = top && op->exchange != NULL && op->form != NULL;
     item_reader reader = {.fields = &fields};
     if (!only_known(&fields, top) || !read_parts(&reader) || !tkr_embed_read_sizes(input, &fields) ||
+        !tkr_embed_read_frames(input, reader.parts, reader.n, &fields) ||
         (!top && !tkr_embed_read_prompts(&input->prompt_name, &input->prompt, &input->instruction, &fields))) {
         return false;
     }
     if (reader.n == 0) {
-        return tkr_fields_refuse(&fields, TKR_FAULT_EMPTY, "text", "an item needs a text, an image or parts");
+        return tkr_fields_refuse(&fields, TKR_FAULT_EMPTY, "text", "an item needs a text, an image, a video or parts");
     }
     const tkr_part *last = &reader.parts[reader.n - 1];
     if (reader.n == 1 && last->kind == TKR_PART_TEXT) {

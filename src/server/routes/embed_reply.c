@@ -40,6 +40,21 @@ static size_t put_truncated(tkr_buf *out, const tkr_operation *op) {
     return n;
 }
 
+/* Of requests with videos: frames of each input, 0 of others. */
+static void put_frames(tkr_buf *out, const tkr_operation *op) {
+    size_t n = 0;
+    for (size_t i = 0; i < op->job.n_items; i++) {
+        n += op->job.items[i].n_frames;
+    }
+    if (n == 0) {
+        return;
+    }
+    for (size_t i = 0; i < op->job.n_items; i++) {
+        tkr_buf_printf(out, i > 0 ? ",%zu" : ",\"frames\":[%zu", op->job.items[i].n_frames);
+    }
+    tkr_buf_putc(out, ']');
+}
+
 bool tkr_embed_put_facts(tkr_buf *out, const tkr_operation *op) {
     const tkr_embed_reply *reply = op->state;
     const size_t n_tokens = tkr_shape_tokens(op);
@@ -49,15 +64,9 @@ bool tkr_embed_put_facts(tkr_buf *out, const tkr_operation *op) {
         put_rows_of_each(out, op);
         tkr_buf_putc(out, ']');
     } else {
-        tkr_buf_printf(out, "\"shape\":[%zu,%zu]", op->job.n_items, n_columns(reply, op));
+        tkr_buf_printf(out, "\"shape\":[%zu,%zu]", n_all_rows(op), n_columns(reply, op));
     }
-    if (op->job.n_items > 0 && op->job.items[0].n_frames > 0) { /* of videos, which stand alone in a request */
-        tkr_buf_printf(out, ",\"frames\":[");
-        for (size_t i = 0; i < op->job.n_items; i++) {
-            tkr_buf_printf(out, i > 0 ? ",%zu" : "%zu", op->job.items[i].n_frames);
-        }
-        tkr_buf_putc(out, ']');
-    }
+    put_frames(out, op);
     if (reply->type != TKR_WIRE_FLOAT) {
         tkr_buf_printf(out, ",\"dtype\":\"%s\"", tkr_wire_type_name(reply->type));
     }
@@ -69,6 +78,7 @@ bool tkr_embed_put_facts(tkr_buf *out, const tkr_operation *op) {
     }
     tkr_buf_printf(out, "},\"fingerprint\":");
     tkr_put_text(out, op->model->info->fingerprint);
+    tkr_buf_printf(out, "%s", reply->more != NULL ? reply->more : "");
     out->failed = out->failed || cut.failed;
     tkr_buf_free(&cut);
     return !out->failed;
@@ -120,11 +130,14 @@ static void put_json(tkr_operation *op) {
     tkr_buf_printf(out, "{\"embeddings\":[");
     for (size_t i = 0; i < op->job.n_items; i++) {
         const tkr_job_item *item = &op->job.items[i];
-        tkr_put_comma(out, i);
         if (several_rows(op)) {
+            tkr_put_comma(out, i);
             tkr_put_rows(out, form, item);
-        } else {
-            tkr_put_vector(out, form, item->rows, item->dimensions);
+            continue;
+        }
+        for (size_t r = 0; r < item->n_rows; r++) { /* of a window of a document some */
+            tkr_put_comma(out, i + r);
+            tkr_put_vector(out, form, item->rows + r * item->dimensions, item->dimensions);
         }
     }
     tkr_buf_printf(out, "],");

@@ -28,10 +28,11 @@ static bool answer_page(tkr_operation *op) {
     (void)snprintf(nonce, sizeof nonce, "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
     op->response->status = 200;
     op->response->content_type = "text/html; charset=utf-8";
-    tkr_http_add_field(op->response, "Content-Security-Policy",
-                       "default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; img-src 'self' data: blob:; "
-                       "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-                       nonce, nonce);
+    tkr_http_add_field(
+        op->response, "Content-Security-Policy",
+        "default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; img-src 'self' data: blob:; media-src blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        nonce, nonce);
     tkr_http_add_field(op->response, "Cache-Control", "no-store");
     tkr_http_add_field(op->response, "Referrer-Policy", "no-referrer");
     return put_page(&op->response->body, nonce) || tkr_refuse(op, INTERNAL, NULL, "no memory for the page");

@@ -45,12 +45,25 @@
     "\"additionalProperties\":false},"                                                                                 \
     "{\"type\":\"object\",\"properties\":{\"base64\":{\"type\":\"string\"}},\"required\":[\"base64\"],"                \
     "\"additionalProperties\":false}]}"
+#define ENCODED                                                                                                   \
+    "{\"oneOf\":[{\"type\":\"string\",\"description\":\"A data URI, or base64.\"},{\"type\":\"object\","          \
+    "\"properties\":{\"base64\":{\"type\":\"string\"},\"name\":{\"type\":\"string\"}},\"required\":[\"base64\"]," \
+    "\"additionalProperties\":false}]}"
+#define FRAMES                                                                                                        \
+    "\"max_frames\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1024,\"description\":\"Frames of a video that "   \
+    "are "                                                                                                            \
+    "looked at, evenly spread; 8 where the server isn't set otherwise.\"},"                                           \
+    "\"pooling\":{\"type\":\"string\",\"enum\":[\"mean\",\"max\",\"first\",\"native\"],\"description\":\"How frames " \
+    "become one vector; native: the model reads them at once.\"},"                                                    \
+    "\"fps\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000,\"description\":\"Frames of each second, up to "    \
+    "max_frames.\"}"
 #define ITEM                                                                                                           \
     "\"text\":{\"type\":\"string\"},\"image\":" PICTURE ",\"image_url\":" PICTURE                                      \
-    ",\"images\":{\"type\":\"array\",\"items\":" PICTURE "},"                                                          \
-    "\"parts\":{\"type\":\"array\",\"description\":\"Texts and pictures in order, in place of text and images.\","     \
+    ",\"images\":{\"type\":\"array\",\"items\":" PICTURE "},\"video\":" ENCODED ","                                    \
+    "\"parts\":{\"type\":\"array\",\"description\":\"Texts, pictures and videos in order, in place of the others.\","  \
     "\"items\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"}," \
-    "\"image\":" PICTURE "},\"additionalProperties\":false,\"minProperties\":1,\"maxProperties\":1}]}}," SIZES
+    "\"image\":" PICTURE ",\"video\":" ENCODED                                                                         \
+    "},\"additionalProperties\":false,\"minProperties\":1,\"maxProperties\":1}]}}," SIZES "," FRAMES
 #define STRICT ",\"additionalProperties\":false}"
 
 const char tkr_schema_embed_text[] =
@@ -71,16 +84,13 @@ const char tkr_schema_embed_image[] =
 
 const char tkr_schema_embed_video[] =
     "{\"type\":\"object\",\"properties\":{"
-    "\"videos\":{\"description\":\"Videos and animations, an input each: data URIs or base64; or files of a multipart "
-    "form.\",\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}]},"
-    "\"max_frames\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1024,\"description\":\"Frames that are looked at, "
-    "evenly spread.\"},"
-    "\"pooling\":{\"enum\":[\"mean\",\"max\",\"first\",\"native\"],\"description\":\"How frames become one vector; "
-    "native: the model reads them at once.\"},"
-    "\"fps\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000,\"description\":\"Frames of each second, up to "
-    "max_frames.\"},"
-    "\"min_pixels\":{\"type\":\"integer\",\"minimum\":1},\"max_pixels\":{\"type\":\"integer\",\"minimum\":1}," OPTIONS
-    "},\"required\":[\"videos\"]" STRICT;
+    "\"videos\":{\"description\":\"Videos and animations, an input each; or files of a multipart "
+    "form.\",\"oneOf\":[" ENCODED ",{\"type\":\"array\",\"minItems\":1,\"items\":" ENCODED "}]}," FRAMES ","
+    "\"min_pixels\":{\"type\":\"integer\",\"minimum\":1,\"description\":\"Least pixels of a frame after its resize, "
+    "for "
+    "models that take any size.\"},\"max_pixels\":{\"type\":\"integer\",\"minimum\":1,\"description\":\"Most pixels of "
+    "a "
+    "frame after its resize.\"}," OPTIONS "},\"required\":[\"videos\"]" STRICT;
 
 const char tkr_schema_embed_multimodal[] =
     "{\"oneOf\":[{\"type\":\"object\",\"properties\":{"
@@ -92,53 +102,69 @@ const char tkr_schema_embed_multimodal[] =
     "],\"examples\":[{\"items\":[{\"text\":\"a red bicycle\"},{\"image\":\"data:image/jpeg;base64,/9j/4AAQ...\"}]}]}";
 
 const char tkr_schema_embed_document[] =
-    "{\"type\":\"object\",\"description\":\"A form: one or more files called file, with these as its other fields.\","
-    "\"properties\":{"
-    "\"mode\":{\"enum\":[\"text\",\"page_image\",\"both\"],\"default\":\"text\",\"description\":\"Passages, the pages "
-    "of "
-    "a PDF as pictures, or both.\"},"
+    "{\"type\":\"object\",\"properties\":{"
+    "\"documents\":{\"description\":\"Documents; or files of a multipart form.\",\"oneOf\":[" ENCODED
+    ",{\"type\":\"array\",\"minItems\":1,\"items\":" ENCODED "}]},"
+    "\"mode\":{\"type\":\"string\",\"enum\":[\"text\",\"page_image\",\"both\"],\"default\":\"text\",\"description\":"
+    "\"Passages, the pages of a PDF as pictures, or both.\"},"
+    "\"pictures\":{\"type\":\"boolean\",\"default\":false,\"description\":\"The pictures inside, too. For models that "
+    "read pictures.\"},"
     "\"chunk_tokens\":{\"type\":\"integer\",\"minimum\":8,\"description\":\"Of a passage at most; 512, or as many as "
-    "the "
-    "model reads.\"},"
+    "the model reads.\"},"
     "\"chunk_overlap\":{\"type\":\"integer\",\"minimum\":0,\"default\":0,\"description\":\"Tokens that a passage "
-    "repeats "
-    "of the one before, in whole sentences.\"}," OPTIONS
-    "},\"examples\":[{\"mode\":\"text\",\"chunk_tokens\":256}]" STRICT;
+    "repeats of the one before, in whole sentences.\"},"
+    "\"late_chunking\":{\"type\":\"boolean\",\"default\":false,\"description\":\"A passage's vector is the mean of its "
+    "tokens' states in the whole document. For models with mean pooling.\"}," OPTIONS
+    "},\"required\":[\"documents\"]" STRICT;
+
+/* Members that all replies with vectors have. */
+#define VECTORS                                                                                                      \
+    "\"embeddings\":{\"type\":\"array\",\"description\":\"A vector an input, in their order: numbers, or base64 of " \
+    "little-endian values. Models that give a vector a token: a list of vectors an input.\",\"items\":{\"type\":"    \
+    "[\"array\",\"string\"]}},"                                                                                      \
+    "\"shape\":{\"type\":\"array\",\"items\":{\"type\":[\"integer\",\"null\"]},\"description\":\"[inputs, values]; " \
+    "[inputs, null, values] with several vectors an input.\"},"                                                      \
+    "\"rows\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Vectors of each input, where "  \
+    "they "                                                                                                          \
+    "are several.\"},"                                                                                               \
+    "\"dtype\":{\"type\":\"string\",\"description\":\"output_dtype, where it isn't float.\"},"                       \
+    "\"model\":{\"type\":\"string\"},"                                                                               \
+    "\"usage\":{\"type\":\"object\",\"required\":[\"prompt_tokens\",\"total_tokens\"],\"properties\":{"              \
+    "\"prompt_tokens\":{\"type\":\"integer\"},\"total_tokens\":{\"type\":\"integer\"},\"truncated\":{\"type\":"      \
+    "\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Indices of the inputs that were cut.\"}}},"        \
+    "\"fingerprint\":{\"type\":\"string\",\"description\":\"Model, numbers and kernels: vectors are comparable bit " \
+    "for bit only within one.\"}"
 
 const char tkr_schema_document[] =
-    "{\"type\":\"object\",\"required\":[\"embeddings\",\"passages\",\"documents\",\"shape\",\"model\"],\"properties\":{"
-    "\"embeddings\":{\"type\":\"array\",\"description\":\"As of /embed/text, one a passage or "
-    "page.\",\"items\":{\"type\":"
-    "[\"array\",\"string\"]}},"
-    "\"passages\":{\"type\":\"array\",\"description\":\"Where each is from: its file, page, slide, sheet or chapter "
-    "from "
-    "1, the range of code points in the file's text, headings above it, and the "
-    "text.\",\"items\":{\"type\":\"object\"}},"
-    "\"documents\":{\"type\":\"array\",\"description\":\"What each file is, and what of it couldn't be "
-    "read.\",\"items\":{"
-    "\"type\":\"object\"}},"
-    "\"shape\":{\"type\":\"array\"},\"model\":{\"type\":\"string\"},\"usage\":{\"type\":\"object\"},"
-    "\"fingerprint\":{\"type\":\"string\"}}}";
+    "{\"type\":\"object\",\"required\":[\"embeddings\",\"passages\",\"documents\",\"shape\",\"model\",\"usage\","
+    "\"fingerprint\"],\"properties\":{" VECTORS ","
+    "\"passages\":{\"type\":\"array\",\"description\":\"What each vector is of, in their order.\",\"items\":{\"type\":"
+    "\"object\",\"required\":[\"file\",\"kind\"],\"properties\":{"
+    "\"file\":{\"type\":\"integer\",\"description\":\"Number in documents, from 0.\"},"
+    "\"kind\":{\"type\":\"string\",\"description\":\"text, page_image or picture.\"},"
+    "\"page\":{\"type\":\"integer\",\"description\":\"From 1; or slide, sheet, chapter.\"},"
+    "\"slide\":{\"type\":\"integer\"},\"sheet\":{\"type\":\"integer\"},\"chapter\":{\"type\":\"integer\"},"
+    "\"last_page\":{\"type\":\"integer\",\"description\":\"Where a passage goes on to another page.\"},"
+    "\"chars\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"[begin, end]: code points of the "
+    "document's text.\"},"
+    "\"heading\":{\"type\":\"string\",\"description\":\"Headings above it, outermost first, with > between.\"},"
+    "\"picture\":{\"type\":\"integer\",\"description\":\"Of a picture inside: its number in the document, from 1.\"},"
+    "\"text\":{\"type\":\"string\"}}}},"
+    "\"documents\":{\"type\":\"array\",\"description\":\"What each file "
+    "is.\",\"items\":{\"type\":\"object\",\"required\":["
+    "\"source\",\"type\",\"characters\"],\"properties\":{"
+    "\"source\":{\"type\":[\"string\",\"null\"],\"description\":\"Its name as it was sent.\"},"
+    "\"type\":{\"type\":\"string\",\"description\":\"By its content: pdf, docx, ...\"},"
+    "\"characters\":{\"type\":\"integer\",\"description\":\"Code points of its text.\"},"
+    "\"note\":{\"type\":\"string\",\"description\":\"What couldn't be read.\"},"
+    "\"pictures_not_decoded\":{\"type\":\"integer\",\"description\":\"Damaged pictures, which have no vector.\"},"
+    "\"pages_not_drawn\":{\"type\":\"integer\",\"description\":\"Broken pages, which have no vector.\"}}}}}}";
 
 const char tkr_schema_embeddings[] =
-    "{\"type\":\"object\",\"required\":[\"embeddings\",\"shape\",\"model\",\"usage\",\"fingerprint\"],\"properties\":{"
-    "\"embeddings\":{\"type\":\"array\",\"description\":\"A vector an input, in their order: numbers, or base64 of "
-    "little-endian values. Models that give a vector a token: a list of vectors an input.\",\"items\":{\"type\":"
-    "[\"array\",\"string\"]}},"
-    "\"shape\":{\"type\":\"array\",\"items\":{\"type\":[\"integer\",\"null\"]},\"description\":\"[inputs, values]; "
-    "[inputs, null, values] with several vectors an input.\"},"
-    "\"rows\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Vectors of each input, where they "
-    "are several.\"},"
-    "\"frames\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Of videos: frames that each "
-    "vector is made of.\"},"
-    "\"dtype\":{\"type\":\"string\",\"description\":\"output_dtype, where it isn't float.\"},"
-    "\"model\":{\"type\":\"string\"},"
-    "\"usage\":{\"type\":\"object\",\"required\":[\"prompt_tokens\",\"total_tokens\"],\"properties\":{"
-    "\"prompt_tokens\":{\"type\":\"integer\"},\"total_tokens\":{\"type\":\"integer\"},\"truncated\":{\"type\":"
-    "\"array\","
-    "\"items\":{\"type\":\"integer\"},\"description\":\"Indices of the inputs that were cut.\"}}},"
-    "\"fingerprint\":{\"type\":\"string\",\"description\":\"Model, numbers and kernels: vectors are comparable bit for "
-    "bit only within one.\"}}}";
+    "{\"type\":\"object\",\"required\":[\"embeddings\",\"shape\",\"model\",\"usage\",\"fingerprint\"],\"properties\":"
+    "{" VECTORS
+    ",\"frames\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Of videos: frames that each "
+    "vector is made of; 0 of other inputs.\"}}}";
 
 const char tkr_schema_error[] =
     "{\"type\":\"object\",\"required\":[\"error\"],\"properties\":{\"error\":{\"type\":\"object\",\"required\":["

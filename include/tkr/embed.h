@@ -161,7 +161,8 @@ typedef struct tkr_progress {
  * asks for a point that may block: it comes as soon as each worker is through with what it has in hand, on a CPU in the
  * order of 10 ms. Else such points come when the library has one, up to 100 ms or so apart. There the check may wait
  * while other threads use the model, or do more urgent work by itself: tkr_embed on another session of the same model
- * (never the session whose call it is), with the bits that it always gives. */
+ * (never the session whose call it is), with the bits that it always gives. Short work it may do so where may_block is
+ * 0, too, with `alone` of tkr_embed_options: the other workers go on meanwhile. */
 typedef tkr_status (*tkr_check_fn)(void *user, const tkr_progress *progress);
 
 typedef enum tkr_result_kind {
@@ -192,6 +193,7 @@ typedef struct tkr_embed_options {
     tkr_choice special_tokens;
     tkr_check_fn check; /* NULL: none. Of the call */
     void *check_user;
+    int alone; /* 1: the calling thread computes, without the model's other threads. The same bits. Of the call */
 } tkr_embed_options;
 
 TKR_API void tkr_embed_options_init(tkr_embed_options *options);

@@ -226,6 +226,7 @@ typedef struct tkr_call {
     size_t max_tokens, width; /* width: values of a row as the network gives it */
     tkr_result *result;
     size_t begin, end;   /* inputs at hand: all of them, or with pictures as many as memory is for */
+    unsigned n_workers;  /* that compute it */
     bool has_parts;      /* some inputs are made of parts */
     size_t n_pictures;   /* of the inputs at hand, in session->pictures */
     size_t cost;         /* of the inputs at hand */
@@ -244,7 +245,7 @@ static inline const tkr_embed_options *tkr_call_options(const tkr_call *call, si
 }
 /* Asks the caller's check function whether to go on; the status that ends the call. From the calling thread only. */
 tkr_status tkr_call_ask(tkr_call *call, int may_block);
-/* Runs fn on all workers, or on the calling thread, and asks. fn takes its work from call->next and returns early where
+/* Runs fn on all workers, or on the calling thread alone, and asks. fn takes its work from call->next and returns early where
  * tkr_call_yields says so: then it runs again. */
 tkr_status tkr_call_share(tkr_call *call, tkr_pool_fn fn, void *arg, bool alone, tkr_error *error);
 static inline bool tkr_call_yields(const tkr_call *call) {

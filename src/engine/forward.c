@@ -52,7 +52,7 @@ static tkr_status sort_inputs(tkr_call *call, size_t *n_order, tkr_error *error)
 static tkr_status make_chunks(tkr_call *call, size_t n_order, size_t *n_chunks, tkr_error *error) {
     tkr_session *session = call->session;
     const tkr_order_entry *order = (const tkr_order_entry *)(const void *)session->order.data;
-    size_t budget = call->cost / (session->n_workers * 4u), most = session->model->plan.chunk_tokens;
+    size_t budget = call->cost / (call->n_workers * 4u), most = session->model->plan.chunk_tokens;
     budget = budget < LEAST_CHUNK ? LEAST_CHUNK : budget;
     budget = budget > most || session->model->device.mlx ? most : budget; /* a GPU takes all it can at a time */
     if (call->options->check && session->pace > 0 && !session->model->device.mlx) {
@@ -184,6 +184,12 @@ static tkr_status compute_chunk(const forward_job *job, const tkr_chunk *c, tkr_
     return status;
 }
 
+/* Of the forward pass. */
+static unsigned computing_workers(const tkr_call *call) {
+    const unsigned n = tkr_model_computing_workers(call->session->model);
+    return n < call->n_workers ? n : call->n_workers;
+}
+
 /* ---- yield points ---- */
 
 tkr_status tkr_call_ask(tkr_call *call, int may_block) {
@@ -273,7 +279,7 @@ static void note_pace(tkr_call *call, double seconds, size_t cost, unsigned work
 static void run_together(const forward_job *job, size_t index) {
     tkr_call *call = job->call;
     tkr_model *model = call->session->model;
-    const unsigned workers = tkr_model_computing_workers(model);
+    const unsigned workers = computing_workers(call);
     const tkr_run_options options = {.max_bytes = model->plan.workspace_together,
                                      .chunk_rows = model->plan.chunk_rows,
                                      .pool = workers > 1 ? model->pool : NULL,
@@ -322,7 +328,7 @@ static tkr_status run_round(forward_job *job, size_t *at, size_t end, unsigned w
 tkr_status tkr_call_forward(tkr_call *call, tkr_error *error) {
     tkr_session *session = call->session;
     size_t n_order = 0, n_chunks = 0;
-    unsigned workers = tkr_model_computing_workers(session->model);
+    unsigned workers = computing_workers(call);
     tkr_status status = sort_inputs(call, &n_order, error);
     if (status == TKR_OK) status = make_chunks(call, n_order, &n_chunks, error);
     if (status != TKR_OK) return status;

@@ -155,7 +155,7 @@ tkr_status tkr_call_tokenize(tkr_call *call, tkr_error *error) {
         bytes += call->inputs[i].n_text + call->inputs[i].n_pair + input_parts_bytes(&call->inputs[i]);
     atomic_store(&call->next, call->begin);
     const bool alone =
-        session->n_workers == 1 || call->end - call->begin <= INPUTS_PER_TURN || bytes < PARALLEL_FROM_BYTES;
+        call->n_workers == 1 || call->end - call->begin <= INPUTS_PER_TURN || bytes < PARALLEL_FROM_BYTES;
     const tkr_status status = tkr_call_share(call, tokenize_worker, call, alone, error);
     if (status != TKR_OK) return status;
     call->cost = 0;

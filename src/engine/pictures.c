@@ -170,7 +170,8 @@ static tkr_process_options settings_of(const tkr_call *call, const tkr_input *in
         options.video_frames = (video->n_frames + 1) / TKR_VIDEO_PAIR * TKR_VIDEO_PAIR;
         options.video_list = !video->data;
     }
-    options.pool = call->n_pictures == 1 ? model->pool : NULL; /* else each worker has a picture of its own */
+    /* Of several pictures each worker has one of its own. */
+    options.pool = call->n_pictures == 1 && call->n_workers > 1 ? model->pool : NULL;
     return options;
 }
 
@@ -295,7 +296,7 @@ tkr_status tkr_call_pictures(tkr_call *call, tkr_error *error) {
     picture_job job = {
         .call = call, .pictures = (tkr_picture *)(void *)session->pictures.data, .n = call->n_pictures, .bytes = 0};
     atomic_store(&call->next, 0);
-    status = tkr_call_share(call, picture_worker, &job, session->n_workers == 1 || job.n == 1, error);
+    status = tkr_call_share(call, picture_worker, &job, call->n_workers == 1 || job.n == 1, error);
     if (status != TKR_OK) return status;
     const size_t taken = atomic_load(&call->next);
     if (taken < job.n) call->end = job.pictures[taken].input;

@@ -223,6 +223,7 @@ tkr_status tkr_embed(tkr_result **out, tkr_session *session, const tkr_input *in
     tkr_embed_options_init(&defaults);
     tkr_call call = {
         .session = session, .inputs = inputs, .n_inputs = n_inputs, .options = options ? options : &defaults};
+    call.n_workers = call.options->alone ? 1 : session->n_workers;
     tkr_status status = begin_call(&call, error);
     if (status == TKR_OK && call.result)
         status = tkr_call_has_videos(&call) ? tkr_call_videos(&call, error) : embed_all(&call, call.result, error);

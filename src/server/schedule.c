@@ -166,7 +166,8 @@ static void run(void *arg) {
         if (!interactive && !bulk)
             rest(s);
         else
-            tkr_scheduler_compute(s, !bulk || (interactive && !s->bulk_turn) ? TKR_QUEUE_INTERACTIVE : TKR_QUEUE_BULK);
+            tkr_scheduler_compute(s, !bulk || (interactive && !s->bulk_turn) ? TKR_QUEUE_INTERACTIVE : TKR_QUEUE_BULK,
+                                  false);
         s->lent_until = tkr_now();
     }
     sweep(s, true);
@@ -308,7 +309,7 @@ static bool may_lend(const tkr_scheduler *s, const tkr_job *job, unsigned q) {
 /* Computes what this thread has just appended, and answers. Under the lock. */
 static void lend(tkr_scheduler *s) {
     s->lent = true;
-    tkr_scheduler_compute(s, TKR_QUEUE_INTERACTIVE);
+    tkr_scheduler_compute(s, TKR_QUEUE_INTERACTIVE, false);
     tkr_scheduler_sweep(s);
     tkr_scheduler_answer(s);
     s->lent = false;

@@ -34,7 +34,7 @@ static bool take_items(tkr_serve_batch *batch, tkr_queue *queue, tkr_job *job, s
 
 /* Fills the batch from the head of the queue on with what can be computed together. A job of which something is left
  * goes to the end, so that a large one doesn't keep the others. */
-static void form(tkr_scheduler *s, tkr_serve_batch *batch) {
+static void form(tkr_scheduler *s, tkr_serve_batch *batch, bool alone) {
     tkr_queue *queue = &s->queues[batch->queue];
     tkr_job *job = queue->head;
     const double now = tkr_now();
@@ -46,6 +46,7 @@ static void form(tkr_scheduler *s, tkr_serve_batch *batch) {
                                .model = job->model,
                                .kind = job->kind,
                                .n_cancels = s->swept_cancels,
+                               .alone = alone,
                                .accounted_at = now};
     const size_t budget = tkr_batch_budget(s, batch->model, batch->queue);
     for (tkr_job *next = NULL; job && fits; job = next) {
@@ -108,22 +109,49 @@ static bool can_interrupt(const tkr_scheduler *s, const tkr_serve_batch *bulk) {
     return job && job->model->sessions[TKR_QUEUE_INTERACTIVE] != bulk->model->sessions[TKR_QUEUE_BULK];
 }
 
-/* Computes interactive work in the middle of bulk work. */
-static void interrupt(tkr_scheduler *s, tkr_serve_batch *batch) {
+/* Of all of a model's threads, when one of them works `alone` for so long. */
+static double share_of(const tkr_served_model *model, bool alone, double seconds) {
+    return alone ? seconds / model->info->threads : seconds;
+}
+
+/* Whether a thread has soon done alone what waits. Under the lock. */
+static bool is_short(const tkr_scheduler *s, const tkr_serve_batch *bulk) {
+    return s->queues[TKR_QUEUE_INTERACTIVE].seconds * bulk->model->info->threads <= s->options.quantum_s;
+}
+
+/* Computes interactive work in the middle of bulk work: `alone`, the part of it that is short, while the model's other
+ * threads go on with the bulk work. */
+static void interrupt(tkr_scheduler *s, tkr_serve_batch *batch, bool alone) {
     const double begin = tkr_now();
     account_bulk(s, batch, begin);
     tkr_mutex_lock(&s->lock);
     tkr_scheduler_sweep(s);
     tkr_scheduler_answer(s);
-    while (!s->bulk_turn && can_interrupt(s, batch) && wanted(batch, tkr_now()) == TKR_OK) {
+    while (!s->bulk_turn && can_interrupt(s, batch) && (!alone || is_short(s, batch)) &&
+           wanted(batch, tkr_now()) == TKR_OK) {
         s->counts.yields++;
-        tkr_scheduler_compute(s, TKR_QUEUE_INTERACTIVE);
+        tkr_scheduler_compute(s, TKR_QUEUE_INTERACTIVE, alone);
         tkr_scheduler_sweep(s);
         tkr_scheduler_answer(s);
     }
     tkr_mutex_unlock(&s->lock);
-    batch->accounted_at = tkr_now();
-    batch->nested_s += batch->accounted_at - begin;
+    const double missed = share_of(batch->model, alone, tkr_now() - begin);
+    batch->nested_s += missed;
+    batch->accounted_at = begin + missed;
+}
+
+static bool is_urgent(const tkr_scheduler *s, const tkr_serve_batch *batch) {
+    return batch->queue == TKR_QUEUE_BULK && waiting(s, TKR_QUEUE_INTERACTIVE) > 0;
+}
+
+/* Where the model's other threads are at work. What one thread can't do soon is for a point that may block. */
+static tkr_status check_in_work(tkr_scheduler *s, tkr_serve_batch *batch, double now) {
+    const bool paid = s->credit <= (1 - s->options.bulk_share) * (now - batch->accounted_at);
+    if (!is_urgent(s, batch) || (s->bulk_turn && !paid)) return TKR_OK;
+    if (s->bulk_turn) account_bulk(s, batch, now);
+    if (!s->bulk_turn) interrupt(s, batch, true);
+    const tkr_status status = wanted(batch, tkr_now());
+    return status == TKR_OK && is_urgent(s, batch) && !s->bulk_turn ? TKR_BUSY : status;
 }
 
 static tkr_status check(void *user, const tkr_progress *progress) {
@@ -131,15 +159,11 @@ static tkr_status check(void *user, const tkr_progress *progress) {
     tkr_scheduler *s = batch->scheduler;
     const double now = tkr_now();
     const tkr_status status = wanted(batch, now);
-    const bool urgent = batch->queue == TKR_QUEUE_BULK && waiting(s, TKR_QUEUE_INTERACTIVE) > 0;
     if (status != TKR_OK) return status;
-    if (!progress->may_block) { /* soon it may, if asked */
-        const bool paid = s->credit <= (1 - s->options.bulk_share) * (now - batch->accounted_at);
-        return urgent && (!s->bulk_turn || paid) ? TKR_BUSY : TKR_OK;
-    }
-    if (urgent && s->bulk_turn) account_bulk(s, batch, now);
-    if (urgent && !s->bulk_turn) {
-        interrupt(s, batch);
+    if (!progress->may_block) return check_in_work(s, batch, now);
+    if (is_urgent(s, batch) && s->bulk_turn) account_bulk(s, batch, now);
+    if (is_urgent(s, batch) && !s->bulk_turn) {
+        interrupt(s, batch, false);
     } else if (tkr_scheduler_should_sweep(s, now)) {
         tkr_mutex_lock(&s->lock);
         tkr_scheduler_sweep(s);
@@ -253,9 +277,9 @@ static void count_batch(tkr_scheduler *s, const tkr_serve_batch *batch, size_t t
 
 /* ---- computing ---- */
 
-void tkr_scheduler_compute(tkr_scheduler *s, unsigned queue) {
+void tkr_scheduler_compute(tkr_scheduler *s, unsigned queue, bool alone) {
     tkr_serve_batch *batch = &s->batches[queue];
-    form(s, batch);
+    form(s, batch, alone);
     tkr_mutex_unlock(&s->lock);
     tkr_embed_options options;
     tkr_error error = {TKR_OK, NULL, ""};
@@ -264,6 +288,7 @@ void tkr_scheduler_compute(tkr_scheduler *s, unsigned queue) {
     options.kind = batch->kind;
     options.check = check;
     options.check_user = batch;
+    options.alone = alone;
     const double begin = tkr_now();
     const tkr_status status =
         tkr_embed(&result, batch->model->sessions[queue], batch->inputs, batch->n, &options, &error);
@@ -280,10 +305,10 @@ void tkr_scheduler_compute(tkr_scheduler *s, unsigned queue) {
     if (queue == TKR_QUEUE_BULK)
         account_bulk(s, batch, now);
     else if (waiting(s, TKR_QUEUE_BULK) > 0 || s->batches[TKR_QUEUE_BULK].n > 0)
-        account_interactive(s, seconds);
+        account_interactive(s, share_of(batch->model, alone, seconds));
     if (s->on_batch && stop == TKR_OK) s->on_batch(s->on_batch_user, batch->n, tokens, seconds);
     tkr_mutex_lock(&s->lock);
-    count_batch(s, batch, tokens, seconds);
+    count_batch(s, batch, tokens, share_of(batch->model, alone, seconds));
     tkr_scheduler_reckon(s, batch->model);
     settle(s, batch, stop);
     batch->n = 0;

@@ -39,6 +39,7 @@ typedef struct tkr_serve_batch {
     tkr_result_kind kind;
     double deadline;     /* the last of its jobs'; 0: one has none */
     unsigned n_cancels;  /* the scheduler's when its jobs were last looked at */
+    bool alone;          /* one thread computes it, within a bulk batch that the others go on with */
     double nested_s;     /* spent on interactive batches meanwhile */
     double accounted_at; /* until when its time is in the scheduler's credit */
 } tkr_serve_batch;
@@ -89,8 +90,9 @@ void tkr_scheduler_answer(tkr_scheduler *scheduler);
 
 /* ---- schedule_batch.c: for the same ---- */
 
-/* Computes one batch of a queue that isn't empty, without the lock meanwhile. */
-void tkr_scheduler_compute(tkr_scheduler *scheduler, unsigned queue);
+/* Computes one batch of a queue that isn't empty, without the lock meanwhile; with all of the model's threads or `alone`
+ * with the calling one. */
+void tkr_scheduler_compute(tkr_scheduler *scheduler, unsigned queue, bool alone);
 
 /* ---- schedule_rate.c ---- */
 

@@ -121,7 +121,7 @@ static void learn_rate(tkr_served_model *model, size_t tokens, double seconds) {
 void tkr_batch_learn(const tkr_serve_batch *batch, size_t tokens, double seconds) {
     tkr_served_model *model = batch->model;
     double bytes = 0, text_tokens = 0, picture_tokens = 0, pictures = 0;
-    learn_rate(model, tokens, seconds);
+    if (!batch->alone) learn_rate(model, tokens, seconds);
     for (size_t i = 0; i < batch->n; i++) {
         const tkr_job_item *item = &batch->refs[i].job->items[batch->refs[i].item];
         size_t n_pictures = 0;

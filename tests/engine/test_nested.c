@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Urgent work in the middle of bulk work: at yield points that may block, the check function of one session's call
- * embeds on another session of the same model, from the same thread. Both give the bits of undisturbed calls. */
+ * embeds on another session of the same model, from the same thread. Both give the bits of undisturbed calls. Where it
+ * may not block it does so alone, while the other workers go on. */
 #include "golden.h"
 
 enum { N_TEXTS = 36, MAX_TEXT = 2200, N_URGENT = 3, CHUNK = 64 };
@@ -29,6 +30,7 @@ typedef struct nested {
     size_t n_points;               /* yield points that may block */
     size_t n_between;              /* of them between rounds: inputs were done since the last one */
     size_t done_before, cancel_at; /* cancel_at: a point, 0: never */
+    size_t n_alone;                /* points where it may not block */
     bool asks;                     /* for a point that may block, at every other */
 } nested;
 
@@ -41,20 +43,31 @@ static void check_same(const tkr_result *got, const tkr_result *want) {
     }
 }
 
+static void embed_inside(const nested *n, bool alone) {
+    tkr_embed_options o;
+    tkr_result *result = NULL;
+    tkr_error error = {TKR_OK, NULL, ""};
+    tkr_embed_options_init(&o);
+    o.alone = alone;
+    if (tkr_embed(&result, n->session, urgent, N_URGENT, &o, &error) != TKR_OK) fail_msg("%s", error.message);
+    check_same(result, n->want);
+    tkr_result_free(&result);
+}
+
 /* Between rounds, and at some of the points inside a pass. */
 static tkr_status embed_urgent(void *user, const tkr_progress *progress) {
     nested *n = user;
-    if (!progress->may_block) return n->asks ? TKR_BUSY : TKR_OK;
+    if (!progress->may_block) {
+        if (n->asks) return TKR_BUSY;
+        if (n->n_alone++ % 61 == 5) embed_inside(n, true);
+        return TKR_OK;
+    }
     const bool between = progress->done_inputs > n->done_before;
     n->n_between += between;
     n->done_before = progress->done_inputs;
     if (++n->n_points == n->cancel_at) return TKR_CANCELLED;
     if (!between && n->n_points % 61 != 5) return TKR_OK;
-    tkr_result *result = NULL;
-    tkr_error error = {TKR_OK, NULL, ""};
-    if (tkr_embed(&result, n->session, urgent, N_URGENT, NULL, &error) != TKR_OK) fail_msg("%s", error.message);
-    check_same(result, n->want);
-    tkr_result_free(&result);
+    embed_inside(n, false);
     return TKR_OK;
 }
 
@@ -85,7 +98,7 @@ static void disturb(embedder *e, nested *state, size_t n, size_t least_between) 
     o.check = embed_urgent;
     o.check_user = state;
     for (size_t pass = 0; pass < 2; pass++) {
-        state->n_points = state->n_between = state->done_before = 0;
+        state->n_points = state->n_between = state->done_before = state->n_alone = 0;
         state->asks = pass == 1; /* unasked, their number is the pace's affair */
         result = embed_all(e, bulk, n, &o);
         check_same(result, want);
@@ -129,6 +142,32 @@ static void same_bits_on_the_real_model(void **state) {
         nest(minilm_reference(), &(embedder_options){.quantization = TKR_QUANTIZATION_Q8, .threads = threads}, 5);
         nest(minilm_reference(), &(embedder_options){.quantization = TKR_QUANTIZATION_NONE, .threads = threads}, 5);
     }
+}
+
+/* Where others slow the pace, chunks are computed together, and all points may block: then once more. */
+static void same_bits_beside_working_threads(void **unused) {
+    (void)unused;
+    embedder e = {0};
+    nested state = {0};
+    tkr_embed_options o;
+    tkr_error error = {TKR_OK, NULL, ""};
+    open_model(&e, minilm_reference(), &(embedder_options){.quantization = TKR_QUANTIZATION_Q8, .threads = 2});
+    assert_int_equal(tkr_session_create(&state.session, e.model, &error), TKR_OK);
+    tkr_result *want_urgent = embed_all(&e, urgent, N_URGENT, NULL), *want = embed_all(&e, bulk, N_TEXTS, NULL);
+    state.want = want_urgent;
+    tkr_embed_options_init(&o);
+    o.check = embed_urgent;
+    o.check_user = &state;
+    for (int i = 0; i < 20 && state.n_alone < 200; i++) {
+        tkr_result *result = embed_all(&e, bulk, N_TEXTS, &o);
+        check_same(result, want);
+        tkr_result_free(&result);
+    }
+    assert_true(state.n_alone >= 200);
+    tkr_result_free(&want);
+    tkr_result_free(&want_urgent);
+    tkr_session_free(&state.session);
+    embedder_close(&e);
 }
 
 static void same_bits_in_plain_c(void **state) {
@@ -202,8 +241,8 @@ static void points_come_when_asked_for(void **state) {
 
 int main(void) {
     make_texts();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits_on_the_real_model),
-                                       cmocka_unit_test(same_bits_in_plain_c),
-                                       cmocka_unit_test(points_come_when_asked_for)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_bits_on_the_real_model), cmocka_unit_test(same_bits_beside_working_threads),
+        cmocka_unit_test(same_bits_in_plain_c), cmocka_unit_test(points_come_when_asked_for)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,6 +282,8 @@ tkr_status tkr_tools_decode_video_within(tkr_part *part, tkr_tools_frames **out,
 
 double tkr_tools_frame_second(const tkr_tools_frames *frames, size_t index) { return frames->reel.shown[index]; }
 
+size_t tkr_tools_lost_frames(const tkr_tools_frames *frames) { return frames->reel.room - frames->reel.n; }
+
 void tkr_tools_free_frames(tkr_tools_frames **frames) {
     if (!*frames) return;
     tkr_reel_free(&(*frames)->reel);

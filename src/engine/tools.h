@@ -74,6 +74,8 @@ tkr_status tkr_tools_decode_video_within(tkr_part *part, tkr_tools_frames **fram
                                          tkr_error *error);
 /* The second of the video at which a frame is shown; a part that starts there has it as its first frame. */
 double tkr_tools_frame_second(const tkr_tools_frames *frames, size_t index);
+/* Frames that were wanted and are damaged. */
+size_t tkr_tools_lost_frames(const tkr_tools_frames *frames);
 void tkr_tools_free_frames(tkr_tools_frames **frames);
 tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error);
 /* ---- documents ---- */

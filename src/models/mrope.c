@@ -14,9 +14,7 @@ typedef struct walk {
     tkr_error *error; /* nullable */
 } walk;
 
-static bool is_placeholder(const walk *w, size_t at) {
-    return tkr_is_placeholder(w->vision, w->o->ids[at]);
-}
+static bool is_placeholder(const walk *w, size_t at) { return tkr_is_placeholder(w->vision, w->o->ids[at]); }
 
 static void set(walk *w, size_t t, size_t h, size_t c) {
     w->axis[0][w->at] = (int32_t)t;

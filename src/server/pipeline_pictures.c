@@ -85,7 +85,9 @@ static bool check_pictures(tkr_operation *op) {
     char name[64];
     if (atomic_load(&r->no_room)) return refuse_room(op, r);
     for (size_t i = 0; i < r->n_pictures; i++) {
-        const tkr_error *error = &r->pictures[i].error;
+        const tkr_pipeline_picture *p = &r->pictures[i];
+        const tkr_error *error = &p->error;
+        if (p->frames) op->job.items[p->item].n_lost_frames += tkr_tools_lost_frames(p->frames);
         if (error->status == TKR_OK) continue;
         tkr_pipeline_name_item(name, op, r->pictures[i].item);
         const bool ours = error->status == TKR_NO_MEMORY || error->status == TKR_INTERNAL ||

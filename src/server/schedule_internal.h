@@ -90,8 +90,8 @@ void tkr_scheduler_answer(tkr_scheduler *scheduler);
 
 /* ---- schedule_batch.c: for the same ---- */
 
-/* Computes one batch of a queue that isn't empty, without the lock meanwhile; with all of the model's threads or `alone`
- * with the calling one. */
+/* Computes one batch of a queue that isn't empty, without the lock meanwhile; with all of the model's threads or
+ * `alone` with the calling one. */
 void tkr_scheduler_compute(tkr_scheduler *scheduler, unsigned queue, bool alone);
 
 /* ---- schedule_rate.c ---- */

@@ -35,7 +35,8 @@ grep -q '^ExecStart=/usr/local/bin/tkr-embed serve --config /etc/tkr-embed/serve
 sed "s|/etc/tkr-embed/keys|$root/etc/tkr-embed/keys|" "$root/etc/tkr-embed/serve.yaml" > "$scratch/serve.yaml"
 checked=$(program serve --check-config -c "$scratch/serve.yaml" 2>&1) || fail "the configuration is wrong: $checked"
 rows=$(program embed -m demo --image share/demo/samples/guitar.png) || fail "the installed program doesn't run"
-[[ $rows == '{"index":0,"embedding":['* ]] || fail "the installed program gives $rows"
+[[ $rows == '{"index":0,"source":"share/demo/samples/guitar.png","kind":"image","embedding":['* ]] ||
+    fail "the installed program gives $rows"
 
 before=$(state)
 out=$(install --model other) || fail "the second run fails: $out"

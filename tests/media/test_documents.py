@@ -4,7 +4,6 @@
 usage: test_documents.py [--write]     --write: puts down what is read as expected; read it by eye"""
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -73,14 +72,6 @@ def many_pages(path, n):
     out += b"trailer<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
     with open(path, "wb") as file:
         file.write(out)
-
-
-def cpu_seconds(run):
-    """Of the programs that `run` runs, and of theirs."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 class Documents(unittest.TestCase):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """POST /embed/video over the real program: the command line's bits, poolings, settings, bad files and fields."""
 import base64
+import importlib.machinery
 import json
 import os
 import struct
@@ -66,6 +67,27 @@ class Videos(ServerTest):
             rows = [json.loads(line) for line in done.stdout.splitlines()]
             self.assertEqual([bits(row) for row in reply["embeddings"]], [bits(row["embedding"]) for row in rows])
             self.assertEqual(reply["frames"], [row["frames"] for row in rows])
+
+    def test_a_damaged_frame_costs_itself(self):
+        script = os.path.join(os.environ["TKR_SOURCE_DIR"], "scripts", "mixed-folder")
+        loader = importlib.machinery.SourceFileLoader("mixed_folder", script)
+        clip = bytearray(loader.load_module().avi([("rocket", 4)]))  # PNG, two frames a second
+        at = 0
+        for _ in range(3):
+            at = clip.index(b"IDAT", at + 1)
+        clip[at + 4:at + 400] = bytes(396)
+        reply = self.good(("clip.avi", bytes(clip)), ("moving.mp4", content(FILES, "moving_h264.mp4")), max_frames=8)
+        self.assertEqual(reply["lost_frames"], [1, 0])
+        self.assertEqual(reply["frames"], [7, 8])
+        self.assertNotIn("lost_frames", self.good(("m.mp4", content(FILES, "moving_h264.mp4"))))
+        path = os.path.join(os.environ["TKR_BUILD_DIR"], "test_video_damaged.avi")
+        with open(path, "wb") as file:
+            file.write(clip)
+        done = cli.run("embed", "-m", FOLDERS["siglip"], *EXACT, "-q", "--max-frames", "8", "--video", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        row = json.loads(done.stdout)
+        self.assertEqual((row["frames"], row["lost_frames"]), (7, 1))
+        self.assertEqual(bits(row["embedding"]), bits(reply["embeddings"][0]))
 
     def test_settings_and_fields(self):
         clip = ("a.mp4", content(FILES, "moving_h264.mp4"))

@@ -19,7 +19,8 @@ class ModelOptions(c.Structure):
                 ("log_user", c.c_void_p), ("download", c.c_void_p), ("download_user", c.c_void_p),
                 ("device", c.c_char_p), ("device_cache", c.c_uint64), ("base", c.c_char_p), ("decoder", c.c_char_p),
                 ("no_jail", c.c_int), ("horizontal_first", c.c_int), ("max_pixels", c.c_size_t),
-                ("max_image_pixels", c.c_size_t), ("max_image_bytes", c.c_size_t), ("allow_hosts", c.c_void_p),
+                ("max_image_pixels", c.c_size_t), ("max_image_bytes", c.c_size_t),
+                ("max_video_bytes", c.c_size_t), ("allow_hosts", c.c_void_p),
                 ("n_allow_hosts", c.c_size_t)]
 
 
@@ -44,21 +45,27 @@ class ModelInfo(c.Structure):
 
 class Part(c.Structure):
     _fields_ = [("kind", c.c_int), ("data", c.c_void_p), ("n_data", c.c_size_t), ("width", c.c_size_t),
-                ("height", c.c_size_t), ("name", c.c_char_p)]
+                ("height", c.c_size_t), ("name", c.c_char_p), ("frames", c.c_void_p), ("n_frames", c.c_size_t),
+                ("max_frames", c.c_size_t), ("fps", c.c_double), ("start_s", c.c_double), ("end_s", c.c_double),
+                ("min_pixels", c.c_size_t), ("max_pixels", c.c_size_t), ("times", c.c_void_p)]
 
 
 class Input(c.Structure):
     _fields_ = [("kind", c.c_int), ("text", c.c_char_p), ("n_text", c.c_size_t), ("pair", c.c_char_p),
-                ("n_pair", c.c_size_t), ("ids", c.c_void_p), ("n_ids", c.c_size_t), ("prompt_name", c.c_char_p),
+                ("n_pair", c.c_size_t), ("ids", c.c_void_p), ("n_ids", c.c_size_t), ("spans", c.c_void_p),
+                ("n_spans", c.c_size_t), ("prompt_name", c.c_char_p),
                 ("prompt", c.c_char_p), ("instruction", c.c_char_p), ("parts", c.POINTER(Part)),
                 ("n_parts", c.c_size_t), ("min_pixels", c.c_size_t), ("max_pixels", c.c_size_t),
-                ("interpolate", c.c_int), ("width", c.c_size_t), ("height", c.c_size_t), ("hub_limits", c.c_int),
+                ("interpolate", c.c_int), ("width", c.c_size_t), ("height", c.c_size_t),
+                ("video_pooling", c.c_int), ("hub_limits", c.c_int),
                 ("options", c.c_void_p)]
 
 
 class ResultItem(c.Structure):
     _fields_ = [("status", c.c_int), ("message", c.c_char_p), ("rows", c.POINTER(c.c_float)), ("n_rows", c.c_size_t),
-                ("dimensions", c.c_size_t), ("n_tokens", c.c_size_t), ("n_tokens_untruncated", c.c_size_t)]
+                ("dimensions", c.c_size_t), ("n_tokens", c.c_size_t), ("n_tokens_untruncated", c.c_size_t),
+                ("n_frames", c.c_size_t), ("start_s", c.c_double), ("end_s", c.c_double),
+                ("n_lost_frames", c.c_size_t)]
 
 
 class Tokens(c.Structure):

@@ -40,19 +40,22 @@ static size_t put_truncated(tkr_buf *out, const tkr_operation *op) {
     return n;
 }
 
-/* Of requests with videos: frames of each input, 0 of others. */
+/* Of requests with videos: frames of each input, 0 of others; and those that are damaged, where there are any. */
 static void put_frames(tkr_buf *out, const tkr_operation *op) {
-    size_t n = 0;
+    size_t n = 0, n_lost = 0;
     for (size_t i = 0; i < op->job.n_items; i++) {
         n += op->job.items[i].n_frames;
+        n_lost += op->job.items[i].n_lost_frames;
     }
-    if (n == 0) {
-        return;
-    }
-    for (size_t i = 0; i < op->job.n_items; i++) {
+    for (size_t i = 0; n > 0 && i < op->job.n_items; i++) {
         tkr_buf_printf(out, i > 0 ? ",%zu" : ",\"frames\":[%zu", op->job.items[i].n_frames);
     }
-    tkr_buf_putc(out, ']');
+    for (size_t i = 0; n_lost > 0 && i < op->job.n_items; i++) {
+        tkr_buf_printf(out, i > 0 ? ",%zu" : "],\"lost_frames\":[%zu", op->job.items[i].n_lost_frames);
+    }
+    if (n > 0) {
+        tkr_buf_putc(out, ']');
+    }
 }
 
 bool tkr_embed_put_facts(tkr_buf *out, const tkr_operation *op) {

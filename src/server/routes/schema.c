@@ -164,7 +164,8 @@ const char tkr_schema_embeddings[] =
     "{\"type\":\"object\",\"required\":[\"embeddings\",\"shape\",\"model\",\"usage\",\"fingerprint\"],\"properties\":"
     "{" VECTORS
     ",\"frames\":{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"description\":\"Of videos: frames that each "
-    "vector is made of; 0 of other inputs.\"}}}";
+    "vector is made of; 0 of other inputs.\"},\"lost_frames\":{\"type\":\"array\",\"items\":{\"type\":"
+    "\"integer\"},\"description\":\"Frames that were wanted and are damaged; absent where none is.\"}}}";
 
 const char tkr_schema_error[] =
     "{\"type\":\"object\",\"required\":[\"error\"],\"properties\":{\"error\":{\"type\":\"object\",\"required\":["

@@ -71,12 +71,13 @@ static unsigned default_processes(void) {
 /* The others lie beside tkr-decode, whichever that is. */
 static tkr_status find_program(char **program, const tkr_jail_options *options, tkr_error *error) {
     const char *tail = KINDS[options->kind].tail;
+    const char *path = options->program;
     char *found = NULL;
-    if (!options->program) {
+    if (!path) {
         const tkr_status status = tkr_module_find(&found, "tkr-decode", "TKR_DECODE", error);
-        if (status != TKR_OK) return status;
+        if (!found) return status;
+        path = found;
     }
-    const char *path = found ? found : options->program;
     const size_t n = strlen(path), n_tail = strlen(tail);
     *program = tkr_malloc(n + n_tail + 1);
     if (*program) {

@@ -45,7 +45,8 @@ static void fill_taps(taps *t, size_t in, size_t out) {
     }
 }
 
-static tkr_status make_taps(taps *t, size_t in, size_t out, tkr_error *error) {
+/* False: no memory. */
+static bool make_taps(taps *t, size_t in, size_t out) {
     const float scale = (float)in / (float)out;
     size_t n = 0;
     t->most = (size_t)ceilf(2 * (scale >= 1 ? scale : 1)) * 2 + 1;
@@ -54,9 +55,9 @@ static tkr_status make_taps(taps *t, size_t in, size_t out, tkr_error *error) {
         t->n = tkr_malloc(out * sizeof *t->n);
         t->weights = tkr_malloc(n * sizeof *t->weights);
     }
-    if (!t->first || !t->n || !t->weights) return TKR_FAIL(error, NO_MEMORY, "no memory to resize a frame");
+    if (!t->first || !t->n || !t->weights) return false;
     fill_taps(t, in, out);
-    return TKR_OK;
+    return true;
 }
 
 typedef struct resize_job {
@@ -123,13 +124,14 @@ tkr_status tkr_resize_float(tkr_image *out, const tkr_image *in, size_t width, s
         job.middle = tkr_malloc(n);
         out->rgb = tkr_malloc(n_out);
     }
-    tkr_status status = job.middle && out->rgb
-                            ? TKR_OK
-                            : TKR_FAIL(error, NO_MEMORY, "no memory to resize a frame to %zu x %zu", width, height);
-    if (status == TKR_OK) status = make_taps(&job.across, in->width, width, error);
-    if (status == TKR_OK) status = make_taps(&job.down, in->height, height, error);
-    if (status == TKR_OK) status = run(pool, share_across, &job, error);
-    if (status == TKR_OK) status = run(pool, share_down, &job, error);
+    tkr_status status = TKR_OK;
+    if (job.middle && out->rgb && make_taps(&job.across, in->width, width) &&
+        make_taps(&job.down, in->height, height)) {
+        status = run(pool, share_across, &job, error);
+        if (status == TKR_OK) status = run(pool, share_down, &job, error);
+    } else {
+        status = TKR_FAIL(error, NO_MEMORY, "no memory to resize a frame to %zu x %zu", width, height);
+    }
     free_taps(&job.across);
     free_taps(&job.down);
     tkr_free(job.middle);

@@ -180,7 +180,7 @@ int main(int argc, char **argv) {
     tkr_decoder_reply hello = {.magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_READY, .width = TKR_DECODER_VERSION};
     const tkr_status status = prepare(&shared, &breaker, &o, &error);
     set_message(&hello, status, &error);
-    if (!tkr_helper_send(&hello, sizeof hello) || status != TKR_OK) return 1;
+    if (!tkr_helper_send(&hello, sizeof hello) || status != TKR_OK || !shared.data) return 1;
     while (tkr_helper_receive(&request, sizeof request, 0)) {
         if (!answer(&shared, breaker, &o, &request)) return 1;
     }

@@ -49,17 +49,18 @@ static bool is_flat(const unsigned char *data, size_t stride, size_t width, size
 
 /* On white, each pixel the mean of step x step. */
 static void to_rgb(uint8_t *rgb, const unsigned char *data, size_t stride, size_t width, size_t height, size_t step) {
-    if (step == 0) return;
+    const uint32_t area = (uint32_t)(step * step);
+    if (area == 0) return;
     for (size_t y = 0; y + step <= height; y += step) {
         for (size_t x = 0; x + step <= width; x += step, rgb += 3) {
             uint32_t sum[3] = {0};
-            for (size_t k = 0; k < step * step; k++) {
+            for (size_t k = 0; k < area; k++) {
                 const uint32_t pixel = pixel_at(data + (y + k / step) * stride, x + k % step),
                                rest = 255 - (pixel >> 24);
                 for (unsigned c = 0; c < 3; c++) sum[c] += (pixel >> (16 - 8 * c) & 255) + rest;
             }
             for (unsigned c = 0; c < 3; c++) {
-                const uint32_t mean = (sum[c] + (uint32_t)(step * step) / 2) / (uint32_t)(step * step);
+                const uint32_t mean = (sum[c] + area / 2) / area;
                 rgb[c] = (uint8_t)(mean < 255 ? mean : 255);
             }
         }

@@ -149,6 +149,13 @@ static bool is_reply(tkr_decoder_reply *reply, tkr_decoder_answer kind) {
 }
 
 /* The first message says whether it is confined and ready. */
+/* Why a wait that failed is over for the one who asked for it. The first answer counts: who asks again may hear
+ * another.
+ */
+static tkr_status asked_to_stop(tkr_status status, const tkr_stop *stop) {
+    return status == TKR_CANCELLED ? status : tkr_stop_ask(stop);
+}
+
 static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
     tkr_decoder_reply hello;
     char how[96];
@@ -160,7 +167,8 @@ static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
     }
     const bool answered = status == TKR_OK;
     tkr_process_end(how, sizeof how, &w->process);
-    if (tkr_stop_ask(stop) != TKR_OK) return status;
+    const tkr_status asked = asked_to_stop(status, stop);
+    if (asked != TKR_OK) return tkr_error_set(error, TKR_HERE, asked, "%s: nobody waits for its start", jail->program);
     if (!answered) return TKR_FAIL(error, IO, "%s: doesn't start: it %s", jail->program, how);
     if (!is_reply(&hello, TKR_DECODER_READY) || hello.status == TKR_OK) {
         return TKR_FAIL(error, UNSUPPORTED, "%s: belongs to another version of tkr-embed", jail->program);
@@ -225,7 +233,7 @@ static tkr_status given_up(tkr_status status, const job *j, tkr_error *error) {
 
 /* What became of an input whose process gave no answer; the process is gone afterwards. */
 static tkr_status mourn(worker *w, const tkr_jail *jail, const job *j, tkr_status status, tkr_error *error) {
-    const tkr_status asked = tkr_stop_ask(j->stop);
+    const tkr_status asked = asked_to_stop(status, j->stop);
     char how[96];
     tkr_process_end(how, sizeof how, &w->process);
     if (asked != TKR_OK) return given_up(asked, j, error);

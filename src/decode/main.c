@@ -52,6 +52,6 @@ static bool answer(void *user, const tkr_decode_room *room, const tkr_decoder_re
 }
 
 int main(int argc, char **argv) {
-    const tkr_decode_service service = {"tkr-decode", "pictures", answer, NULL};
+    const tkr_decode_service service = {.name = "tkr-decode", .what = "pictures", .answer = answer};
     return tkr_decode_serve(argc, argv, &service);
 }

@@ -53,17 +53,19 @@ static void say_what_this_is(const tkr_decode_service *service) {
 
 /* Maps the memory and gives up what isn't needed. Address space: 2 to 8 bytes a pixel for coefficients and planes (most
  * formats need a row or two), what the codecs copy of their input, and their own. */
-static tkr_status prepare(tkr_shared *shared, const options *o, tkr_error *error) {
+static tkr_status prepare(tkr_shared *shared, const options *o, const tkr_decode_service *service, tkr_error *error) {
+    const uint64_t own = service->memory > 0 ? service->memory : (uint64_t)256 << 20;
     size_t size;
     if (!tkr_decoder_shared_size(&size, (size_t)o->max_bytes, (size_t)o->max_pixels)) {
         return TKR_FAIL(error, INVALID_ARGUMENT, "limits larger than this machine");
     }
     tkr_status status = tkr_helper_attach(shared, size, error);
+    if (status == TKR_OK && service->prepare) status = service->prepare(service->user, error);
     if (status != TKR_OK || !tkr_decode_confinable()) return status;
-    const tkr_helper_limits limits = {.memory = ((uint64_t)256 << 20) + 2 * o->max_bytes + 12 * o->max_pixels,
-                                      .cpu_seconds = o->cpu_seconds};
+    const tkr_helper_limits limits = {
+        .memory = own + 2 * o->max_bytes + 12 * o->max_pixels, .cpu_seconds = o->cpu_seconds, .files = service->files};
     status = tkr_helper_limit(&limits, error);
-    return status == TKR_OK && !o->unconfined ? tkr_decode_confine(error) : status;
+    return status == TKR_OK && !o->unconfined ? tkr_decode_confine_reading(service->readable, error) : status;
 }
 
 void tkr_decode_say(tkr_decoder_reply *reply, tkr_status status, const tkr_error *error) {
@@ -89,7 +91,7 @@ int tkr_decode_serve(int argc, char **argv, const tkr_decode_service *service) {
         return 2;
     }
     tkr_decoder_reply hello = {.magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_READY, .width = TKR_DECODER_VERSION};
-    const tkr_status status = prepare(&shared, &o, &error);
+    const tkr_status status = prepare(&shared, &o, service, &error);
     tkr_decode_say(&hello, status, &error);
     if (!tkr_helper_send(&hello, sizeof hello) || status != TKR_OK) return 1;
     const tkr_decode_room room = {.bytes = shared.data,

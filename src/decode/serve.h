@@ -19,6 +19,13 @@ typedef struct tkr_decode_service {
     /* Answers one request whose magic and n_bytes have been checked; false: the host is gone or talks nonsense. */
     bool (*answer)(void *user, const tkr_decode_room *room, const tkr_decoder_request *request);
     void *user;
+    /* Of programs that need more than memory: what they do before they are confined, the folders that they may read
+     * ([], NULL behind the last), descriptors at a time, and address space beyond input and pixels. NULL and 0:
+     * nothing, none, none, 256 MiB. */
+    tkr_status (*prepare)(void *user, tkr_error *error);
+    const char *const *readable;
+    unsigned files;
+    uint64_t memory;
 } tkr_decode_service;
 
 /* The whole of main: its exit status. */

@@ -80,7 +80,7 @@ static bool answer(void *user, const tkr_decode_room *room, const tkr_decoder_re
 
 int main(int argc, char **argv) {
     state s = {NULL};
-    const tkr_decode_service service = {"tkr-decode-video", "videos", answer, &s};
+    const tkr_decode_service service = {.name = "tkr-decode-video", .what = "videos", .answer = answer, .user = &s};
     const int code = tkr_decode_serve(argc, argv, &service);
     tkr_video_close(&s.video);
     return code;

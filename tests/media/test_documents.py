@@ -75,6 +75,15 @@ def many_pages(path, n):
 
 
 class Documents(unittest.TestCase):
+    def test_margins(self):
+        """What becomes a blank is none at the end of a block: list marks of PDFs that stand for no letter."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "marks.txt")
+            with open(path, "w", encoding="utf-8") as out:
+                out.write("\u0083 Red means stop.\u0090 \n\n\u0085\x7f\n\nGreen\u0083means go.\n")
+            row, = dump(path)
+        self.assertEqual([block[3] for block in blocks(row)], ["Red means stop.", "Green means go."])
+
     def test_text(self):
         """Blocks of each document; of PDFs the words, as lines are poppler's affair."""
         expected = json.loads(EXPECTED.read_text(encoding="utf-8"))

@@ -8,8 +8,25 @@
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-/* Blanks, and what becomes one. */
-static bool is_margin(char c) { return (unsigned char)c <= ' ' || c == 0x7f; }
+/* Bytes of the character at the beginning of a text, if it is a blank or becomes one, else 0. */
+static size_t margin(const char *text, size_t n) {
+    const unsigned char c = n > 0 ? (unsigned char)*text : 'x', next = n > 1 ? (unsigned char)text[1] : 'x';
+    if (c == 0xC2 && next >= 0x80 && next < 0xA0) return 2; /* U+0080 to U+009F */
+    return c <= ' ' || c == 0x7f;
+}
+
+/* The text without those around it. */
+static void trim(const char **text, size_t *n) {
+    for (size_t size; (size = margin(*text, *n)) > 0; *text += size) *n -= size;
+    while (*n > 0) {
+        if (*n > 1 && margin(*text + *n - 2, 2) == 2)
+            *n -= 2;
+        else if (margin(*text + *n - 1, 1) == 1)
+            *n -= 1;
+        else
+            return;
+    }
+}
 
 void tkr_doc_squeeze(tkr_buf *out, const char *text, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -58,8 +75,7 @@ static tkr_status too_large(const tkr_doc *doc, tkr_error *error) {
 tkr_status tkr_doc_block(tkr_doc *doc, tkr_block_kind kind, unsigned level, const char *text, size_t n,
                          tkr_error *error) {
     const char *whole = text;
-    while (n > 0 && is_margin(text[n - 1])) n--;
-    while (n > 0 && is_margin(*text)) text++, n--;
+    trim(&text, &n);
     if (n == 0) {
         tkr_doc_settle_pictures(doc, doc->text.size, 0, 0);
         return TKR_OK;

@@ -70,6 +70,9 @@ foreach(room IN LISTS TKR_ROOMS)
     tkr_add_room(${room})
     list(APPEND TKR_OBJECTS $<TARGET_OBJECTS:tkr_room_${room}>)
 endforeach()
+if(TKR_SANITIZE) # half of that build's time would go into kernels
+    target_compile_options(tkr_room_kernels PRIVATE -O1)
+endif()
 
 # Named TKR_*: the installed package finds them under the same names.
 set(TKR_SYSTEM_LIBRARIES

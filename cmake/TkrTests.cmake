@@ -64,10 +64,15 @@ foreach(room IN LISTS TKR_ROOMS ITEMS server cli decode)
     endforeach()
 endforeach()
 
+# A program that tests run beside the real ones; it lies where the tests do.
+function(tkr_test_helper target source room)
+    add_executable(${target} ${TKR_TEST_DIR}/${source})
+    target_link_libraries(${target} PRIVATE tkr_flags ${room})
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+endfunction()
+
 # What stands in for tkr-decode where the host must bear a hostile one.
-add_executable(fake_decoder ${TKR_TEST_DIR}/media/fake_decoder.c)
-target_link_libraries(fake_decoder PRIVATE tkr_flags tkr_room_core)
-set_target_properties(fake_decoder PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+tkr_test_helper(fake_decoder media/fake_decoder.c tkr_room_core)
 if(TARGET test_media_jail_hostile)
     add_dependencies(test_media_jail_hostile fake_decoder)
     add_dependencies(test_media_jail_stop fake_decoder)
@@ -75,24 +80,18 @@ endif()
 
 # What the jail reads in documents, driven by tests/media/test_documents.py.
 if(TARGET tkr-decode-document)
-    add_executable(document_dump ${TKR_TEST_DIR}/media/document_dump.c)
-    target_link_libraries(document_dump PRIVATE tkr_flags tkr_room_media)
+    tkr_test_helper(document_dump media/document_dump.c tkr_room_media)
     add_dependencies(document_dump tkr-decode-document)
-    set_target_properties(document_dump PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 endif()
 
 # Frames that the jail decodes, driven by tests/media/test_video_formats.py and scripts/bench-video.
 if(TARGET tkr-decode-video)
-    add_executable(video_dump ${TKR_TEST_DIR}/media/video_dump.c)
-    target_link_libraries(video_dump PRIVATE tkr_flags tkr_room_media)
+    tkr_test_helper(video_dump media/video_dump.c tkr_room_media)
     add_dependencies(video_dump tkr-decode-video)
-    set_target_properties(video_dump PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 endif()
 
 # The server's transport alone, driven by tests/server/test_transport.py.
-add_executable(echo_app ${TKR_TEST_DIR}/server/echo_app.c)
-target_link_libraries(echo_app PRIVATE tkr_flags tkr_room_server)
-set_target_properties(echo_app PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+tkr_test_helper(echo_app server/echo_app.c tkr_room_server)
 
 # What stands in for libtkr-mlx.so where its errors are tested.
 add_library(fake_mlx_module MODULE ${TKR_TEST_DIR}/engine/fake_mlx_module.c)

@@ -301,11 +301,6 @@ tkr_status tkr_tools_document_image(tkr_part *rgb, void **pixels, const tkr_tool
                                              : tkr_jail_run(&image, d->model->document_jail, &job, error);
     if (status != TKR_OK) return status;
     *pixels = image.rgb;
-    *rgb = (tkr_part){.kind = TKR_PART_RGB,
-                      .data = image.rgb,
-                      .n_data = image.width * image.height * 3,
-                      .width = image.width,
-                      .height = image.height,
-                      .name = d->name};
+    *rgb = tkr_rgb_part(&image, d->name);
     return TKR_OK;
 }

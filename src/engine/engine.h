@@ -255,6 +255,15 @@ static inline bool tkr_call_yields(const tkr_call *call) {
 tkr_status tkr_call_stopped(void *user);
 /* How messages name the picture of this number; a file that can't be read is named by its message already. */
 void tkr_name_picture(char *out, size_t size, const tkr_part *part, size_t number);
+/* A part of the image's pixels, which it borrows. */
+static inline tkr_part tkr_rgb_part(const tkr_image *image, const char *name) {
+    return (tkr_part){.kind = TKR_PART_RGB,
+                      .data = image->rgb,
+                      .n_data = image->width * image->height * 3,
+                      .width = image->width,
+                      .height = image->height,
+                      .name = name};
+}
 /* Reads a part that is a picture but no RGB into `file` and decodes it in the model's jail; `name` stands in messages.
  * `stop` (or NULL) ends the decoding. */
 tkr_status tkr_decode_part(tkr_image *image, tkr_buf *file, const tkr_model *model, const tkr_part *part,

@@ -136,12 +136,7 @@ static tkr_status take(void *user, size_t i, tkr_image *image, tkr_error *error)
         return TKR_FAIL(error, LIMIT, "no room for the frames of the video");
     r->times[r->n] = (double)(j->indices[i] - j->first) / j->fps; /* as the reference counts, not as they are shown */
     r->shown[r->n] = r->shown[i];                                 /* damaged ones are left out */
-    r->frames[r->n++] = (tkr_part){.kind = TKR_PART_RGB,
-                                   .data = image->rgb,
-                                   .n_data = n_bytes,
-                                   .width = image->width,
-                                   .height = image->height,
-                                   .name = j->part->name};
+    r->frames[r->n++] = tkr_rgb_part(image, j->part->name);
     *image = (tkr_image){0};
     return TKR_OK;
 }

@@ -28,12 +28,7 @@ tkr_status tkr_tools_decode_picture(tkr_part *rgb, void **pixels, tkr_model *mod
     tkr_buf_free(&file);
     if (status != TKR_OK) return status;
     *pixels = image.rgb;
-    *rgb = (tkr_part){.kind = TKR_PART_RGB,
-                      .data = image.rgb,
-                      .n_data = image.width * image.height * 3,
-                      .width = image.width,
-                      .height = image.height,
-                      .name = part->name};
+    *rgb = tkr_rgb_part(&image, part->name);
     return TKR_OK;
 }
 

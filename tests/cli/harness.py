@@ -6,8 +6,12 @@ import math
 import os
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
+
+sys.path.insert(0, os.path.join(os.environ["TKR_TEST_DIR"], "media"))
+from pdf_file import pdf  # noqa: E402  pylint: disable=wrong-import-position
 
 BINARY = os.environ["TKR_BINARY"]
 GOLDEN = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "bert")
@@ -128,17 +132,6 @@ class CliTest(unittest.TestCase):
     def rows(self, *args, **options):
         """The objects of a jsonl output."""
         return [json.loads(line) for line in self.ok(*args, **options).splitlines()]
-
-
-def pdf(objects):
-    """A file of these objects, numbered from 1; the first is the catalogue."""
-    out, offsets = b"%PDF-1.5\n", []
-    for number, data in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, data)
-    table = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    table += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    return out + table + b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(out))
 
 
 def slow_pdf():

@@ -4,6 +4,8 @@ import struct
 import zipfile
 import zlib
 
+import pdf_file
+
 WORD = ('<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>'
         "<w:p><w:r><w:t>{}</w:t></w:r></w:p></w:body></w:document>")
 SLIDE = ('<p:sld xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main" '
@@ -18,17 +20,8 @@ def pack(path, members):
 
 
 def pdf(path, objects, root=1):
-    """`objects`: bytes, numbered from 1."""
-    out, offsets = bytearray(b"%PDF-1.5\n"), []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += b"%d 0 obj" % number + body + b"\nendobj\n"
-    table = len(out)
-    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    out += b"".join(b"%010d 00000 n \n" % at for at in offsets)
-    out += b"trailer<</Root %d 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF\n" % (root, len(objects) + 1, table)
     with open(path, "wb") as file:
-        file.write(out)
+        file.write(pdf_file.pdf(objects, root))
     return path
 
 

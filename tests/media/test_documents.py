@@ -13,6 +13,7 @@ import zlib
 
 from documents import (DECODER, FOLDER, FORMAT, LIMIT, OK, UNSUPPORTED, blocks, dump, memory_of_both, sentences,
                        survive)
+from pdf_file import pdf
 
 EXPECTED = FOLDER / "expected.json"
 CONTROLS = dict.fromkeys((*range(0x7f, 0xa0), 0x0c), " ")  # blanks to us
@@ -62,16 +63,8 @@ def many_pages(path, n):
     objects = [b"<</Type/Catalog/Pages 2 0 R>>",
                f"<</Type/Pages/Kids[{' '.join(kids)}]/Count {n}>>".encode(),
                b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"] + objects
-    out, offsets = b"%PDF-1.5\n", []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += b"%d 0 obj" % number + body + b"\nendobj\n"
-    table = len(out)
-    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    out += b"".join(b"%010d 00000 n \n" % at for at in offsets)
-    out += b"trailer<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
     with open(path, "wb") as file:
-        file.write(out)
+        file.write(pdf(objects))
 
 
 class Documents(unittest.TestCase):

@@ -13,7 +13,7 @@ import unittest
 import zipfile
 
 from browser import Browser
-from harness import Server, environment
+from harness import Server, cli, environment
 
 SOURCE = pathlib.Path(os.environ["TKR_SOURCE_DIR"])
 SAMPLES = SOURCE / "share" / "demo" / "samples"
@@ -45,14 +45,7 @@ def make_pdf(path, pages):
         objects += [f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {5 + 2 * i} 0 R"
                     "/Resources<</Font<</F1 3 0 R>>>>>>",
                     f"<</Length {len(stream)}>>stream\n{stream}\nendstream"]
-    data, places = b"%PDF-1.4\n", []
-    for i, text in enumerate(objects, 1):
-        places.append(len(data))
-        data += f"{i} 0 obj{text}endobj\n".encode()
-    table = "".join(f"{place:010} 00000 n \n" for place in places)
-    data += (f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}"
-             f"trailer<</Size {len(objects) + 1}/Root 1 0 R>>\nstartxref\n{len(data)}\n%%EOF").encode()
-    pathlib.Path(path).write_bytes(data)
+    pathlib.Path(path).write_bytes(cli.pdf([text.encode() for text in objects]))
 
 
 def drop(browser, path, kind):

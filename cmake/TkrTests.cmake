@@ -119,6 +119,7 @@ if(NOT CMAKE_CROSSCOMPILING) # scripts start the program by themselves
         endif()
     endforeach()
     set_tests_properties(test_server_clients_py PROPERTIES TIMEOUT 900) # may have to install them first
+    set_property(TEST test_media_documents_py APPEND PROPERTY LABELS unit) # changed documents, for sanitizers, too
 endif()
 
 # Builds of kernels that this machine can't run itself (emulated tiles, qemu).

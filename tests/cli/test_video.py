@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -108,6 +109,20 @@ class Video(unittest.TestCase):
         for row in errors:
             self.assertIn("is ", row["error"])
         self.assertEqual(rows[-1]["source"], H264)
+
+    def test_endless_files(self):
+        """Devices and pipes never end: they are refused by what they are. So are files beyond the limit, unread."""
+        with tempfile.TemporaryDirectory() as folder:
+            pipe, large = os.path.join(folder, "pipe"), os.path.join(folder, "large.mp4")
+            os.mkfifo(pipe)
+            with open(large, "wb") as file:
+                file.truncate(5 << 30)
+            for option, limit in (("--video", b"1073741824"), ("--document", b"268435456")):
+                for path, says in (("/dev/zero", b"is not a regular file"), (pipe, b"is not a regular file"),
+                                   (large, limit)):
+                    done, _ = embed(option, path)
+                    self.assertEqual(done.returncode, 1, done.stderr)
+                    self.assertIn(says, done.stderr)
 
     def test_usage(self):
         for option, value, says in (("--segment", "soon", b"expected a time"), ("--max-frames", "0", b"1 to 1024"),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the jail reads in documents: text of many producers, pages, bad input, changes at random, speed.
+"""What the jail reads in documents: text of many producers, pages, bad input, changes at random.
 usage: test_documents.py [--write]     --write: puts down what is read as expected; read it by eye"""
 import json
 import os
@@ -11,8 +11,7 @@ import tempfile
 import unittest
 import zlib
 
-from documents import (DECODER, FOLDER, FORMAT, LIMIT, OK, UNSUPPORTED, blocks, dump, memory_of_both, sentences,
-                       survive)
+from documents import FOLDER, FORMAT, LIMIT, OK, UNSUPPORTED, blocks, dump, sentences, survive
 from pdf_file import pdf
 
 EXPECTED = FOLDER / "expected.json"
@@ -128,14 +127,6 @@ class Documents(unittest.TestCase):
             counts = survive(folder, 200, 1)
         print(f"200 changed documents: {counts[0]} read, {counts[1]} refused, {counts[2]} ended the decoder")
         self.assertGreater(counts[0], 20)
-
-    def test_memory_is_flat(self):
-        """One decoder; refused documents among them. long_documents.py has 500."""
-        files = [*good(), *(FOLDER / name for name in BAD)]
-        sizes = memory_of_both((files * 6)[:270], (70, 140, 210))  # a pipe holds a few ahead
-        print("KiB after 70, 140, 210 documents:", sizes)
-        for early, _, late in sizes.values():
-            self.assertLess(late, early + (4 << 10))
 
     def test_like_pdftotext(self):
         """The same words in the same order, of files of several producers and of 200 pages."""

@@ -77,6 +77,10 @@ if(TARGET test_media_jail_hostile)
     add_dependencies(test_media_jail_hostile fake_decoder)
     add_dependencies(test_media_jail_stop fake_decoder)
 endif()
+tkr_test_helper(fake_decoder-document media/fake_decoder.c tkr_room_core)
+if(TARGET test_media_document_answers)
+    add_dependencies(test_media_document_answers fake_decoder-document)
+endif()
 
 # What the jail reads in documents, driven by tests/media/test_documents.py.
 if(TARGET tkr-decode-document)

@@ -143,14 +143,11 @@ static bool read_hex4(tkr_jr *reader, uint32_t *out) {
         return fail(reader, "ends within a \\u escape");
     }
     for (int i = 0; i < 4; i++) {
-        unsigned c = (unsigned char)reader->at[i], lower = c | 0x20;
-        if (c >= '0' && c <= '9') {
-            value = value << 4 | (c - '0');
-        } else if (lower >= 'a' && lower <= 'f') {
-            value = value << 4 | (lower - 'a' + 10);
-        } else {
+        const int digit = tkr_hex_digit(reader->at[i]);
+        if (digit < 0) {
             return fail(reader, "a \\u escape needs four hex digits");
         }
+        value = value << 4 | (uint32_t)digit;
     }
     reader->at += 4;
     *out = value;

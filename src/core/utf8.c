@@ -89,6 +89,14 @@ size_t tkr_utf8_valid_prefix(const char *text, size_t size) {
     return size;
 }
 
+size_t tkr_utf8_count(const char *text, size_t size) {
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        n += !tkr_utf8_goes_on(text[i]);
+    }
+    return n;
+}
+
 static bool in_ranges(const tkr_utf8_range *ranges, size_t n, uint32_t c) {
     size_t low = 0, high = n;
     while (low < high) {

@@ -195,7 +195,7 @@ static tkr_status filter_calls(bool reads, tkr_error *error) {
     return code == 0 ? TKR_OK : TKR_FAIL(error, UNSUPPORTED, "seccomp: %s", strerror(-code));
 }
 
-tkr_status tkr_decode_confine_reading(const char *const *folders, tkr_error *error) {
+tkr_status tkr_decode_confine(const char *const *folders, tkr_error *error) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
         return TKR_FAIL(error, UNSUPPORTED, "no_new_privs: %s", strerror(errno));
     }
@@ -205,11 +205,9 @@ tkr_status tkr_decode_confine_reading(const char *const *folders, tkr_error *err
 
 #else
 
-tkr_status tkr_decode_confine_reading(const char *const *folders, tkr_error *error) {
+tkr_status tkr_decode_confine(const char *const *folders, tkr_error *error) {
     (void)folders;
     return TKR_FAIL(error, UNSUPPORTED, "seccomp and Landlock are Linux's");
 }
 
 #endif
-
-tkr_status tkr_decode_confine(tkr_error *error) { return tkr_decode_confine_reading(NULL, error); }

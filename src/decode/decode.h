@@ -48,9 +48,8 @@ void *tkr_decode_alloc(tkr_status *status, size_t count, size_t size, tkr_error 
 
 /* Whether this build can be confined: a sanitizer's runtime needs what the jail forbids. */
 bool tkr_decode_confinable(void);
-/* Seccomp allow-list and Landlock, for good. */
-tkr_status tkr_decode_confine(tkr_error *error);
-/* The same, but what lies below these folders (NULL at the end; those that aren't there are left out) can be read. */
-tkr_status tkr_decode_confine_reading(const char *const *folders, tkr_error *error);
+/* Seccomp allow-list and Landlock, for good. What lies below these folders (NULL at the end; those that aren't there
+ * are left out) can be read; NULL: nothing can. */
+tkr_status tkr_decode_confine(const char *const *folders, tkr_error *error);
 
 #endif

@@ -65,7 +65,7 @@ static tkr_status prepare(tkr_shared *shared, const options *o, const tkr_decode
     const tkr_helper_limits limits = {
         .memory = own + 2 * o->max_bytes + 12 * o->max_pixels, .cpu_seconds = o->cpu_seconds, .files = service->files};
     status = tkr_helper_limit(&limits, error);
-    return status == TKR_OK && !o->unconfined ? tkr_decode_confine_reading(service->readable, error) : status;
+    return status == TKR_OK && !o->unconfined ? tkr_decode_confine(service->readable, error) : status;
 }
 
 void tkr_decode_say(tkr_decoder_reply *reply, tkr_status status, const tkr_error *error) {

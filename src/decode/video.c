@@ -115,13 +115,12 @@ static tkr_status open_decoder(tkr_video *v, tkr_error *error) {
 }
 
 /* From the beginning, whatever was before. */
-static tkr_status restart(tkr_video *v, tkr_error *error) {
-    tkr_status status = tkr_video_source_open(&v->source, error);
-    if (status == TKR_OK) status = open_decoder(v, error);
+static bool restart(tkr_video *v) {
+    const bool good = tkr_video_source_open(&v->source, NULL) == TKR_OK && open_decoder(v, NULL) == TKR_OK;
     v->ended = false;
     v->next = 0;
     v->at = v->info.n_frames;
-    return status;
+    return good;
 }
 
 static tkr_status open_stream(tkr_video *v, const uint8_t *bytes, size_t n_bytes, tkr_error *error) {
@@ -258,7 +257,7 @@ static bool seek(tkr_video *v, size_t key) {
 }
 
 /* Finds the frame by going on, or from a key frame before it where that is less work. */
-static bool find(tkr_video *v, size_t index, tkr_error *error) {
+static bool find(tkr_video *v, size_t index) {
     if (v->at == index) return true;
     v->wanted = tkr_video_index_at(&v->index, index)->pts;
     const size_t key = tkr_video_index_key(&v->index, index);
@@ -269,11 +268,10 @@ static bool find(tkr_video *v, size_t index, tkr_error *error) {
     } else if (ahead) {
         return decode_to(v, index);
     }
-    return restart(v, error) == TKR_OK && decode_to(v, index);
+    return restart(v) && decode_to(v, index);
 }
 
 tkr_status tkr_video_frame(uint8_t *rgb, size_t *width, size_t *height, tkr_video *v, size_t index, tkr_error *error) {
-    tkr_error why = {TKR_OK, NULL, ""};
     if (index >= v->info.n_frames)
         return TKR_FAIL(error, INVALID_ARGUMENT, "frame %zu of a video of %zu", index, v->info.n_frames);
     if (v->webp) {
@@ -281,7 +279,7 @@ tkr_status tkr_video_frame(uint8_t *rgb, size_t *width, size_t *height, tkr_vide
         *height = v->info.height;
         return tkr_webp_frame(rgb, v->webp, index, error);
     }
-    if (!find(v, index, &why))
+    if (!find(v, index))
         return TKR_FAIL(error, FORMAT, "frame %zu of %zu can't be decoded: the video is damaged there", index,
                         v->info.n_frames);
     return tkr_rgb_from_frame(rgb, width, height, &v->converter, v->frame, v->quarters, v->options.max_pixels, error);

@@ -12,28 +12,17 @@
 
 enum { MAX_FRAMES = 4 << 20 }; /* 38 hours at 30 a second */
 
-/* The video that the last request opened: requests for its frames follow. */
-typedef struct state {
-    tkr_video *video;
-} state;
-
-static bool send_status(tkr_decoder_answer kind, tkr_status status, const tkr_error *error) {
-    tkr_decoder_reply reply = {.magic = TKR_DECODER_MAGIC, .kind = kind};
-    tkr_decode_say(&reply, status, error);
-    return tkr_helper_send(&reply, sizeof reply);
-}
-
-static bool open_video(state *s, const tkr_decode_room *room, const tkr_decoder_request *request) {
+static bool open_video(tkr_video **video, const tkr_decode_room *room, const tkr_decoder_request *request) {
     tkr_error error = {0};
     const size_t fit = room->max_pixels * 3 / sizeof(double);
     const tkr_video_options options = {.max_pixels = room->max_pixels,
                                        .max_frames = fit < MAX_FRAMES ? fit : MAX_FRAMES};
     tkr_decoder_reply reply = {.magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_DONE};
-    tkr_video_close(&s->video);
-    const tkr_status status = tkr_video_open(&s->video, room->bytes, (size_t)request->n_bytes, &options, &error);
+    tkr_video_close(video);
+    const tkr_status status = tkr_video_open(video, room->bytes, (size_t)request->n_bytes, &options, &error);
     tkr_decode_say(&reply, status, &error);
     if (status == TKR_OK) {
-        const tkr_video_info *info = tkr_video_get_info(s->video);
+        const tkr_video_info *info = tkr_video_get_info(*video);
         memcpy(room->out, info->times, info->n_frames * sizeof *info->times);
         reply.width = info->width;
         reply.height = info->height;
@@ -43,12 +32,12 @@ static bool open_video(state *s, const tkr_decode_room *room, const tkr_decoder_
     return tkr_helper_send(&reply, sizeof reply);
 }
 
-static bool send_frame(state *s, const tkr_decode_room *room, uint64_t index) {
+static bool send_frame(tkr_video *video, const tkr_decode_room *room, uint64_t index) {
     tkr_error error = {0};
     size_t width = 0, height = 0;
     tkr_decoder_request next;
     tkr_decoder_reply reply = {.magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_FRAME};
-    const tkr_status status = tkr_video_frame(room->out, &width, &height, s->video, (size_t)index, &error);
+    const tkr_status status = tkr_video_frame(room->out, &width, &height, video, (size_t)index, &error);
     tkr_decode_say(&reply, status, &error);
     reply.width = width;
     reply.height = height;
@@ -58,30 +47,31 @@ static bool send_frame(state *s, const tkr_decode_room *room, uint64_t index) {
 }
 
 /* The indices lie where the first frame will. */
-static bool send_frames(state *s, const tkr_decode_room *room, const tkr_decoder_request *request) {
+static bool send_frames(tkr_video *video, const tkr_decode_room *room, const tkr_decoder_request *request) {
     const size_t n = (size_t)request->n_items;
-    if (!s->video || n > tkr_video_get_info(s->video)->n_frames) return false;
+    if (!video || n > tkr_video_get_info(video)->n_frames) return false;
+    const tkr_decoder_reply done = {.magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_DONE, .status = TKR_OK};
     uint64_t *indices = tkr_malloc(n * sizeof *indices + 1);
     bool good = indices != NULL;
     if (good) memcpy(indices, room->out, n * sizeof *indices);
-    for (size_t i = 0; good && i < n; i++) good = send_frame(s, room, indices[i]);
+    for (size_t i = 0; good && i < n; i++) good = send_frame(video, room, indices[i]);
     tkr_free(indices);
-    return good && send_status(TKR_DECODER_DONE, TKR_OK, NULL);
+    return good && tkr_helper_send(&done, sizeof done);
 }
 
 static bool answer(void *user, const tkr_decode_room *room, const tkr_decoder_request *request) {
-    state *s = user;
+    tkr_video **video = user; /* that the last request opened: requests for its frames follow */
     switch (request->kind) {
-    case TKR_DECODER_VIDEO: return open_video(s, room, request);
-    case TKR_DECODER_FRAMES: return send_frames(s, room, request);
+    case TKR_DECODER_VIDEO: return open_video(video, room, request);
+    case TKR_DECODER_FRAMES: return send_frames(*video, room, request);
     default: return false;
     }
 }
 
 int main(int argc, char **argv) {
-    state s = {NULL};
-    const tkr_decode_service service = {.name = "tkr-decode-video", .what = "videos", .answer = answer, .user = &s};
+    tkr_video *video = NULL;
+    const tkr_decode_service service = {.name = "tkr-decode-video", .what = "videos", .answer = answer, .user = &video};
     const int code = tkr_decode_serve(argc, argv, &service);
-    tkr_video_close(&s.video);
+    tkr_video_close(&video);
     return code;
 }

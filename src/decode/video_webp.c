@@ -27,18 +27,16 @@ void tkr_webp_close(tkr_webp **out) {
 }
 
 /* Durations stand in the frames' heads: nothing is decoded. A frame of no time is shown for 1 ms. */
-static tkr_status read_times(tkr_buf *times, double *seconds, const WebPData *data, tkr_error *error) {
+static tkr_status read_times(tkr_buf *times, double *seconds, const WebPDemuxer *demuxer, tkr_error *error) {
     WebPIterator frame = {0};
-    WebPDemuxer *demuxer = WebPDemux(data);
     bool good = true;
     *seconds = 0;
-    for (int more = demuxer ? WebPDemuxGetFrame(demuxer, 1, &frame) : 0; more; more = WebPDemuxNextFrame(&frame)) {
+    for (int more = WebPDemuxGetFrame(demuxer, 1, &frame); more; more = WebPDemuxNextFrame(&frame)) {
         good = good && tkr_buf_append(times, seconds, sizeof *seconds);
         *seconds += frame.duration > 0 ? frame.duration / 1000.0 : 1e-3;
         if (frame.frame_num == frame.num_frames) break;
     }
-    if (demuxer) WebPDemuxReleaseIterator(&frame);
-    WebPDemuxDelete(demuxer);
+    WebPDemuxReleaseIterator(&frame);
     return good ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory for the times of an animation");
 }
 
@@ -54,14 +52,17 @@ static tkr_status check_size(const WebPAnimInfo *info, const tkr_video_options *
 }
 
 /* Before anything is allocated for its canvas. */
-static tkr_status read_size(WebPAnimInfo *info, const WebPData *data, tkr_error *error) {
+static tkr_status look(WebPAnimInfo *info, tkr_buf *times, double *seconds, const WebPData *data,
+                       const tkr_video_options *options, tkr_error *error) {
     WebPDemuxer *demuxer = WebPDemux(data); /* refuses a file that is cut */
     if (!demuxer) return TKR_FAIL(error, FORMAT, "damaged WebP: its chunks aren't whole");
     info->canvas_width = WebPDemuxGetI(demuxer, WEBP_FF_CANVAS_WIDTH);
     info->canvas_height = WebPDemuxGetI(demuxer, WEBP_FF_CANVAS_HEIGHT);
     info->frame_count = WebPDemuxGetI(demuxer, WEBP_FF_FRAME_COUNT);
+    tkr_status status = check_size(info, options, error);
+    if (status == TKR_OK) status = read_times(times, seconds, demuxer, error);
     WebPDemuxDelete(demuxer);
-    return TKR_OK;
+    return status;
 }
 
 tkr_status tkr_webp_open(tkr_webp **out, tkr_buf *times, tkr_video_info *info, const uint8_t *bytes, size_t n_bytes,
@@ -71,9 +72,7 @@ tkr_status tkr_webp_open(tkr_webp **out, tkr_buf *times, tkr_video_info *info, c
     WebPAnimInfo size = {0};
     double seconds = 0;
     *out = NULL;
-    tkr_status status = read_size(&size, &data, error);
-    if (status == TKR_OK) status = check_size(&size, options, error);
-    if (status == TKR_OK) status = read_times(times, &seconds, &data, error);
+    const tkr_status status = look(&size, times, &seconds, &data, options, error);
     if (status != TKR_OK) return status;
     tkr_webp *webp = tkr_calloc(1, sizeof *webp);
     if (!webp || !WebPAnimDecoderOptionsInit(&how)) {

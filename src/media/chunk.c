@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "core/utf8.h"
+
 enum { MAX_LEVEL = 16, MAX_HEADING = 200 };
 
 /* A sentence, or a piece of one that is too long. */
@@ -39,9 +41,9 @@ static size_t cut_before(const char *text, size_t begin, size_t at, size_t end) 
     while (cut > begin && !is_space(text[cut - 1])) cut--;
     if (cut > begin) return cut;
     cut = at;
-    while (cut > begin && ((unsigned char)text[cut] & 0xC0) == 0x80) cut--;
+    while (cut > begin && tkr_utf8_goes_on(text[cut])) cut--;
     if (cut > begin) return cut;
-    for (cut = at + 1; cut < end && ((unsigned char)text[cut] & 0xC0) == 0x80;) cut++;
+    for (cut = at + 1; cut < end && tkr_utf8_goes_on(text[cut]);) cut++;
     return cut;
 }
 
@@ -100,7 +102,7 @@ static tkr_status set_heading(tkr_chunk *chunk, const maker *m, uint32_t first, 
         const tkr_document_block *b = &m->d->blocks[m->path[level] - 1];
         size_t n = (size_t)(b->end - b->begin);
         if (n > MAX_HEADING) n = MAX_HEADING;
-        while (n > 0 && n < b->end - b->begin && ((unsigned char)m->d->text[b->begin + n] & 0xC0) == 0x80) n--;
+        while (n > 0 && n < b->end - b->begin && tkr_utf8_goes_on(m->d->text[b->begin + n])) n--;
         if (text.size > 0) tkr_buf_append(&text, " > ", 3);
         for (size_t i = 0; i < n; i++)
             tkr_buf_putc(&text, is_space(m->d->text[b->begin + i]) ? ' ' : m->d->text[b->begin + i]);
@@ -117,8 +119,11 @@ static tkr_status set_heading(tkr_chunk *chunk, const maker *m, uint32_t first, 
 /* ---- chunks ---- */
 
 static size_t characters_to(maker *m, size_t byte) {
-    if (byte < m->at_byte) m->at_byte = m->at_character = 0;
-    for (; m->at_byte < byte; m->at_byte++) m->at_character += ((unsigned char)m->d->text[m->at_byte] & 0xC0) != 0x80;
+    if (byte < m->at_byte)
+        m->at_character -= tkr_utf8_count(m->d->text + byte, m->at_byte - byte);
+    else
+        m->at_character += tkr_utf8_count(m->d->text + m->at_byte, byte - m->at_byte);
+    m->at_byte = byte;
     return m->at_character;
 }
 

@@ -7,12 +7,17 @@
 #include "core/mem.h"
 #include "core/utf8.h"
 
+/* Whether no character is cut in two there. */
+static bool is_between(const tkr_document *d, uint64_t at) {
+    return at == d->header.n_text || (at < d->header.n_text && !tkr_utf8_goes_on(d->text[at]));
+}
+
 static bool blocks_are_sound(const tkr_document *d) {
     uint64_t before = 0;
     uint32_t page = 0;
     for (uint32_t i = 0; i < d->header.n_blocks; i++) {
         const tkr_document_block *b = &d->blocks[i];
-        if (b->begin < before || b->end <= b->begin || b->end > d->header.n_text || b->page < page ||
+        if (b->begin < before || b->end <= b->begin || !is_between(d, b->end) || b->page < page ||
             b->kind < TKR_BLOCK_PARAGRAPH || b->kind > TKR_BLOCK_ROW || b->level > 16)
             return false;
         before = b->end;
@@ -27,7 +32,7 @@ static bool sentences_are_sound(const tkr_document *d) {
     for (uint32_t i = 0; i < d->header.n_sentences; i++) {
         const uint64_t at = d->sentences[i];
         if (i > 0 && at <= d->sentences[i - 1]) return false;
-        if (at >= d->header.n_text || ((unsigned char)d->text[at] & 0xC0) == 0x80) return false;
+        if (at == d->header.n_text || !is_between(d, at)) return false;
         if (block < d->header.n_blocks && at == d->blocks[block].begin) {
             block++;
         } else if (block == 0 || at >= d->blocks[block - 1].end) {
@@ -47,8 +52,8 @@ static bool take(tkr_document *d, const tkr_image *raw) {
                    n_sentences = (uint64_t)header->n_sentences * sizeof *d->sentences,
                    size = sizeof *header + n_blocks + n_sentences;
     if (header->magic != TKR_DOCUMENT_MAGIC || header->type == 0 || header->type >= TKR_N_DOCUMENT_TYPES ||
-        header->unit >= TKR_N_UNITS || header->n_failed > header->n_pages || size > room ||
-        header->n_text > room - size)
+        header->unit >= TKR_N_UNITS || header->n_failed > header->n_pages ||
+        (header->n_failed > 0 && header->unit == TKR_UNIT_NONE) || size > room || header->n_text > room - size)
         return false;
     const uint8_t *at = raw->rgb + sizeof *header; /* aligned: the sizes of all before it are multiples of 8 */
     d->blocks = (const tkr_document_block *)(const void *)at;
@@ -57,6 +62,10 @@ static bool take(tkr_document *d, const tkr_image *raw) {
     d->memory = raw->rgb;
     return tkr_utf8_valid_prefix(d->text, (size_t)header->n_text) == header->n_text && blocks_are_sound(d) &&
            sentences_are_sound(d);
+}
+
+tkr_status tkr_document_senseless(const char *name, tkr_error *error) {
+    return TKR_FAIL(error, FORMAT, "%s: the decoder gave a senseless answer; the file is damaged or hostile", name);
 }
 
 tkr_status tkr_document_read(tkr_document *document, tkr_jail *jail, const char *name, const void *bytes,
@@ -70,7 +79,7 @@ tkr_status tkr_document_read(tkr_document *document, tkr_jail *jail, const char 
     if (take(document, &raw)) return TKR_OK;
     tkr_image_free(&raw);
     *document = (tkr_document){0};
-    return TKR_FAIL(error, FORMAT, "%s: the decoder gave a senseless answer; the file is damaged or hostile", name);
+    return tkr_document_senseless(name, error);
 }
 
 void tkr_document_free(tkr_document *document) {

@@ -18,6 +18,8 @@ typedef struct tkr_document {
  * counted in the header. Fills *document, freed with tkr_document_free. Thread-safe. */
 tkr_status tkr_document_read(tkr_document *document, tkr_jail *jail, const char *name, const void *bytes,
                              size_t n_bytes, const tkr_stop *stop, tkr_error *error);
+/* What an answer that can't be is told as. */
+tkr_status tkr_document_senseless(const char *name, tkr_error *error);
 void tkr_document_free(tkr_document *document);
 /* "pdf", "docx", ...; "page", "slide", "sheet", "chapter" or NULL. Static. */
 const char *tkr_document_type_name(uint32_t type);

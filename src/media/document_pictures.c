@@ -17,17 +17,13 @@ typedef struct listing {
     tkr_document_pictures *out;
     const tkr_document *document;
     const char *name;
-    size_t room;            /* of out->list */
+    tkr_buf list;           /* tkr_document_picture: becomes out->list, which looks into it */
     uint32_t page, picture; /* where the list goes on */
     bool one_by_one;        /* a piece failed: by which picture? */
     unsigned n_deadly;
     uint64_t at;                  /* of the last picture */
     size_t n_bytes, n_characters; /* of the text, counted so far */
 } listing;
-
-static tkr_status senseless(const char *name, tkr_error *error) {
-    return TKR_FAIL(error, FORMAT, "%s: the decoder gave a senseless answer; the file is damaged or hostile", name);
-}
 
 /* Where page `page` begins, or the next one that has text. */
 static uint64_t page_begin(const tkr_document *d, uint32_t page) {
@@ -54,25 +50,20 @@ static bool is_sound(const listing *l, const tkr_picture_entry *e, const tkr_pic
     const tkr_document *d = l->document;
     const bool pdf = d->header.type == TKR_DOCUMENT_PDF;
     return e->page <= d->header.n_pages && e->n_bytes > 0 && e->at >= l->at && e->at <= d->header.n_text &&
-           (e->at == d->header.n_text || ((unsigned char)d->text[e->at] & 0xC0) != 0x80) && e->alt <= header->n_text &&
+           (e->at == d->header.n_text || !tkr_utf8_goes_on(d->text[e->at])) && e->alt <= header->n_text &&
            e->n_alt <= header->n_text - e->alt && tkr_utf8_valid_prefix(text + e->alt, (size_t)e->n_alt) == e->n_alt &&
            (e->is_rgb != 0) == pdf && (!e->is_rgb || (uint64_t)e->width * e->height * 3 == e->n_bytes);
 }
 
 static bool add(listing *l, const tkr_picture_entry *entry, const char *text) {
     tkr_document_pictures *out = l->out;
-    if (out->n == l->room) {
-        const size_t room = l->room ? 2 * l->room : 16;
-        tkr_document_picture *list = tkr_realloc(out->list, room * sizeof *list);
-        if (!list) return false;
-        out->list = list;
-        l->room = room;
-    }
-    for (; l->n_bytes < entry->at; l->n_bytes++)
-        l->n_characters += ((unsigned char)l->document->text[l->n_bytes] & 0xC0) != 0x80;
+    l->n_characters += tkr_utf8_count(l->document->text + l->n_bytes, (size_t)entry->at - l->n_bytes);
+    l->n_bytes = (size_t)entry->at;
     const char *alt = tkr_arena_strndup(&out->alt, text + entry->alt, (size_t)entry->n_alt);
-    if (!alt) return false;
-    out->list[out->n++] = (tkr_document_picture){.entry = *entry, .at_characters = l->n_characters, .alt = alt};
+    const tkr_document_picture picture = {.entry = *entry, .at_characters = l->n_characters, .alt = alt};
+    if (!alt || !tkr_buf_append(&l->list, &picture, sizeof picture)) return false;
+    out->list = (tkr_document_picture *)(void *)l->list.data;
+    out->n++;
     return true;
 }
 
@@ -86,7 +77,7 @@ static void note(listing *l, const tkr_picture_header *header) {
 static tkr_status take(listing *l, const tkr_image *raw, tkr_error *error) {
     const size_t room = raw->width * raw->height * 3;
     tkr_picture_header header;
-    if (room < sizeof header) return senseless(l->name, error);
+    if (room < sizeof header) return tkr_document_senseless(l->name, error);
     memcpy(&header, raw->rgb, sizeof header);
     header.note[sizeof header.note - 1] = '\0';
     const size_t size = sizeof header + (size_t)header.n * sizeof(tkr_picture_entry);
@@ -95,13 +86,13 @@ static tkr_status take(listing *l, const tkr_image *raw, tkr_error *error) {
     const bool over = header.next_page == 0 && header.next_picture == 0;
     if (header.magic != TKR_PICTURES_MAGIC || header.n > TKR_MAX_DOCUMENT_PICTURES || size > room ||
         header.n_text > room - size || (!over && !goes_on) || header.next_page > l->document->header.n_pages)
-        return senseless(l->name, error);
+        return tkr_document_senseless(l->name, error);
     const char *text = (const char *)raw->rgb + size;
     for (uint32_t i = 0; i < header.n && l->out->n < TKR_MAX_DOCUMENT_PICTURES; i++) {
         tkr_picture_entry entry;
         memcpy(&entry, raw->rgb + sizeof header + i * sizeof entry, sizeof entry);
         if (entry.is_rgb) entry.at = page_begin(l->document, entry.page);
-        if (!is_sound(l, &entry, &header, text)) return senseless(l->name, error);
+        if (!is_sound(l, &entry, &header, text)) return tkr_document_senseless(l->name, error);
         if (was_there(l->out, &entry)) continue;
         l->at = entry.at;
         if (!add(l, &entry, text)) return TKR_FAIL(error, NO_MEMORY, "%s: no memory for a list of pictures", l->name);
@@ -189,5 +180,5 @@ tkr_status tkr_document_picture_get(tkr_image *image, const tkr_document_picture
     const size_t size = image->width * image->height * 3;
     if (e->is_rgb ? image->width == e->width && image->height == e->height : size - e->n_bytes < 3) return TKR_OK;
     tkr_image_free(image);
-    return senseless(name, error);
+    return tkr_document_senseless(name, error);
 }

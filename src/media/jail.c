@@ -148,7 +148,6 @@ static bool is_reply(tkr_decoder_reply *reply, tkr_decoder_answer kind) {
     return reply->magic == TKR_DECODER_MAGIC && reply->kind == kind;
 }
 
-/* The first message says whether it is confined and ready. */
 /* Why a wait that failed is over for the one who asked for it. The first answer counts: who asks again may hear
  * another.
  */
@@ -156,6 +155,7 @@ static tkr_status asked_to_stop(tkr_status status, const tkr_stop *stop) {
     return status == TKR_CANCELLED ? status : tkr_stop_ask(stop);
 }
 
+/* The first message says whether it is confined and ready. */
 static tkr_status greet(worker *w, const tkr_jail *jail, const tkr_stop *stop, tkr_error *error) {
     tkr_decoder_reply hello;
     char how[96];
@@ -255,6 +255,10 @@ static bool size_is_possible(const tkr_decoder_reply *reply, const tkr_jail *jai
            (!image->rgb || (reply->width == image->width && reply->height == image->height));
 }
 
+static uint8_t *result_of(const worker *w, const tkr_jail *jail) {
+    return w->shared.data + tkr_decoder_result_offset(jail->max_bytes);
+}
+
 /* Copies the rows from *n_rows on that are final now. They are copied because what the decoder can still write is no
  * place for pixels that count. */
 static tkr_status take_rows(tkr_image *image, size_t *n_rows, const worker *w, const tkr_jail *jail,
@@ -268,8 +272,7 @@ static tkr_status take_rows(tkr_image *image, size_t *n_rows, const worker *w, c
     }
     if (upto <= *n_rows) return TKR_OK;
     const size_t from = *n_rows * width * 3;
-    memcpy(image->rgb + from, w->shared.data + tkr_decoder_result_offset(jail->max_bytes) + from,
-           (upto - *n_rows) * width * 3);
+    memcpy(image->rgb + from, result_of(w, jail) + from, (upto - *n_rows) * width * 3);
     *n_rows = upto;
     return TKR_OK;
 }
@@ -383,18 +386,14 @@ typedef struct clip_call {
     tkr_error last; /* of a damaged frame */
 } clip_call;
 
-/* The next message, which must be of one of two kinds (DONE is always possible). */
+/* The next message, which must be of this kind. */
 static tkr_status next_reply(tkr_decoder_reply *reply, clip_call *c, tkr_decoder_answer kind, tkr_error *error) {
     const tkr_process_wait wait = {.seconds = c->jail->timeout, .stop = c->j->stop};
     const double began = tkr_now();
     const tkr_status status = tkr_process_receive(reply, sizeof *reply, c->w->process, &wait, error);
     c->w->busy += tkr_now() - began;
     if (status != TKR_OK) return mourn(c->w, c->jail, c->j, status, error);
-    return is_reply(reply, kind) || is_reply(reply, TKR_DECODER_DONE) ? TKR_OK : senseless(c->w, c->j->name, error);
-}
-
-static const uint8_t *result_of(const clip_call *c) {
-    return c->w->shared.data + tkr_decoder_result_offset(c->jail->max_bytes);
+    return is_reply(reply, kind) ? TKR_OK : senseless(c->w, c->j->name, error);
 }
 
 static bool is_rate(double x) { return isfinite(x) && x > 0; }
@@ -408,7 +407,7 @@ static tkr_status take_clip(clip_call *c, const tkr_decoder_reply *reply, tkr_er
         return senseless(c->w, c->j->name, error);
     c->times = tkr_malloc(n * sizeof *c->times);
     if (!c->times) return TKR_FAIL(error, NO_MEMORY, "%s: no memory for the times of %zu frames", c->j->name, n);
-    memcpy(c->times, result_of(c), n * sizeof *c->times);
+    memcpy(c->times, result_of(c->w, c->jail), n * sizeof *c->times);
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(c->times[i]) || c->times[i] < (i ? c->times[i - 1] : 0))
             return senseless(c->w, c->j->name, error);
@@ -436,7 +435,7 @@ static tkr_status ask_for_frames(clip_call *c, tkr_error *error) {
     const size_t n = c->indices.size / sizeof *indices;
     const tkr_decoder_request request = {
         .magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_FRAMES, .n_bytes = c->j->n_bytes, .n_items = n};
-    uint8_t *out = c->w->shared.data + tkr_decoder_result_offset(c->jail->max_bytes);
+    uint8_t *out = result_of(c->w, c->jail);
     if (n > c->clip.n_frames) return TKR_FAIL(error, INTERNAL, "%s: %zu frames wanted", c->j->name, n);
     for (size_t i = 0; i < n; i++) {
         const uint64_t index = indices[i];
@@ -448,14 +447,13 @@ static tkr_status ask_for_frames(clip_call *c, tkr_error *error) {
 }
 
 static tkr_status take_frame(clip_call *c, size_t i, const tkr_decoder_reply *reply, tkr_error *error) {
-    const size_t width = (size_t)reply->width, height = (size_t)reply->height;
     tkr_image image = {0};
     size_t n_rows = 0;
     if (reply->status != TKR_OK) {
         (void)refused(reply, c->j->name, &c->last);
         return TKR_OK;
     }
-    if (!size_is_possible(reply, c->jail, &image) || width == 0 || reply->n_rows != height)
+    if (!size_is_possible(reply, c->jail, &image) || reply->n_rows != reply->height)
         return senseless(c->w, c->j->name, error);
     tkr_status status = take_rows(&image, &n_rows, c->w, c->jail, reply, error);
     if (status == TKR_OK) status = c->request->take(c->request->user, i, &image, error);
@@ -475,7 +473,6 @@ static tkr_status take_frames(clip_call *c, tkr_error *error) {
         status = next_reply(&reply, c, i < n ? TKR_DECODER_FRAME : TKR_DECODER_DONE, error);
         if (status != TKR_OK) return status;
         if (i == n) break;
-        if (!is_reply(&reply, TKR_DECODER_FRAME)) return senseless(c->w, c->j->name, error);
         status = take_frame(c, i, &reply, error);
         if (status == TKR_OK) status = tkr_process_send(c->w->process, &next, sizeof next, error);
     }
@@ -500,7 +497,7 @@ tkr_status tkr_jail_video(tkr_jail *jail, const char *name, const void *bytes, s
         if (status != TKR_OK) status = tkr_error_prefix(error, status, "%s", name);
     }
     if (status == TKR_OK) status = take_frames(&c, error);
-    tidy(c.w, jail, n_bytes, &(tkr_image){c.clip.width, c.clip.height, NULL});
+    tidy(c.w, jail, n_bytes, &(tkr_image){0});
     tkr_slots_give(jail->slots, slot);
     tkr_free(c.times);
     tkr_buf_free(&c.indices);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "core/utf8.h"
+
 static tkr_status no_memory(const tkr_tok_loader *loader) {
     return TKR_FAIL(loader->error, NO_MEMORY, "%s: no memory for a decoder", loader->what);
 }
@@ -104,19 +106,13 @@ static tkr_status parse_nothing(void **self, tkr_tok_loader *loader, const json_
     return TKR_OK;
 }
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : -1;
-}
-
 /* The byte that "<0xE4>" stands for, -1: something else. */
 static int fallback_byte(const char *text, size_t n) {
     if (n != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') {
         return -1;
     }
-    const int high = text[3] == '+' ? 0 : hex_digit(text[3]), low = hex_digit(text[4]); /* the reference reads "+5" */
+    const int high = text[3] == '+' ? 0 : tkr_hex_digit(text[3]),
+              low = tkr_hex_digit(text[4]); /* the reference reads "+5" */
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 

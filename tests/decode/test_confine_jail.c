@@ -74,7 +74,7 @@ static int confined_to(const char *const *folders, int (*fn)(void)) {
         const struct rlimit no_core = {0, 0};
         (void)setrlimit(RLIMIT_CORE, &no_core);
         tkr_error error;
-        if (tkr_decode_confine_reading(folders, &error) != TKR_OK) _exit(NOT_CONFINED);
+        if (tkr_decode_confine(folders, &error) != TKR_OK) _exit(NOT_CONFINED);
         _exit(fn());
     }
     int state = 0;

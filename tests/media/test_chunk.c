@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -173,6 +174,46 @@ static void cuts_what_is_too_long(void **state) {
     tkr_chunks_free(&chunks);
 }
 
+/* Passages that overlap begin before the last one's end: characters are counted from there, not from the beginning. */
+static void overlaps_in_linear_time(void **state) {
+    static const char words[] = "The k\xC3\xA9\xC3\xA9per climbs the stairs of the light.\n\n";
+    enum { N_BLOCKS = 40000, SIZE = sizeof words - 1 };
+    (void)state;
+    char *text = tkr_malloc((size_t)N_BLOCKS * SIZE);
+    tkr_document_block *blocks = tkr_calloc(N_BLOCKS, sizeof *blocks);
+    uint64_t *sentences = tkr_calloc(N_BLOCKS, sizeof *sentences);
+    assert_true(text && blocks && sentences);
+    for (size_t i = 0; i < N_BLOCKS; i++) {
+        memcpy(text + i * SIZE, words, SIZE);
+        blocks[i] = (tkr_document_block){.begin = i * SIZE, .end = i * SIZE + SIZE - 2, .kind = TKR_BLOCK_PARAGRAPH};
+        sentences[i] = i * SIZE;
+    }
+    const tkr_document document = {
+        .header = {.n_blocks = N_BLOCKS, .n_sentences = N_BLOCKS, .n_text = (uint64_t)N_BLOCKS * SIZE},
+        .blocks = blocks,
+        .sentences = sentences,
+        .text = text};
+    const tkr_chunk_options options = {.max_tokens = 26, .overlap = 12, .count = count_words};
+    tkr_chunks chunks;
+    tkr_error error = {TKR_OK, NULL, ""};
+    const clock_t began = clock();
+    if (tkr_chunks_make(&chunks, &document, &options, &error) != TKR_OK) fail_msg("%s", error.message);
+    const double seconds = (double)(clock() - began) / (double)CLOCKS_PER_SEC;
+    assert_in_range(chunks.n, N_BLOCKS / 4, N_BLOCKS);
+    for (size_t i = 0; i < chunks.n; i++) {
+        const tkr_chunk *c = &chunks.list[i];
+        assert_true(i == 0 || c->begin < c[-1].end);
+        assert_int_equal(c->begin_characters, c->begin / SIZE * (SIZE - 2));
+        assert_int_equal(c->end_characters, (c->end + 2) / SIZE * (SIZE - 2) - 2);
+    }
+    print_message("%zu passages: %.2f s\n", chunks.n, seconds);
+    assert_true(seconds < 3); /* many of them where each passage counts from the beginning */
+    tkr_chunks_free(&chunks);
+    tkr_free(text);
+    tkr_free(blocks);
+    tkr_free(sentences);
+}
+
 static void refuses(void **state) {
     (void)state;
     made m = {0};
@@ -203,6 +244,7 @@ int main(void) {
                                        cmocka_unit_test(carries_headings),
                                        cmocka_unit_test(ends_with_a_slide),
                                        cmocka_unit_test(cuts_what_is_too_long),
+                                       cmocka_unit_test(overlaps_in_linear_time),
                                        cmocka_unit_test(refuses),
                                        cmocka_unit_test(of_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);

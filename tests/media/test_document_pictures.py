@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures inside documents: which, where, their bytes; and what costs one of them, not the document."""
 import base64
+import io
 import os
 import random
 import tempfile
@@ -48,6 +49,27 @@ class Pictures(unittest.TestCase):
     def test_pptx(self):
         self.check(make.pptx([ONE, None, TWO]), [(ONE, 1, "Alt 1", ""), (TWO, 3, "Alt 3", "Slide 1\n\n")])
 
+    def test_pptx_with_damaged_relations(self):
+        """The slide's text is there all the same, so that pictures behind it stand where they do."""
+        with zipfile.ZipFile(io.BytesIO(make.pptx([ONE, TWO]))) as z:
+            members = {name: z.read(name) for name in z.namelist()}
+        members["ppt/slides/_rels/slide1.xml.rels"] = b"<Relationships><"
+        row = listed(make.pack(members))
+        self.assertEqual((row["status"], row["failed"]), (OK, 1), row)
+        self.assertEqual([(p["data"], p["before"]) for p in row["pictures"]], [(TWO, "Slide 1\n\n")])
+
+    def test_pptx_notes(self):
+        """Pictures of notes are none of the slide's."""
+        with zipfile.ZipFile(io.BytesIO(make.pptx([ONE]))) as z:
+            members = {name: z.read(name) for name in z.namelist()}
+        members["ppt/notesSlides/n.xml"] = members["ppt/slides/slide1.xml"].replace(b"Slide 1", b"Note 1")
+        members["ppt/slides/_rels/slide1.xml.rels"] = members["ppt/slides/_rels/slide1.xml.rels"].replace(
+            b"</Relationships>", b'<Relationship Id="r7" Type="x/notesSlide" Target="../notesSlides/n.xml"/>'
+                                 b"</Relationships>")
+        data = make.pack(members)
+        self.check(data, [(ONE, 1, "Alt 1", "")])
+        self.assertEqual(listed(data)["text"], "Slide 1\n\nNote 1")
+
     def test_xlsx(self):
         self.check(make.xlsx(ONE), [(ONE, 2, "A chart", "2")])
 
@@ -79,6 +101,22 @@ class Pictures(unittest.TestCase):
         self.assertEqual(row["pictures_failed"], 0)
         row = listed(only_html.replace(b"<one@x>", b"<other@x>"))
         self.assertEqual((row["pictures_failed"], row["pictures_note"]), (1, "cid:one@x: is not in the message"))
+
+    def test_mail_without_ids(self):
+        """A field without a value is none."""
+        data = make.mail(ONE, TWO, THREE).replace(b"multipart/alternative", b"multipart/mixed")
+        row = listed(data.replace(b"Content-ID: <one@x>", b"Content-ID:"))
+        self.assertEqual((row["status"], [p["data"] for p in row["pictures"]]), (OK, [TWO, ONE]), row)
+
+    def test_mail_of_many(self):
+        """What a part stands for is decoded once, not for each of its pictures."""
+        tag = b'<img src="data:image/png;base64,' + base64.b64encode(ONE) + b'">'
+        text = b"<html><body>" + 400 * tag + b"<p>" + b"The keeper. " * 500_000 + b"</p></body></html>"
+        data = (b"From: a@x\nTo: b@x\nSubject: Many\nMIME-Version: 1.0\nContent-Type: text/html\n"
+                b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(text))
+        row = listed(data)
+        self.assertEqual((row["status"], [p["data"] for p in row["pictures"]]), (OK, [ONE]))
+        self.assertLess(row["seconds"], 5)
 
     def test_pdf(self):
         """Stored losslessly, so the pixels are equal; on white where there is an alpha channel."""
@@ -151,6 +189,14 @@ class Pictures(unittest.TestCase):
             self.assertEqual((row["status"], [p["data"] for p in row["pictures"]]),
                              (OK, [make.raw(1), make.raw(2)]), row["pictures_note"])
             self.assertEqual(row["pictures_failed"], 1)
+        with self.subTest("the same behind a page without pictures"):
+            row = listed(make.pdf([[], ["bad", "good"]], {
+                "bad": (make.rgb(60000, 60000), b"x"), "good": (make.rgb(64, 48), make.raw(1))}),
+                options=("--pictures=2",))
+            self.assertEqual((row["status"], [p["data"] for p in row["pictures"]]), (OK, [make.raw(1)]),
+                             row["pictures_note"])
+            self.assertEqual(row["pictures_failed"], 1)
+            self.assertTrue(row["pictures_note"].startswith("page 2: "), row["pictures_note"])
 
     def test_changed_at_random(self):
         """Whatever a list of pictures holds, its own error is the worst that comes of it."""

@@ -90,6 +90,30 @@ class Documents(unittest.TestCase):
                         one["blocks"] = [[b[2], word] for b in one["blocks"] for word in b[3].split()]
                 self.assertEqual(got, want)
 
+    def read(self, text):
+        """What blocks of a document say, which is given by its bytes."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "it")
+            with open(path, "wb") as out:
+                out.write(text)
+            row, = dump(path)
+        self.assertEqual(row["status"], OK, row)
+        return [block[3] for block in blocks(row)]
+
+    def test_boundaries(self):
+        """A boundary is all that stands in its line: that of the parts may go on from that of the whole."""
+        head = b"From: a@x\nTo: b@x\nSubject: Parts\nDate: Fri, 01 Mar 1974 12:00:00 +0000\n"
+        part = b"\n--%s\nContent-Type: text/plain\n\n%s\n"
+        mail = (head + b"Content-Type: multipart/mixed; boundary=sep\n\n"
+                b"--sep\nContent-Type: multipart/alternative; boundary=sep-1\n" +
+                part % (b"sep-1 \t\r", b"First.") + part % (b"sep-1", b"An alternative.") + b"--sep-1--\n" +
+                part % (b"sep", b"Second.") + b"--sep--\n")
+        self.assertEqual(self.read(mail)[2:], ["First.", "Second."])
+
+    def test_backlink(self):
+        """What isn't read leaves nothing behind."""
+        self.assertEqual(self.read(b'<html><body><pre role="doc-backlink">x</pre><p>a   b</p></body></html>'), ["a b"])
+
     def test_sentences(self):
         row, = dump(FOLDER / "plain.txt")
         self.assertIn("Does anyone still climb the 199 steps?", sentences(row))

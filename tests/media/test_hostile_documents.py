@@ -79,6 +79,22 @@ class Hostile(unittest.TestCase):
             path = make.pack(self.folder / f"{kind}.docx", {"word/document.xml": make.entities(kind)})
             self.refused(path, FORMAT, "word/document.xml")
 
+    def test_notes_in_notes(self):
+        """A note in a cell of a note, and a row in a cell, which take the text that the cell began with."""
+        row = ("<table:table><table:table-row><table:table-cell>{}</table:table-cell><table:table-cell>{}"
+               "</table:table-cell></table:table-row></table:table>")
+        name = "urn:oasis:names:tc:opendocument:xmlns:{}:1.0"
+        for body in ("<text:p><text:note><text:p>abcdef</text:p>" + row.format("", "<text:note/>") +
+                     "</text:note></text:p>",
+                     row.format("<text:p>abcdef</text:p>", "<text:p>x</text:p><table:table-row/>")):
+            path = make.pack(self.folder / "notes.odt", {"content.xml": (
+                f'<office:document-content xmlns:office="{name.format("office")}" xmlns:text="{name.format("text")}" '
+                f'xmlns:table="{name.format("table")}"><office:body><text:p>First.</text:p>{body}<text:p>Last.</text:p>'
+                "</office:body></office:document-content>")})
+            _, texts = self.read(path)
+            self.assertEqual((texts[0], texts[-1]), ("First.", "Last."))
+            self.assertIn("abcdef", texts[1])
+
     def test_one_bad_part(self):
         """A slide, sheet or chapter that is damaged costs itself alone."""
         path = make.slides(self.folder / "one.pptx", ["a.xml", "b.xml", "c.xml", "d.xml"], {

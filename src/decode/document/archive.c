@@ -7,6 +7,7 @@
 #include <archive_entry.h>
 #include <string.h>
 
+#include "core/utf8.h"
 #include "decode/document/document.h"
 
 enum {
@@ -16,10 +17,12 @@ enum {
 static const size_t MAX_BYTES = (size_t)256 << 20, FREE_BYTES = (size_t)8 << 20;
 
 struct tkr_package {
-    tkr_member *members; /* [n] */
-    size_t n, room;
+    tkr_buf members; /* tkr_member */
     size_t n_bytes, limit;
 };
+
+static tkr_member *members_of(const tkr_package *p) { return (tkr_member *)(void *)p->members.data; }
+static size_t n_members(const tkr_package *p) { return p->members.size / sizeof(tkr_member); }
 
 static bool ends_in(const char *name, const char *end) {
     const size_t n = strlen(name), m = strlen(end);
@@ -54,18 +57,12 @@ static tkr_status read_data(tkr_buf *out, size_t *n_bytes, size_t limit, struct 
 }
 
 static tkr_status add(tkr_package *p, struct archive *archive, const char *name, tkr_error *error) {
-    if (p->n == p->room) {
-        const size_t room = p->room ? 2 * p->room : 32;
-        tkr_member *members = tkr_realloc(p->members, room * sizeof *members);
-        if (!members) return TKR_FAIL(error, NO_MEMORY, "no memory for %zu files of the archive", room);
-        p->members = members;
-        p->room = room;
+    const tkr_member empty = {.name = tkr_strdup(name)};
+    if (!empty.name || !tkr_buf_append(&p->members, &empty, sizeof empty)) {
+        tkr_free(empty.name);
+        return TKR_FAIL(error, NO_MEMORY, "no memory for %.80s", name);
     }
-    tkr_member *member = &p->members[p->n];
-    *member = (tkr_member){.name = tkr_strdup(name)};
-    if (!member->name) return TKR_FAIL(error, NO_MEMORY, "no memory for %.80s", name);
-    p->n++;
-    return read_data(&member->data, &p->n_bytes, p->limit, archive, name, error);
+    return read_data(&members_of(p)[n_members(p) - 1].data, &p->n_bytes, p->limit, archive, name, error);
 }
 
 /* The next file, which is number *n from 0; NULL at the end, or with *status set after a failure. */
@@ -160,27 +157,20 @@ tkr_status tkr_archive_visit(const uint8_t *bytes, size_t n_bytes, const tkr_arc
 
 void tkr_package_free(tkr_package **out) {
     if (!out || !*out) return;
-    for (size_t i = 0; i < (*out)->n; i++) {
-        tkr_free((*out)->members[i].name);
-        tkr_buf_free(&(*out)->members[i].data);
+    for (size_t i = 0; i < n_members(*out); i++) {
+        tkr_free(members_of(*out)[i].name);
+        tkr_buf_free(&members_of(*out)[i].data);
     }
-    tkr_free((*out)->members);
+    tkr_buf_free(&(*out)->members);
     tkr_free(*out);
     *out = NULL;
 }
 
 const tkr_member *tkr_package_find(const tkr_package *package, const char *name) {
-    for (size_t i = 0; i < package->n; i++) {
-        if (strcmp(package->members[i].name, name) == 0) return &package->members[i];
+    for (size_t i = 0; i < n_members(package); i++) {
+        if (strcmp(members_of(package)[i].name, name) == 0) return &members_of(package)[i];
     }
     return NULL;
-}
-
-static unsigned hex_of(char c) {
-    return c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-           : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
-           : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
-                                  : 16;
 }
 
 /* Drops the last part of a path: "a/b/" and "a/b" become "a/". */
@@ -207,8 +197,8 @@ bool tkr_package_path(tkr_buf *path, const char *from, const char *target) {
             target += 2;
         } else {
             while (*target && *target != '#') {
-                const bool escaped = *target == '%' && hex_of(target[1]) < 16 && hex_of(target[2]) < 16;
-                const char c = escaped ? (char)(hex_of(target[1]) * 16 + hex_of(target[2])) : *target;
+                const bool escaped = *target == '%' && tkr_hex_digit(target[1]) >= 0 && tkr_hex_digit(target[2]) >= 0;
+                const char c = escaped ? (char)(tkr_hex_digit(target[1]) * 16 + tkr_hex_digit(target[2])) : *target;
                 tkr_buf_putc(path, c);
                 target += escaped ? 3 : 1;
                 if (c == '/') break;

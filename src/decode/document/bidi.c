@@ -8,11 +8,6 @@
 
 #include "decode/document/document.h"
 
-/* U+202A to U+202E */
-static bool is_mark(const char *at, size_t n) {
-    return n >= 3 && memcmp(at, "\xE2\x80", 2) == 0 && (unsigned char)at[2] >= 0xAA && (unsigned char)at[2] <= 0xAE;
-}
-
 static const char begins_turned[] = {(char)0xE2, (char)0x80, (char)0xAB}; /* U+202B */
 
 typedef struct word {
@@ -24,7 +19,7 @@ typedef struct word {
 static word word_of(const char *text, size_t n) {
     word w = {.text = text, .n = n};
     for (size_t i = 0; i < n; i++) {
-        if (is_mark(text + i, n - i)) {
+        if (tkr_doc_is_mark(text + i, n - i)) {
             if (memcmp(text + i, begins_turned, 3) == 0) w.kind = RIGHT;
             i += 2;
         } else if (w.kind == NEUTRAL && ((text[i] >= 'A' && text[i] <= 'Z') || (text[i] >= 'a' && text[i] <= 'z') ||
@@ -39,7 +34,7 @@ static word word_of(const char *text, size_t n) {
 static size_t stops(char out[8], const word *w) {
     size_t n = 0;
     for (size_t i = 0; i < w->n && n < 8;) {
-        if (is_mark(w->text + i, w->n - i)) {
+        if (tkr_doc_is_mark(w->text + i, w->n - i)) {
             i += 3;
         } else if (strchr(".,;:!?", w->text[i]) && w->text[i] != '\0') {
             out[n++] = w->text[i++];
@@ -53,7 +48,7 @@ static size_t stops(char out[8], const word *w) {
 static void put(tkr_buf *out, const word *w, size_t skip) {
     if (out->size > 0 && out->data[out->size - 1] != '\n') tkr_buf_putc(out, ' ');
     for (size_t i = 0; i < w->n;) {
-        if (is_mark(w->text + i, w->n - i)) {
+        if (tkr_doc_is_mark(w->text + i, w->n - i)) {
             i += 3;
         } else if (skip > 0) {
             skip--, i++;
@@ -130,7 +125,7 @@ void tkr_doc_reading_order(tkr_buf *text) {
         const char *at = memchr(text->data + i, begins_turned[0], text->size - i);
         if (!at) return;
         i = (size_t)(at - text->data);
-        any = is_mark(at, text->size - i);
+        any = tkr_doc_is_mark(at, text->size - i);
     }
     if (!any) return;
     for (size_t at = 0; at < text->size;) {

@@ -142,20 +142,19 @@ static bool begins(const uint8_t *bytes, size_t n, const char *word) {
 }
 
 /* Lower case of the beginning, NULs left out, so that UTF-16 looks the same. */
-static size_t beginning(char *out, size_t room, const uint8_t *bytes, size_t n) {
+static void beginning(char *out, size_t room, const uint8_t *bytes, size_t n) {
     size_t size = 0;
     for (size_t i = 0; i < n && size + 1 < room; i++) {
         const uint8_t c = bytes[i];
         if (c != 0 && c < 0x80) out[size++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
     }
     out[size] = '\0';
-    return size;
 }
 
 static bool is_html(const uint8_t *bytes, size_t n) {
     static const char *const marks[] = {"<!doctype html", "<html", "<head", "<body", "<title"};
     char start[2048];
-    (void)beginning(start, sizeof start, bytes, n);
+    beginning(start, sizeof start, bytes, n);
     const char *at = start;
     while (is_space(*at)) at++;
     if (*at != '<') return false;

@@ -60,6 +60,11 @@ void tkr_doc_fail_page(tkr_doc *doc, uint32_t page, const tkr_error *why);
 tkr_status tkr_doc_part(tkr_doc *doc, tkr_status status, tkr_error *error);
 
 /* ---- bidi.c ---- */
+/* U+202A to U+202E, which poppler puts around words that it has turned; they have no boxes. `n`: bytes that
+ * are there, or 3 of a text that ends in NUL. */
+static inline bool tkr_doc_is_mark(const char *at, size_t n) {
+    return n >= 3 && at[0] == '\xE2' && at[1] == '\x80' && (unsigned char)at[2] >= 0xAA && (unsigned char)at[2] <= 0xAE;
+}
 /* Of lines as poppler gives them: words of right-to-left scripts in the order in which they are read. `failed` is set
  * where there is no memory. */
 void tkr_doc_reading_order(tkr_buf *text);

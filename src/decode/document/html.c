@@ -69,11 +69,14 @@ static bool is_backlink(xmlNode *node) {
     return is;
 }
 
-/* false: what is in it is not for readers. */
+/* What is in it is not for readers. */
+static bool is_skipped(xmlNode *node) { return is_one_of((const char *)node->name, hidden) || is_backlink(node); }
+
+/* false: nothing in it is read. */
 static bool enter(reader *r, xmlNode *node, tkr_status *status, tkr_error *error) {
     const char *name = (const char *)node->name;
     if (strcmp(name, "svg") == 0) add_drawn(r, node);
-    if (is_one_of(name, hidden) || is_backlink(node)) return false;
+    if (is_skipped(node)) return false;
     if (is_one_of(name, blocks) || level_of(name) > 0) {
         *status = flush(r, error);
         r->pre += strcmp(name, "pre") == 0;
@@ -115,8 +118,7 @@ static tkr_status walk(reader *r, xmlNode *root, tkr_error *error) {
         bool down = false;
         if (node->type == XML_ELEMENT_NODE) {
             down = enter(r, node, &status, error) && node->children;
-            if (!down && status == TKR_OK && !is_one_of((const char *)node->name, hidden))
-                status = leave(r, node, error);
+            if (!down && status == TKR_OK && !is_skipped(node)) status = leave(r, node, error);
         } else if (node->type == XML_TEXT_NODE || node->type == XML_CDATA_SECTION_NODE) {
             const char *text = (const char *)node->content;
             if (text && r->pre > 0 && r->rows == 0) tkr_buf_append(&r->text, text, strlen(text));

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/utf8.h"
 #include "decode/document/pictures.h"
 
 enum { MAX_NESTING = 16, MAX_HEADERS = 64 << 10 };
@@ -45,18 +46,11 @@ static bool field(tkr_buf *out, const part *p, const char *name) {
     return false;
 }
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : -1;
-}
-
 /* `word`: of a header, where "_" is a blank. */
 static void unquote(tkr_buf *out, const char *text, size_t n, bool word) {
     for (size_t i = 0; i < n; i++) {
-        if (text[i] == '=' && i + 2 < n && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0) {
-            tkr_buf_putc(out, (char)(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2])));
+        if (text[i] == '=' && i + 2 < n && tkr_hex_digit(text[i + 1]) >= 0 && tkr_hex_digit(text[i + 2]) >= 0) {
+            tkr_buf_putc(out, (char)(tkr_hex_digit(text[i + 1]) * 16 + tkr_hex_digit(text[i + 2])));
             i += 2;
         } else if (text[i] == '=' && i + 1 < n && (text[i + 1] == '\n' || text[i + 1] == '\r')) {
             i += text[i + 1] == '\r' && i + 2 < n && text[i + 2] == '\n' ? 2 : 1;
@@ -159,7 +153,7 @@ static tkr_picture_place place_of(const tkr_doc *doc, const part *p) {
 static void note_picture(tkr_doc *doc, const part *p) {
     tkr_buf id = {0};
     const tkr_picture_place place = place_of(doc, p);
-    tkr_doc_picture_part(doc, &place, field(&id, p, "Content-ID") ? id.data : "");
+    tkr_doc_picture_part(doc, &place, field(&id, p, "Content-ID") && id.size > 0 ? id.data : "");
     tkr_buf_free(&id);
 }
 
@@ -183,6 +177,17 @@ static tkr_status read_leaf(tkr_doc *doc, const part *p, const tkr_buf *type, tk
     return status;
 }
 
+/* Whether text[n] begins with a boundary line: its boundary is all that stands there, "--" at the last one apart. */
+static bool is_boundary(const char *text, size_t n, const char *boundary) {
+    const size_t length = 2 + strlen(boundary);
+    if (n < length || memcmp(text, "--", 2) != 0 || memcmp(text + 2, boundary, length - 2) != 0) return false;
+    if (n >= length + 2 && memcmp(text + length, "--", 2) == 0) return true;
+    for (size_t i = length; i < n && text[i] != '\n'; i++) {
+        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return false;
+    }
+    return true;
+}
+
 /* The next part between boundary lines; false: there is none. */
 static bool next_part(part *out, const part *whole, const char *boundary, size_t *at) {
     const size_t length = strlen(boundary);
@@ -190,7 +195,7 @@ static bool next_part(part *out, const part *whole, const char *boundary, size_t
     for (size_t i = *at; i + 2 + length <= whole->n_body;) {
         const char *line = whole->body + i, *end = memchr(line, '\n', whole->n_body - i);
         const size_t next = end ? (size_t)(end - whole->body) + 1 : whole->n_body;
-        if (memcmp(line, "--", 2) == 0 && memcmp(line + 2, boundary, length) == 0) {
+        if (is_boundary(line, whole->n_body - i, boundary)) {
             if (begin) {
                 *out = split(begin, (size_t)(line - begin));
                 *at = i;

@@ -9,10 +9,11 @@ enum { MAX_BLANKS = 64 };
 typedef struct reader {
     tkr_doc *doc;
     tkr_buf text;
-    tkr_buf outer;  /* what the paragraph had before the note that we are in */
-    tkr_buf notes;  /* of the paragraph, or of the row: they follow it */
-    tkr_buf titles; /* names of styles that come of "Title", each with a NUL */
-    bool in_note, in_title;
+    tkr_buf outer;    /* what the paragraph had before the note that we are in */
+    tkr_buf notes;    /* of the paragraph, or of the row: they follow it */
+    tkr_buf titles;   /* names of styles that come of "Title", each with a NUL */
+    unsigned in_note; /* how deep: a note in a note is part of it */
+    bool in_title;
     unsigned repeats;    /* columns that the cell stands for */
     unsigned gap;        /* of columns without text before the cell */
     size_t cell;         /* where its text begins */
@@ -46,23 +47,21 @@ static void note_style(reader *r, const tkr_xml *xml) {
 /* A note's text is put aside until its paragraph has ended. */
 static void begin_note(reader *r) {
     const tkr_buf before = r->text;
-    if (r->in_note) return;
+    if (r->in_note++ > 0) return;
     r->text = r->outer;
     r->outer = before;
     r->text.size = 0;
-    r->in_note = true;
 }
 
 static void end_note(reader *r) {
     const tkr_buf note = r->text;
-    if (!r->in_note) return;
+    if (r->in_note == 0 || --r->in_note > 0) return;
     if (note.size > 0) {
         if (r->notes.size > 0) tkr_buf_putc(&r->notes, '\n');
         tkr_buf_append(&r->notes, note.data, note.size);
     }
     r->text = r->outer;
     r->outer = note;
-    r->in_note = false;
 }
 
 static void begin_cell(reader *r, const tkr_xml *xml) {
@@ -77,6 +76,7 @@ static void begin_cell(reader *r, const tkr_xml *xml) {
 
 /* A cell without text is only counted, so that a row doesn't end in bars. */
 static void end_cell(reader *r) {
+    if (r->cell > r->text.size) r->cell = r->text.size; /* a row in the cell has taken the text */
     while (r->text.size > r->cell && r->text.data[r->text.size - 1] == ' ') r->text.size--;
     const size_t n = r->text.size - r->cell;
     if (n == 0) {
@@ -112,7 +112,7 @@ static tkr_status begin(reader *r, const tkr_xml *xml, tkr_error *error) {
     char value[32], href[512];
     if (tkr_xml_is(xml, "p") || tkr_xml_is(xml, "h")) {
         if (r->tables > 0 || r->paragraphs > 0) {
-            const size_t from = r->tables > 0 && !r->in_note ? r->cell : 0;
+            const size_t from = r->tables > 0 && r->in_note == 0 ? r->cell : 0;
             if (r->text.size > from && r->text.data[r->text.size - 1] != ' ') tkr_buf_putc(&r->text, ' ');
         }
         if (r->paragraphs++ > 0 || r->tables > 0) return TKR_OK;

@@ -5,6 +5,8 @@
 #include <cairo.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 tkr_status tkr_pdf_open(PopplerDocument **out, const tkr_doc *doc, tkr_error *error) {
     GError *why = NULL;
     GBytes *bytes = g_bytes_new_static(doc->bytes, doc->n_bytes);
@@ -64,11 +66,6 @@ static bool is_gap(const PopplerRectangle *a, const PopplerRectangle *b, char be
     return b->x1 - a->x2 > least || a->x1 - b->x2 > height || b->y1 - a->y2 > least || a->y1 - b->y2 > least;
 }
 
-/* U+202A to U+202E, which poppler puts around words that it has turned; they have no boxes. */
-static bool is_mark(const char *at) {
-    return memcmp(at, "\xE2\x80", 2) == 0 && (unsigned char)at[2] >= 0xAA && (unsigned char)at[2] <= 0xAE;
-}
-
 /* A word that is divided at the end of a line is put together, as pdftotext does. */
 static bool divides(const char *text, const char *at) {
     return *at == '-' && at[1] == '\n' && at > text && at[-1] != ' ' && at[-1] != '\n' && at[2] != '\0' &&
@@ -85,7 +82,7 @@ static bool page_text(tkr_buf *out, PopplerPage *page) {
     char before = ' ';
     const char *from = text, *at = text; /* [from, at) isn't copied yet */
     for (; *at; at++) {
-        if (((unsigned char)*at & 0xC0) == 0x80 || (*at == '\xE2' && is_mark(at))) continue;
+        if (tkr_utf8_goes_on(*at) || tkr_doc_is_mark(at, 3)) continue;
         const bool blank = *at == ' ' || *at == '\n'; /* a character begins: box k is its own */
         if (!blank && before != ' ' && before != '\n' && k > 0 && k < n &&
             is_gap(&boxes[k - 1], &boxes[k], before, *at)) {

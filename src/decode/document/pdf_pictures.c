@@ -137,15 +137,23 @@ static int by_id(gconstpointer a, gconstpointer b) {
 /* What bounds a list. */
 typedef struct bounds {
     double until;
-    uint64_t most, n; /* that are looked at; 0: as many as there are */
+    uint64_t most, n;       /* that are looked at; 0: as many as there are */
+    uint32_t page, picture; /* where it began */
     size_t max_pixels;
+    bool stopped; /* before the page's end */
 } bounds;
 
 static bool is_over(const bounds *b, const tkr_pictures *pictures) {
     return (b->n > 0 && tkr_now() > b->until) || (b->most > 0 && b->n >= b->most) || tkr_pictures_full(pictures);
 }
 
-/* From picture *picture on; it is 0 again when the page is done. */
+/* Of a few that are looked at, the one where the list began comes first: else the host wouldn't know which of them
+ * ended the decoder. */
+static bool is_elsewhere(const bounds *b, uint32_t number, uint32_t id) {
+    return b->most > 0 && b->n == 0 && (number != b->page || id != b->picture);
+}
+
+/* From picture *picture on; that is where it stopped, or 0 again when the page is done. */
 static bool list_page(tkr_pictures *pictures, PopplerPage *page, uint32_t number, uint32_t *picture, bounds *b) {
     bool good = true;
     GList *mappings = g_list_sort(poppler_page_get_image_mapping(page), by_id);
@@ -155,7 +163,8 @@ static bool list_page(tkr_pictures *pictures, PopplerPage *page, uint32_t number
         const PopplerImageMapping *mapping = at->data;
         const uint32_t id = (uint32_t)mapping->image_id;
         if (mapping->image_id < 0 || id < from || !is_shown(mapping)) continue;
-        if (is_over(b, pictures)) {
+        b->stopped = is_over(b, pictures) || is_elsewhere(b, number, id);
+        if (b->stopped) {
             *picture = id;
             break;
         }
@@ -168,7 +177,11 @@ static bool list_page(tkr_pictures *pictures, PopplerPage *page, uint32_t number
 
 tkr_status tkr_pdf_list_pictures(tkr_pictures *pictures, const tkr_doc *doc, uint32_t *next_page,
                                  uint32_t *next_picture, uint64_t most, size_t max_pixels, tkr_error *error) {
-    bounds b = {.until = tkr_now() + LIST_SECONDS, .most = most, .max_pixels = max_pixels};
+    bounds b = {.until = tkr_now() + LIST_SECONDS,
+                .most = most,
+                .page = *next_page,
+                .picture = *next_picture,
+                .max_pixels = max_pixels};
     PopplerDocument *pdf;
     tkr_status status = tkr_pdf_open(&pdf, doc, error);
     if (status != TKR_OK) return status;
@@ -180,8 +193,7 @@ tkr_status tkr_pdf_list_pictures(tkr_pictures *pictures, const tkr_doc *doc, uin
         if (page && !list_page(pictures, page, number, &picture, &b))
             status = TKR_FAIL(error, NO_MEMORY, "no memory for a list of pictures");
         if (page) g_object_unref(page);
-        if (!page) picture = 0;
-        if (picture > 0) break;
+        if (b.stopped) break;
         picture = 0;
     }
     *next_page = number < n ? number : 0;

@@ -196,7 +196,7 @@ void tkr_doc_settle_pictures(tkr_doc *doc, size_t begin, size_t skipped, size_t 
         tkr_picture_entry *entry = &list_of(p)[p->n_settled].entry;
         size_t at = entry->at > skipped ? (size_t)entry->at - skipped : 0;
         at = at < size ? at : size;
-        while (at > 0 && at < size && ((unsigned char)doc->text.data[begin + at] & 0xC0) == 0x80) at--;
+        while (at > 0 && at < size && tkr_utf8_goes_on(doc->text.data[begin + at])) at--;
         entry->at = begin + at;
     }
 }
@@ -330,23 +330,32 @@ static bool take(void *user, const char *name, size_t number, const tkr_buf *dat
 
 static bool lies_in(const uint64_t range[2], size_t n) { return range[0] <= n && range[1] <= n - range[0]; }
 
+static bool is_same_part(const tkr_picture_place *a, const tkr_picture_place *b) {
+    return a->outer[0] == b->outer[0] && a->outer[1] == b->outer[1] && a->outer_coding == b->outer_coding;
+}
+
 /* Those that lie in the file itself. */
 static void look_in_file(search *s, const tkr_doc *doc) {
     tkr_buf outer = {.cap = s->max_bytes * 2};
+    tkr_picture_place held = {0}; /* what `outer` is: pictures of one part of a message follow each other */
     for (size_t i = 0; i < count(s->pictures); i++) {
         noted *one = &list_of(s->pictures)[i];
         const tkr_picture_place *place = &one->entry.place;
         if (one->state != WANTED || one->name > 0) continue;
         const char *text = (const char *)doc->bytes;
         size_t n = doc->n_bytes;
-        if (place->outer[1] > 0 && lies_in(place->outer, n)) {
+        const bool is_part = place->outer[1] > 0 && lies_in(place->outer, n);
+        if (is_part && !is_same_part(place, &held)) {
             outer.size = 0;
             outer.failed = false;
             tkr_mail_decode(&outer, place->outer_coding, text + place->outer[0], (size_t)place->outer[1]);
+            held = *place;
+        }
+        if (is_part) {
             text = outer.data ? outer.data : "";
             n = outer.size;
         }
-        if (outer.failed)
+        if (is_part && outer.failed)
             drop(s->pictures, one, "is too large");
         else
             describe(s->pictures, one, text, n, s->max_bytes, &s->work);

@@ -6,14 +6,14 @@ typedef struct reader {
     tkr_doc *doc;
     tkr_buf text;
     bool is_title, skipped; /* of the shape */
-    bool in_table;
+    bool in_table, in_notes;
     unsigned cells;
     tkr_drawing drawing; /* of the slide */
 } reader;
 
 static void begin(reader *r, tkr_xml *xml) {
     char type[32];
-    tkr_drawing_see(&r->drawing, r->doc, xml, &r->text);
+    if (!r->in_notes) tkr_drawing_see(&r->drawing, r->doc, xml, &r->text);
     if (tkr_xml_is(xml, "sp")) {
         r->is_title = r->skipped = false;
     } else if (tkr_xml_is(xml, "ph") && tkr_xml_attribute(xml, type, sizeof type, "type")) {
@@ -74,17 +74,21 @@ static tkr_status read_slide(reader *r, const tkr_member *member, tkr_error *err
     return status;
 }
 
+/* A slide whose relations are damaged still says what it says: the same whether pictures are wanted or not. */
 static tkr_status read_with_notes(reader *r, const tkr_package *package, const tkr_member *slide, tkr_error *error) {
-    tkr_relations relations;
-    tkr_status status = tkr_drawing_open(&r->drawing, r->doc, package, slide->name, error);
-    if (status == TKR_OK) status = read_slide(r, slide, error);
-    tkr_drawing_close(&r->drawing);
-    if (status != TKR_OK) return status;
-    status = tkr_relations_read(&relations, package, slide->name, error);
-    const tkr_relation *notes = tkr_relations_find(&relations, NULL, "notesSlide");
+    tkr_error why = {TKR_OK, NULL, ""};
+    r->drawing = (tkr_drawing){.part = slide->name};
+    const tkr_status related = tkr_relations_read(&r->drawing.relations, package, slide->name, &why);
+    tkr_status status = read_slide(r, slide, error);
+    if (status == TKR_OK && related != TKR_OK) status = tkr_error_set(error, TKR_HERE, related, "%s", why.message);
+    const tkr_relation *notes = tkr_relations_find(&r->drawing.relations, NULL, "notesSlide");
     const tkr_member *member = notes ? tkr_package_follow(package, slide->name, notes->target) : NULL;
-    if (status == TKR_OK && member) status = read_slide(r, member, error);
-    tkr_relations_free(&relations);
+    if (status == TKR_OK && member) {
+        r->in_notes = true;
+        status = read_slide(r, member, error);
+        r->in_notes = false;
+    }
+    tkr_drawing_close(&r->drawing);
     return status;
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/stop.h"
 #include "core/value.h"
 #include "server/settings.h"
 #include "tkr/embed.h"
@@ -119,6 +120,8 @@ bool tkr_cli_generate(tkr_buf *out, const char *kind);
 /* ---- common.c ---- */
 /* The message as one line on standard error; returns `status`. */
 int tkr_cli_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Ends a wait when a signal has come. */
+extern const tkr_stop tkr_cli_interrupt;
 /* A note on standard error unless --quiet. */
 void tkr_cli_note(const tkr_cli_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Reports `error` and returns the exit status that belongs to it (130 or 143 when a signal came). */

@@ -119,8 +119,7 @@ static tkr_status embed_query(search_run *run, tkr_error *error) {
     }
     const tkr_result_item item = tkr_result_get(result, 0);
     if (item.status != TKR_OK) {
-        status = tkr_error_set(error, TKR_HERE, item.status, "the query: %s",
-                               item.message != NULL ? item.message : tkr_status_text(item.status));
+        status = tkr_error_set(error, TKR_HERE, item.status, "the query: %s", tkr_cli_why(&item));
     } else {
         search->n_query_rows = item.n_rows;
         search->query_rows = tkr_malloc(item.n_rows * search->dimensions * sizeof *search->query_rows);
@@ -148,8 +147,7 @@ tkr_status tkr_cli_add_hit(tkr_cli_search *search, const tkr_cli_hit *hit, tkr_e
 
 tkr_status tkr_cli_take_hit(tkr_cli_search *search, tkr_cli_hit *hit, const tkr_result_item *item, tkr_error *error) {
     if (item->status != TKR_OK) {
-        tkr_cli_files_failed(&search->files, hit->path,
-                             item->message != NULL ? item->message : tkr_status_text(item->status));
+        tkr_cli_files_failed(&search->files, hit->path, tkr_cli_why(item));
         return TKR_OK;
     }
     hit->score = tkr_cli_score(search, item);

@@ -77,8 +77,7 @@ static tkr_status take_rows(known_text *to, similarity_run *run, const tkr_resul
     tkr_result_item item = tkr_result_get(result, index);
     size_t bytes = run->dimensions * sizeof *run->vectors;
     if (item.status != TKR_OK) {
-        return tkr_error_set(error, TKR_HERE, item.status, "%s",
-                             item.message != NULL ? item.message : tkr_status_text(item.status));
+        return tkr_error_set(error, TKR_HERE, item.status, "%s", tkr_cli_why(&item));
     }
     if (run->n_rows + item.n_rows > run->row_room) {
         size_t room = (run->n_rows + item.n_rows) * 2;

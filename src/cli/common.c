@@ -37,6 +37,13 @@ void tkr_cli_note(const tkr_cli_args *args, const char *format, ...) {
     }
 }
 
+static tkr_status ask_signals(void *user) {
+    (void)user;
+    return tkr_signals_pending() != 0 ? TKR_CANCELLED : TKR_OK;
+}
+
+const tkr_stop tkr_cli_interrupt = {.ask = ask_signals};
+
 int tkr_cli_report(const tkr_error *error) {
     int signal_number = tkr_signals_pending();
     if (error->status == TKR_CANCELLED && signal_number != 0) {

@@ -51,16 +51,15 @@ static tkr_status write_row(void *user, const tkr_tools_passage *passage, const 
     writing *w = user;
     tkr_buf fields = {0};
     tkr_cli_item item = *w->document;
-    const char *message = row->message != NULL ? row->message : tkr_status_text(row->status);
     tkr_status status = put_fields(&fields, w->rows, &item, w->number++, passage)
                             ? TKR_OK
                             : TKR_FAIL(error, NO_MEMORY, "out of memory");
     item.source = NULL; /* in the fields, with a kind of its own */
     item.fields = fields.data;
     if (status == TKR_OK && row->status != TKR_OK && passage->kind != TKR_PASSAGE_TEXT) {
-        tkr_cli_rows_note(w->rows, &item, message); /* one bad page or picture costs that one */
+        tkr_cli_rows_note(w->rows, &item, tkr_cli_why(row)); /* one bad page or picture costs that one */
         w->rows->n_skipped++;
-        status = tkr_cli_writer_failed(w->rows->writer, &item, message, error);
+        status = tkr_cli_writer_failed(w->rows->writer, &item, tkr_cli_why(row), error);
     } else if (status == TKR_OK) {
         status = tkr_cli_rows_put(w->rows, &item, row, error);
     }
@@ -88,7 +87,7 @@ static tkr_status embed_passages(tkr_cli_rows *rows, const tkr_cli_item *item, c
     if (note != NULL || tkr_tools_document_n(document) == 0) {
         tkr_cli_rows_note(rows, item, note != NULL ? note : "has no text");
     }
-    return tkr_cli_each_passage(document, rows->session, options, write_row, &w, error);
+    return tkr_cli_each_passage(document, rows->session, options, rows->source->min_pixels, write_row, &w, error);
 }
 
 tkr_status tkr_cli_embed_document(tkr_cli_rows *rows, const tkr_cli_item *item, tkr_error *error) {

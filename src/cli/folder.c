@@ -45,11 +45,12 @@ static bool holds(const unsigned char *head, size_t n, const char *word) {
 
 static bool is_picture(const unsigned char *head, size_t n) {
     static const magic known[] = {
-        {0, 3, "\xff\xd8\xff"}, {0, 4, "\x89PNG"},  {0, 4, "GIF8"},  {8, 4, "WEBP"},
-        {0, 2, "BM"},           {0, 4, "II*\0"},    {0, 4, "MM\0*"}, {4, 8, "ftypavif"},
-        {4, 8, "ftypheic"},     {4, 8, "ftypmif1"}, {0, 3, "P5\n"},  {0, 3, "P6\n"},
+        {0, 3, "\xff\xd8\xff"}, {0, 4, "\x89PNG"}, {0, 4, "GIF8"},     {8, 4, "WEBP"},
+        {0, 4, "II*\0"},        {0, 4, "MM\0*"},   {4, 8, "ftypavif"}, {4, 8, "ftypheic"},
+        {4, 8, "ftypmif1"},     {0, 3, "P5\n"},    {0, 3, "P6\n"},
     };
-    return has_one(head, n, known, sizeof known / sizeof *known);
+    const bool bmp = has(head, n, 0, "BM", 2) && has(head, n, 6, "\0\0\0\0", 4); /* words may begin so */
+    return bmp || has_one(head, n, known, sizeof known / sizeof *known);
 }
 
 /* GIF and WebP that say they are played. */
@@ -65,7 +66,7 @@ static bool is_video(const unsigned char *head, size_t n) {
         {4, 4, "ftyp"}, /* MP4, MOV, 3GP */
         {4, 4, "moov"},
         {4, 4, "mdat"},
-        {4, 4, "wide"},             /* older QuickTime */
+        {0, 8, "\0\0\0\x08wide"},   /* older QuickTime */
         {0, 4, "\x1A\x45\xDF\xA3"}, /* Matroska, WebM */
         {8, 4, "AVI "},
         {0, 4, "FLV\x01"},
@@ -108,7 +109,7 @@ static tkr_cli_operand kind_of(const unsigned char *head, size_t n) {
 tkr_cli_operand tkr_cli_kind_of(const char *path) {
     tkr_map map = {0};
     if (tkr_map_open(&map, path, NULL) != TKR_OK) {
-        return TKR_CLI_PICTURE;
+        return TKR_CLI_DOCUMENT;
     }
     const tkr_cli_operand kind = kind_of(map.data, map.size);
     tkr_map_close(&map);

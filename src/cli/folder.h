@@ -17,8 +17,8 @@ typedef struct tkr_cli_files {
     size_t n_failures;
 } tkr_cli_files;
 
-/* What a file is, by its first bytes; TKR_CLI_TEXT: none of these. Of what can't be read a picture: its reader says
- * why. */
+/* What a file is, by its first bytes; TKR_CLI_TEXT: none of these. Of what can't be opened a document, which any model
+ * takes: its reader says why. */
 tkr_cli_operand tkr_cli_kind_of(const char *path);
 /* Adds `path` as it is. */
 tkr_status tkr_cli_files_add(tkr_cli_files *files, const char *path, tkr_cli_operand kind, tkr_error *error);

@@ -393,6 +393,10 @@ static tkr_status check_object(const line_parser *parser) {
         if (parser->seen[k] && k >= KEY_MAX_FRAMES && parser->item->kind != TKR_CLI_VIDEO) {
             return TKR_FAIL(parser->error, FORMAT, "\"%s\" goes with \"video\"", key_names[k]);
         }
+        if (parser->seen[k] && k >= KEY_MIN_PIXELS && parser->item->kind == TKR_CLI_DOCUMENT) {
+            return TKR_FAIL(parser->error, FORMAT, "\"%s\" goes with pictures and videos, not with \"document\"",
+                            key_names[k]);
+        }
     }
     if (parser->seen[KEY_INSTRUCT] && parser->seen[KEY_INSTRUCTION]) {
         return TKR_FAIL(parser->error, FORMAT, "\"instruct\" and \"instruction\" mean the same: give one");
@@ -487,6 +491,9 @@ static tkr_status finish_document(line_parser *parser) {
     item->label = item->source != NULL ? item->source : "document";
     item->n_label = strlen(item->label);
     if (item->source == NULL) {
+        if (part->n_data == 0) {
+            return TKR_FAIL(parser->error, FORMAT, "the document is empty");
+        }
         item->bytes = part->data;
         item->n_bytes = part->n_data;
     }

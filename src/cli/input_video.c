@@ -38,13 +38,11 @@ void tkr_cli_videos_fill(tkr_part *part, const tkr_cli_videos *videos) {
 
 tkr_status tkr_cli_videos_probe(double *seconds, const tkr_part *part, double segment_s, tkr_model *model,
                                 tkr_error *error) {
-    tkr_tools_video video = {0};
-    const tkr_status status = tkr_tools_probe_video(&video, model, part, error);
-    if (status == TKR_OK && video.seconds / segment_s > MOST_SEGMENTS) {
-        return TKR_FAIL(error, LIMIT, "has %.0f s, more than %d segments of %g s", video.seconds, (int)MOST_SEGMENTS,
+    const tkr_status status = tkr_tools_video_seconds(seconds, model, part, error);
+    if (status == TKR_OK && *seconds / segment_s > MOST_SEGMENTS) {
+        return TKR_FAIL(error, LIMIT, "has %.0f s, more than %d segments of %g s", *seconds, (int)MOST_SEGMENTS,
                         segment_s);
     }
-    *seconds = video.seconds;
     return status;
 }
 

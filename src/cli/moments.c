@@ -8,13 +8,6 @@
 enum { FRAMES = 8 }; /* of one call */
 #define DEFAULT_SEGMENT 10.0
 
-static tkr_status ask_signals(void *user) {
-    (void)user;
-    return tkr_signals_pending() != 0 ? TKR_CANCELLED : TKR_OK;
-}
-
-static const tkr_stop INTERRUPT = {.ask = ask_signals};
-
 /* Embeds the frames as pictures, and keeps the best one's score and second. *found: there is one. */
 static tkr_status score_frames(tkr_cli_hit *hit, bool *found, tkr_cli_search *search, const tkr_part *reel,
                                const tkr_tools_frames *frames, tkr_error *error) {
@@ -35,8 +28,7 @@ static tkr_status score_frames(tkr_cli_hit *hit, bool *found, tkr_cli_search *se
         for (size_t i = 0; status == TKR_OK && i < n; i++) {
             const tkr_result_item item = tkr_result_get(result, i);
             if (item.status != TKR_OK) {
-                (void)tkr_error_set(&why, TKR_HERE, item.status, "%s",
-                                    item.message != NULL ? item.message : tkr_status_text(item.status));
+                (void)tkr_error_set(&why, TKR_HERE, item.status, "%s", tkr_cli_why(&item));
                 continue;
             }
             const double score = tkr_cli_score(search, &item);
@@ -65,7 +57,8 @@ static tkr_status score_segment(tkr_cli_search *search, const tkr_part *part, do
                        .path = part->data,
                        .start_s = part->start_s,
                        .end_s = part->end_s > 0 ? part->end_s : seconds};
-    tkr_status status = tkr_tools_decode_video(&reel, &frames, search->model, &input, 0, &INTERRUPT, &why);
+    tkr_status status =
+        tkr_tools_decode_video(&reel, &frames, NULL, search->model, &input, 0, &tkr_cli_interrupt, &why);
     if (status == TKR_CANCELLED || status == TKR_NO_MEMORY) {
         *error = why;
         return status;
@@ -107,7 +100,8 @@ tkr_status tkr_cli_frame_thumbnail(tkr_buf *png, size_t *width, size_t *height, 
     const tkr_input input = {.kind = TKR_INPUT_PARTS, .parts = &part, .n_parts = 1, .video_pooling = TKR_VIDEO_FIRST};
     tkr_tools_frames *frames = NULL;
     tkr_part reel;
-    tkr_status status = tkr_tools_decode_video(&reel, &frames, search->model, &input, 0, &INTERRUPT, error);
+    tkr_status status =
+        tkr_tools_decode_video(&reel, &frames, NULL, search->model, &input, 0, &tkr_cli_interrupt, error);
     if (status == TKR_OK) {
         status = tkr_tools_thumbnail(png, width, height, search->model, &reel.frames[0], side, error);
     }

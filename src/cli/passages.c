@@ -15,18 +15,12 @@ typedef struct batch {
     tkr_input inputs[PASSAGES];
     size_t n, n_inputs;
     size_t window; /* the next one, with late chunking */
+    size_t min_pixels;
     /* of pages */
     tkr_part parts[PAGES];
     void *pixels[PAGES];
     tkr_error errors[PAGES]; /* status TKR_OK: it could be drawn */
 } batch;
-
-static tkr_status ask_signals(void *user) {
-    (void)user;
-    return tkr_signals_pending() != 0 ? TKR_CANCELLED : TKR_OK;
-}
-
-static const tkr_stop INTERRUPT = {.ask = ask_signals};
 
 tkr_status tkr_cli_document_open(tkr_tools_document **document, tkr_buf *bytes, const tkr_cli_args *args,
                                  tkr_model *model, const char *path, tkr_tools_mode mode,
@@ -37,7 +31,7 @@ tkr_status tkr_cli_document_open(tkr_tools_document **document, tkr_buf *bytes, 
                                                 .late = tkr_cli_on(args, TKR_OPT_LATE_CHUNKING),
                                                 .pictures = tkr_cli_on(args, TKR_OPT_PICTURES),
                                                 .embed = embed,
-                                                .stop = &INTERRUPT};
+                                                .stop = &tkr_cli_interrupt};
     const tkr_status status = bytes->size > 0 ? TKR_OK : tkr_file_read(bytes, path, MAX_BYTES, error);
     return status != TKR_OK ? status
                             : tkr_tools_document_open(document, model, path, bytes->data, bytes->size, &options, error);
@@ -53,7 +47,8 @@ static void add_passage(batch *b, size_t index, const tkr_tools_passage *passage
     const tkr_status status = tkr_tools_document_image(&b->parts[i], &b->pixels[i], b->document, index, &b->errors[i]);
     b->errors[i].status = status;
     if (status == TKR_OK) {
-        b->inputs[b->n_inputs++] = (tkr_input){.kind = TKR_INPUT_PARTS, .parts = &b->parts[i], .n_parts = 1};
+        b->inputs[b->n_inputs++] =
+            (tkr_input){.kind = TKR_INPUT_PARTS, .parts = &b->parts[i], .n_parts = 1, .min_pixels = b->min_pixels};
     }
 }
 
@@ -124,8 +119,8 @@ static tkr_status hand_over(const batch *b, size_t at, const tkr_result *result,
 }
 
 tkr_status tkr_cli_each_passage(const tkr_tools_document *document, tkr_session *session,
-                                const tkr_embed_options *options, tkr_cli_passage_fn *take, void *user,
-                                tkr_error *error) {
+                                const tkr_embed_options *options, size_t min_pixels, tkr_cli_passage_fn *take,
+                                void *user, tkr_error *error) {
     const size_t n = tkr_tools_document_n(document);
     batch *b = tkr_calloc(1, sizeof *b);
     tkr_status status = TKR_OK;
@@ -135,6 +130,7 @@ tkr_status tkr_cli_each_passage(const tkr_tools_document *document, tkr_session 
     for (size_t at = 0; at < n && status == TKR_OK; at += b->n) {
         tkr_result *result = NULL;
         b->document = document;
+        b->min_pixels = min_pixels;
         fill(b, at);
         if (tkr_signals_pending() != 0) { /* what was drawn until then isn't the document's fault */
             status = TKR_FAIL(error, CANCELLED, "interrupted");
@@ -184,32 +180,24 @@ static tkr_status score(void *user, const tkr_tools_passage *passage, const tkr_
 }
 
 tkr_status tkr_cli_score_document(tkr_cli_search *search, const char *path, tkr_error *error) {
-    const bool pictures = search->info->max_images > 0;
+    const tkr_tools_mode mode = search->info->max_images == 0 ? TKR_TOOLS_TEXT
+                                : search->pages_only          ? TKR_TOOLS_ANY_PAGES
+                                                              : TKR_TOOLS_PAGES_ELSE_TEXT;
+    const size_t min_pixels = (size_t)tkr_cli_get(search->args, TKR_OPT_MIN_PIXELS)->number;
     scoring s = {.search = search, .path = path};
     tkr_buf bytes = {0};
     tkr_tools_document *document = NULL;
     tkr_error why = {0};
     const char *note = NULL;
-    tkr_status status = tkr_cli_document_open(&document, &bytes, search->args, search->model, path,
-                                              pictures ? TKR_TOOLS_PAGE_IMAGE : TKR_TOOLS_TEXT, &search->options, &why);
-    const bool pdf = bytes.size > 4 && memcmp(bytes.data, "%PDF", 4) == 0;
-    const bool inside = status == TKR_OK && tkr_cli_on(search->args, TKR_OPT_PICTURES);
-    if (pictures && !pdf && (status == TKR_UNSUPPORTED || (inside && !search->pages_only))) {
-        search->n_left_out += search->pages_only;
-        tkr_tools_document_free(&document);
-        tkr_buf_free(&bytes);
-        if (search->pages_only) {
-            return TKR_OK;
-        }
-        status = tkr_cli_document_open(&document, &bytes, search->args, search->model, path, TKR_TOOLS_TEXT,
-                                       &search->options, &why);
-    }
+    tkr_status status =
+        tkr_cli_document_open(&document, &bytes, search->args, search->model, path, mode, &search->options, &why);
     if (status == TKR_OK) {
-        (void)tkr_tools_document_type(document, &note);
+        const bool pdf = strcmp(tkr_tools_document_type(document, &note), "pdf") == 0;
+        search->n_left_out += search->pages_only && !pdf && tkr_tools_document_n(document) == 0;
         if (note != NULL) {
             tkr_cli_files_failed(&search->files, path, note);
         }
-        status = tkr_cli_each_passage(document, search->session, &search->options, score, &s, error);
+        status = tkr_cli_each_passage(document, search->session, &search->options, min_pixels, score, &s, error);
     } else if (status == TKR_INVALID_ARGUMENT || status == TKR_NO_MEMORY || status == TKR_CANCELLED) {
         status = tkr_error_set(error, TKR_HERE, status, "%s", why.message);
     } else {
@@ -221,29 +209,42 @@ tkr_status tkr_cli_score_document(tkr_cli_search *search, const char *path, tkr_
     return status;
 }
 
+/* The pixels of a picture inside a document, which has to be read for it. */
+static tkr_status inside_pixels(tkr_part *part, void **pixels, const tkr_cli_search *search, const tkr_cli_hit *hit,
+                                tkr_buf *bytes, tkr_error *error) {
+    tkr_tools_document *document = NULL;
+    size_t index = 0;
+    tkr_status status = tkr_cli_document_open(&document, bytes, search->args, search->model, hit->path,
+                                              TKR_TOOLS_ANY_PAGES, &search->options, error);
+    if (status != TKR_OK) {
+        return status;
+    }
+    while (index < tkr_tools_document_n(document) && tkr_tools_document_get(document, index).picture != hit->picture) {
+        index++;
+    }
+    status = index < tkr_tools_document_n(document) ? tkr_tools_document_image(part, pixels, document, index, error)
+                                                    : TKR_FAIL(error, FORMAT, "%s: has changed", hit->path);
+    tkr_tools_document_free(&document);
+    part->name = hit->path; /* the document's own is gone */
+    return status;
+}
+
 tkr_status tkr_cli_page_thumbnail(tkr_buf *png, size_t *width, size_t *height, const tkr_cli_search *search,
                                   const tkr_cli_hit *hit, size_t side, tkr_error *error) {
     tkr_buf bytes = {0};
-    tkr_tools_document *document = NULL;
-    tkr_part part;
+    tkr_part part = {0};
     void *pixels = NULL;
-    tkr_status status = tkr_cli_document_open(&document, &bytes, search->args, search->model, hit->path,
-                                              TKR_TOOLS_PAGE_IMAGE, &search->options, error);
+    tkr_status status = tkr_file_read(&bytes, hit->path, MAX_BYTES, error);
     if (status == TKR_OK) {
-        size_t index = hit->kind == TKR_CLI_HIT_PAGE ? hit->page - 1 : 0;
-        while (hit->kind == TKR_CLI_HIT_INSIDE && index < tkr_tools_document_n(document) &&
-               tkr_tools_document_get(document, index).picture != hit->picture) {
-            index++;
-        }
-        status = index < tkr_tools_document_n(document)
-                     ? tkr_tools_document_image(&part, &pixels, document, index, error)
-                     : TKR_FAIL(error, FORMAT, "%s: has changed", hit->path);
+        status = hit->kind == TKR_CLI_HIT_PAGE
+                     ? tkr_tools_draw_page(&part, &pixels, search->model, hit->path, bytes.data, bytes.size, hit->page,
+                                           side, &tkr_cli_interrupt, error)
+                     : inside_pixels(&part, &pixels, search, hit, &bytes, error);
     }
     if (status == TKR_OK) {
         status = tkr_tools_thumbnail(png, width, height, search->model, &part, side, error);
     }
     tkr_tools_free_pixels(&pixels);
-    tkr_tools_document_free(&document);
     tkr_buf_free(&bytes);
     return status;
 }

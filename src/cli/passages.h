@@ -14,9 +14,10 @@ tkr_status tkr_cli_document_open(tkr_tools_document **document, tkr_buf *bytes, 
 /* Takes one passage and its vectors, or why it has none. */
 typedef tkr_status tkr_cli_passage_fn(void *user, const tkr_tools_passage *passage, const tkr_result_item *row,
                                       tkr_error *error);
-/* Embeds all passages and pages, a few at a time, in their order. Stops at what `take` returns but TKR_OK. */
+/* Embeds all passages and pages, a few at a time, in their order; min_pixels: of pages and pictures, 0: as they are.
+ * Stops at what `take` returns but TKR_OK. */
 tkr_status tkr_cli_each_passage(const tkr_tools_document *document, tkr_session *session,
-                                const tkr_embed_options *options, tkr_cli_passage_fn *take, void *user,
-                                tkr_error *error);
+                                const tkr_embed_options *options, size_t min_pixels, tkr_cli_passage_fn *take,
+                                void *user, tkr_error *error);
 
 #endif

@@ -16,8 +16,7 @@ tkr_status tkr_cli_rows_fail(tkr_cli_rows *rows, const tkr_cli_item *item, tkr_s
 tkr_status tkr_cli_rows_put(tkr_cli_rows *rows, const tkr_cli_item *item, const tkr_result_item *one,
                             tkr_error *error) {
     if (one->status != TKR_OK) {
-        return tkr_cli_rows_fail(rows, item, one->status,
-                                 one->message != NULL ? one->message : tkr_status_text(one->status), error);
+        return tkr_cli_rows_fail(rows, item, one->status, tkr_cli_why(one), error);
     }
     rows->n_written++;
     rows->n_tokens += one->n_tokens;

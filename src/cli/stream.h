@@ -85,6 +85,11 @@ void tkr_cli_block_free(tkr_cli_block *block);
 /* "texts.txt:12: message" on standard error; of a folder's file it is kept for tkr_cli_files_report. */
 void tkr_cli_item_report(tkr_cli_source *source, const tkr_cli_item *item, const char *message);
 
+/* Why an input has no vector. */
+static inline const char *tkr_cli_why(const tkr_result_item *item) {
+    return item->message != NULL ? item->message : tkr_status_text(item->status);
+}
+
 /* ---- output.c ---- */
 typedef enum tkr_cli_format {
     TKR_CLI_JSON,

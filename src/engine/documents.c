@@ -90,12 +90,12 @@ static tkr_status make_inputs(tkr_tools_document *d, tkr_error *error) {
 static tkr_status make_passages(tkr_tools_document *d, const tkr_tools_document_options *o,
                                 const tkr_embed_options *embed, tkr_error *error) {
     const tkr_tokenizer *tokenizer = &d->model->tokenizer;
-    const size_t most = tkr_tokenizer_max_tokens(tokenizer);
+    const size_t most = tkr_effective_max_tokens(tkr_tokenizer_max_tokens(tokenizer), embed->max_tokens);
     size_t around = 0, tokens = o->chunk_tokens ? o->chunk_tokens : CHUNK_TOKENS;
     tkr_status status = count_around(&around, tokenizer, embed, error);
     if (status != TKR_OK) return status;
     if (most > 0 && o->chunk_tokens > most)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "passages of %zu tokens were asked for, the model reads %zu",
+        return TKR_FAIL(error, INVALID_ARGUMENT, "passages of %zu tokens were asked for, %zu are read of a text",
                         o->chunk_tokens, most);
     if (most > 0 && tokens > most) tokens = most;
     if (tokens < around + TKR_LEAST_CHUNK)
@@ -128,6 +128,11 @@ static tkr_status ask_room(const tkr_tools_document *d, const tkr_tools_document
     const size_t n = 2 * (size_t)h->n_text + h->n_blocks * sizeof *d->document.blocks +
                      h->n_sentences * sizeof *d->document.sentences + tkr_chunks_memory(&d->document);
     return o->room ? o->room(o->room_user, n, error) : TKR_OK;
+}
+
+static bool has_passages(const tkr_tools_document *d, tkr_tools_mode mode) {
+    return mode == TKR_TOOLS_TEXT || mode == TKR_TOOLS_BOTH ||
+           (mode == TKR_TOOLS_PAGES_ELSE_TEXT && d->document.header.type != TKR_DOCUMENT_PDF);
 }
 
 static tkr_status prepare_pages(tkr_tools_document *d, tkr_tools_mode mode, bool pictures, tkr_error *error) {
@@ -186,7 +191,7 @@ tkr_status tkr_tools_document_open(tkr_tools_document **out, tkr_model *model, c
                        tkr_document_unit_name(header->unit), header->note[0] ? ": " : "", header->note);
     if (status == TKR_OK) status = ask_room(d, options, error);
     if (status == TKR_OK) status = prepare_pages(d, options->mode, options->pictures, error);
-    if (status == TKR_OK && options->mode != TKR_TOOLS_PAGE_IMAGE) status = make_passages(d, options, &embed, error);
+    if (status == TKR_OK && has_passages(d, options->mode)) status = make_passages(d, options, &embed, error);
     if (status == TKR_OK && options->pictures) status = list_pictures(d, error);
     if (status != TKR_OK) tkr_tools_document_free(&d);
     *out = d;
@@ -286,19 +291,34 @@ static tkr_status get_picture(tkr_image *image, const tkr_tools_document *d, siz
     return status;
 }
 
+tkr_status tkr_tools_draw_page(tkr_part *rgb, void **pixels, tkr_model *model, const char *name, const void *bytes,
+                               size_t n_bytes, size_t page, size_t side, const tkr_stop *stop, tkr_error *error) {
+    const tkr_jail_job job = {.kind = TKR_DECODER_PAGE,
+                              .name = name,
+                              .bytes = bytes,
+                              .n_bytes = n_bytes,
+                              .page = (uint32_t)(page - 1),
+                              .side = (uint32_t)side,
+                              .stop = stop};
+    tkr_image image;
+    if (!model->document_jail)
+        return tkr_error_set(error, TKR_HERE, model->document_error.status, "%s: %s", name,
+                             model->document_error.message);
+    const tkr_status status = tkr_jail_run(&image, model->document_jail, &job, error);
+    if (status != TKR_OK) return status;
+    *pixels = image.rgb;
+    *rgb = tkr_rgb_part(&image, name);
+    return TKR_OK;
+}
+
 tkr_status tkr_tools_document_image(tkr_part *rgb, void **pixels, const tkr_tools_document *d, size_t index,
                                     tkr_error *error) {
-    const tkr_jail_job job = {.kind = TKR_DECODER_PAGE,
-                              .name = d->name,
-                              .bytes = d->bytes,
-                              .n_bytes = d->n_bytes,
-                              .page = (uint32_t)(index - d->chunks.n),
-                              .side = (uint32_t)d->side,
-                              .stop = d->stop};
-    tkr_image image;
     const size_t first = d->chunks.n + d->n_pages;
-    const tkr_status status = index >= first ? get_picture(&image, d, index - first, error)
-                                             : tkr_jail_run(&image, d->model->document_jail, &job, error);
+    tkr_image image;
+    if (index < first)
+        return tkr_tools_draw_page(rgb, pixels, d->model, d->name, d->bytes, d->n_bytes, index - d->chunks.n + 1,
+                                   d->side, d->stop, error);
+    const tkr_status status = get_picture(&image, d, index - first, error);
     if (status != TKR_OK) return status;
     *pixels = image.rgb;
     *rgb = tkr_rgb_part(&image, d->name);

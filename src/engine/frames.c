@@ -13,10 +13,12 @@ size_t tkr_video_most_native(const tkr_model *model, const tkr_part *part) {
     return part->max_frames ? part->max_frames : tkr_model_recipe(model)->video_max_frames;
 }
 
-tkr_status tkr_video_no_native(const tkr_model *model, tkr_error *error) {
+tkr_status tkr_video_check_native(const tkr_video_job *j, tkr_error *error) {
+    const tkr_recipe *recipe = tkr_model_recipe(j->model);
+    if (!tkr_video_is_native(j) || (recipe && recipe->video_fps > 0)) return TKR_OK;
     return TKR_FAIL(error, INVALID_ARGUMENT,
                     "native pooling of a video was asked for, but %s has none; it takes mean, max and first",
-                    model->checkpoint.arch->name);
+                    j->model->checkpoint.arch->name);
 }
 
 static size_t most_frames(const tkr_video_job *j, const tkr_part *part) {
@@ -190,10 +192,10 @@ static tkr_status take_list(tkr_video_job *j, tkr_error *error) {
     return status;
 }
 
-tkr_status tkr_reel_fill(tkr_video_job *j, size_t part, tkr_error *error) {
+tkr_status tkr_reel_fill(tkr_video_job *j, const tkr_part *part, tkr_reel *reel, tkr_error *error) {
     char name[224];
-    j->part = &j->input->parts[part];
-    j->now = &j->reels[part];
+    j->part = part;
+    j->now = reel;
     name_video(name, sizeof name, j->part);
     if (j->part->max_frames > MOST_FRAMES)
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s: max_frames %zu; at most %d", name, j->part->max_frames,
@@ -207,17 +209,13 @@ tkr_status tkr_reel_fill(tkr_video_job *j, size_t part, tkr_error *error) {
 
 static tkr_status note(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_error *error) {
     (void)indices, (void)error;
-    *(tkr_tools_video *)user = (tkr_tools_video){.n_frames = clip->n_frames,
-                                                 .width = clip->width,
-                                                 .height = clip->height,
-                                                 .fps = clip->fps,
-                                                 .seconds = clip->seconds};
+    *(double *)user = clip->seconds;
     return TKR_OK;
 }
 
-tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error) {
+tkr_status tkr_tools_video_seconds(double *seconds, tkr_model *model, const tkr_part *part, tkr_error *error) {
     char name[224];
-    const tkr_clip_request request = {.choose = note, .user = video};
+    const tkr_clip_request request = {.choose = note, .user = seconds};
     if (!model->processor)
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
     name_video(name, sizeof name, part);
@@ -230,49 +228,34 @@ struct tkr_tools_frames {
     tkr_reel reel;
 };
 
-tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **out, tkr_model *model, const tkr_input *input,
-                                  size_t index, const tkr_stop *stop, tkr_error *error) {
-    return tkr_tools_decode_video_within(part, out, NULL, model, input, index, stop, error);
-}
-
-tkr_status tkr_tools_decode_video_within(tkr_part *part, tkr_tools_frames **out, const tkr_tools_room *room,
-                                         tkr_model *model, const tkr_input *input, size_t index, const tkr_stop *stop,
-                                         tkr_error *error) {
+tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **out, const tkr_tools_room *room, tkr_model *model,
+                                  const tkr_input *input, size_t index, const tkr_stop *stop, tkr_error *error) {
     const tkr_part *from = &input->parts[index];
     tkr_item item = {.status = TKR_OK};
+    tkr_video_job j = {.model = model, .stop = stop, .pixels = room, .input = input, .item = &item};
     *out = NULL;
     if (!model->processor)
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
-    if (input->video_pooling == TKR_VIDEO_NATIVE &&
-        !(tkr_model_recipe(model) && tkr_model_recipe(model)->video_fps > 0))
-        return tkr_video_no_native(model, error);
+    tkr_status status = tkr_video_check_native(&j, error);
+    if (status != TKR_OK) return status;
     tkr_tools_frames *frames = tkr_calloc(1, sizeof *frames);
-    tkr_reel *reels = tkr_calloc(input->n_parts, sizeof *reels);
-    tkr_video_job j = {.model = model, .stop = stop, .pixels = room, .input = input, .item = &item, .reels = reels};
-    if (!frames || !reels) {
-        tkr_free(frames);
-        tkr_free(reels);
-        return TKR_FAIL(error, NO_MEMORY, "no memory to decode a video");
+    if (!frames) return TKR_FAIL(error, NO_MEMORY, "no memory to decode a video");
+    status = tkr_reel_fill(&j, from, &frames->reel, error);
+    if (status != TKR_OK) {
+        tkr_tools_free_frames(&frames);
+        return status;
     }
-    const tkr_status status = tkr_reel_fill(&j, index, error);
-    if (status == TKR_OK) {
-        frames->reel = reels[index];
-        *part = *from;
-        part->kind = TKR_PART_FRAMES;
-        part->data = TKR_DECODED;
-        part->n_data = 0;
-        part->frames = frames->reel.frames;
-        part->n_frames = part->max_frames = frames->reel.n;
-        part->times = frames->reel.times;
-        part->start_s = item.start_s;
-        part->end_s = item.end_s;
-        *out = frames;
-    } else {
-        tkr_reel_free(&reels[index]);
-        tkr_free(frames);
-    }
-    tkr_free(reels);
-    return status;
+    *part = *from;
+    part->kind = TKR_PART_FRAMES;
+    part->data = TKR_DECODED;
+    part->n_data = 0;
+    part->frames = frames->reel.frames;
+    part->n_frames = part->max_frames = frames->reel.n;
+    part->times = frames->reel.times;
+    part->start_s = item.start_s;
+    part->end_s = item.end_s;
+    *out = frames;
+    return TKR_OK;
 }
 
 double tkr_tools_frame_second(const tkr_tools_frames *frames, size_t index) { return frames->reel.shown[index]; }

@@ -54,36 +54,34 @@ void tkr_tools_free_pixels(void **pixels);
 /* Appends the bytes behind a URL: data, or http and https where the model's options allow the host. Thread-safe. */
 tkr_status tkr_tools_fetch_picture(tkr_buf *out, tkr_model *model, const char *url, tkr_error *error);
 
-/* What a video holds, without decoding it, in the model's jail. `part`: TKR_PART_VIDEO or TKR_PART_VIDEO_FILE. */
-typedef struct tkr_tools_video {
-    size_t n_frames, width, height;
-    double fps, seconds;
-} tkr_tools_video;
-/* Decodes the frames that an input's part, a video, would be embedded by, as tkr_embed would. Fills a TKR_PART_FRAMES
- * that embeds to the same bits in its place. It borrows *frames, which tkr_tools_free_frames frees. */
-typedef struct tkr_tools_frames tkr_tools_frames;
-tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **frames, tkr_model *model, const tkr_input *input,
-                                  size_t index, const tkr_stop *stop, tkr_error *error);
-/* The same within a bound of the caller's, which is asked for room before a frame is kept; false: TKR_LIMIT. */
+/* How long a video is, without decoding it, in the model's jail. `part`: TKR_PART_VIDEO or TKR_PART_VIDEO_FILE. */
+tkr_status tkr_tools_video_seconds(double *seconds, tkr_model *model, const tkr_part *part, tkr_error *error);
+/* A bound of the caller's, who is asked for room before a frame is kept; false: TKR_LIMIT. */
 typedef struct tkr_tools_room {
     bool (*hold)(void *user, size_t n_bytes);
     void *user;
 } tkr_tools_room;
-tkr_status tkr_tools_decode_video_within(tkr_part *part, tkr_tools_frames **frames, const tkr_tools_room *room,
-                                         tkr_model *model, const tkr_input *input, size_t index, const tkr_stop *stop,
-                                         tkr_error *error);
+/* Decodes the frames that an input's part, a video, would be embedded by, as tkr_embed would, within `room` (NULL: as
+ * many as memory is for). Fills a TKR_PART_FRAMES that embeds to the same bits in its place. It borrows *frames, which
+ * tkr_tools_free_frames frees. */
+typedef struct tkr_tools_frames tkr_tools_frames;
+tkr_status tkr_tools_decode_video(tkr_part *part, tkr_tools_frames **frames, const tkr_tools_room *room,
+                                  tkr_model *model, const tkr_input *input, size_t index, const tkr_stop *stop,
+                                  tkr_error *error);
 /* The second of the video at which a frame is shown; a part that starts there has it as its first frame. */
 double tkr_tools_frame_second(const tkr_tools_frames *frames, size_t index);
 /* Frames that were wanted and are damaged. */
 size_t tkr_tools_lost_frames(const tkr_tools_frames *frames);
 void tkr_tools_free_frames(tkr_tools_frames **frames);
-tkr_status tkr_tools_probe_video(tkr_tools_video *video, tkr_model *model, const tkr_part *part, tkr_error *error);
 /* ---- documents ---- */
-typedef enum tkr_tools_mode {                     /* what a document becomes; as in the options of cli and server */
-                              TKR_TOOLS_TEXT = 0, /* passages */
-                              TKR_TOOLS_PAGE_IMAGE =
-                                  1,             /* its pages as pictures: of a PDF, by a model that reads pictures */
-                              TKR_TOOLS_BOTH = 2 /* passages, then pages */
+/* What a document becomes; the first three as in the options of cli and server. */
+typedef enum tkr_tools_mode {
+    TKR_TOOLS_TEXT = 0,       /* passages */
+    TKR_TOOLS_PAGE_IMAGE = 1, /* its pages as pictures: of a PDF, by a model that reads pictures */
+    TKR_TOOLS_BOTH = 2,       /* passages, then pages */
+    /* For search, a PDF's pages; of what is no PDF: */
+    TKR_TOOLS_PAGES_ELSE_TEXT, /* its passages */
+    TKR_TOOLS_ANY_PAGES        /* nothing */
 } tkr_tools_mode;
 typedef struct tkr_tools_document_options {
     tkr_tools_mode mode;
@@ -141,6 +139,10 @@ const char *tkr_tools_document_text(const tkr_tools_document *document, size_t *
  * *pixels with tkr_tools_free_pixels. */
 tkr_status tkr_tools_document_image(tkr_part *rgb, void **pixels, const tkr_tools_document *document, size_t index,
                                     tkr_error *error);
+/* One page of a PDF, from 1, with a longer side of `side` pixels; nothing else of it is read. As above, but the part
+ * borrows `name`. */
+tkr_status tkr_tools_draw_page(tkr_part *rgb, void **pixels, tkr_model *model, const char *name, const void *bytes,
+                               size_t n_bytes, size_t page, size_t side, const tkr_stop *stop, tkr_error *error);
 
 /* ---- server ---- */
 /* The model's tokenizer, borrowed: lives as long as the model. */

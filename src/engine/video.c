@@ -36,18 +36,21 @@ bool tkr_call_has_videos(const tkr_call *call) {
 
 /* ---- inputs of pictures ---- */
 
-/* What the model would say to pictures in the videos' places. */
+static bool is_empty(const tkr_part *part) {
+    return part->kind == TKR_PART_FRAMES ? !part->frames || part->n_frames == 0 : !part->data;
+}
+
+/* What the model would say to pictures in the videos' places, and to videos that hold nothing. */
 static tkr_status check(const tkr_video_job *j, tkr_error *error) {
     static const uint8_t pixel[3];
     const tkr_model *model = j->model;
-    const tkr_recipe *recipe = tkr_model_recipe(model);
     tkr_input plain = *j->input;
     const size_t n_videos = count_videos(model, j->input);
     tkr_part *parts = tkr_calloc(plain.n_parts, sizeof *parts);
     if (!parts) return TKR_FAIL(error, NO_MEMORY, "no memory for an input of %zu parts", plain.n_parts);
     for (size_t i = 0; i < plain.n_parts; i++) {
         parts[i] = plain.parts[i];
-        if (is_video(&parts[i]))
+        if (is_video(&parts[i]) && !is_empty(&parts[i]))
             parts[i] = (tkr_part){.kind = TKR_PART_RGB, .data = pixel, .n_data = 3, .width = 1, .height = 1};
     }
     plain.parts = parts;
@@ -57,10 +60,8 @@ static tkr_status check(const tkr_video_job *j, tkr_error *error) {
     if (plain.video_pooling < TKR_VIDEO_MEAN || plain.video_pooling > TKR_VIDEO_NATIVE)
         return TKR_FAIL(error, INVALID_ARGUMENT, "video_pooling %d is unknown; known: mean, max, first, native",
                         (int)plain.video_pooling);
-    if (tkr_video_is_native(j) && !(recipe && recipe->video_fps > 0))
-        return TKR_FAIL(error, INVALID_ARGUMENT,
-                        "native pooling of a video was asked for, but %s has none; it takes mean, max and first",
-                        model->checkpoint.arch->name);
+    status = tkr_video_check_native(j, error);
+    if (status != TKR_OK) return status;
     if (!tkr_video_is_native(j) && n_videos > 1)
         return TKR_FAIL(error, INVALID_ARGUMENT, "the input has %zu videos; pooled by frames it may have one",
                         n_videos);
@@ -98,23 +99,25 @@ static tkr_status put_parts(tkr_buf *parts, const tkr_video_job *j, size_t frame
 
 /* ---- calls of their own ---- */
 
-/* The caller's check function as an inner call sees it: its inputs are the outer call's. */
+/* The caller's check function as an inner call sees it: its inputs are the outer call's, or frames of one of them. */
 typedef struct outer_check {
     const tkr_embed_options *options;
     size_t done, n;
+    bool frames;
 } outer_check;
 
 static tkr_status ask_outer(void *user, const tkr_progress *inner) {
     const outer_check *c = user;
     tkr_progress progress = *inner;
-    progress.done_inputs = c->done;
+    progress.done_inputs = c->done + (c->frames ? 0 : inner->done_inputs);
     progress.n_inputs = c->n;
     return c->options->check(c->options->check_user, &progress);
 }
 
+/* `inputs`: of the outer call from `done` on, or `frames` of that one. */
 static tkr_status call_inner(tkr_result **sub, tkr_call *call, const tkr_input *inputs, size_t n, size_t done,
-                             tkr_error *error) {
-    outer_check c = {.options = call->options, .done = done, .n = call->n_inputs};
+                             bool frames, tkr_error *error) {
+    outer_check c = {.options = call->options, .done = done, .n = call->n_inputs, .frames = frames};
     tkr_embed_options options = *call->options;
     if (options.check) {
         options.check = ask_outer;
@@ -171,7 +174,7 @@ static void pool_value(double *sum, double value, bool first, bool largest) {
         *sum = value;
 }
 
-/* The frames' vectors become the input's; a frame that failed is left out. */
+/* The frames' vectors become the input's; a frame that failed, or has another number of vectors, is left out. */
 static void pool_items(tkr_video_job *j, const tkr_result *sub) {
     tkr_item *to = j->item;
     const tkr_item *first = NULL;
@@ -190,6 +193,8 @@ static void pool_items(tkr_video_job *j, const tkr_result *sub) {
         copy_item(to, j->call->result, &sub->items[0]);
         return;
     }
+    to->n_frames = n;
+    to->n_lost_frames += sub->n_items - n;
     const size_t size = first->n_rows * first->dimensions;
     double *sums = tkr_calloc(size, sizeof *sums);
     float *means = tkr_calloc(size, sizeof *means);
@@ -220,7 +225,7 @@ static tkr_status embed_native(tkr_video_job *j, tkr_error *error) {
         tkr_input input = *j->input;
         input.parts = (const tkr_part *)(const void *)parts.data;
         input.n_parts = parts.size / sizeof(tkr_part);
-        status = call_inner(&sub, j->call, &input, 1, j->index, error);
+        status = call_inner(&sub, j->call, &input, 1, j->index, false, error);
     }
     if (status == TKR_OK) copy_item(j->item, j->call->result, &sub->items[0]);
     tkr_result_free(&sub);
@@ -240,7 +245,7 @@ static tkr_status embed_frames(tkr_video_job *j, size_t n_frames, tkr_error *err
         inputs[k].n_parts = parts.size / sizeof(tkr_part) / n_frames;
         inputs[k].parts = (const tkr_part *)(const void *)parts.data + k * inputs[k].n_parts;
     }
-    if (status == TKR_OK) status = call_inner(&sub, j->call, inputs, n_frames, j->index, error);
+    if (status == TKR_OK) status = call_inner(&sub, j->call, inputs, n_frames, j->index, true, error);
     if (status == TKR_OK) pool_items(j, sub);
     tkr_result_free(&sub);
     tkr_buf_free(&parts);
@@ -259,7 +264,7 @@ static tkr_status embed_input(tkr_video_job *j, tkr_error *error) {
     size_t n_frames = 0;
     for (size_t i = 0; status == TKR_OK && i < input->n_parts; i++) {
         if (!needs_work(j->model, input, &input->parts[i])) continue;
-        status = tkr_reel_fill(j, i, &why);
+        status = tkr_reel_fill(j, &input->parts[i], &j->reels[i], &why);
         n_frames += j->reels[i].n;
         j->item->n_lost_frames += j->reels[i].room - j->reels[i].n;
     }
@@ -283,7 +288,7 @@ static tkr_status ask(void *user) { return tkr_call_ask(user, 0); }
 /* Inputs without videos in a row share a call. */
 static tkr_status embed_plain(tkr_call *call, size_t begin, size_t end, tkr_error *error) {
     tkr_result *sub = NULL;
-    const tkr_status status = call_inner(&sub, call, call->inputs + begin, end - begin, begin, error);
+    const tkr_status status = call_inner(&sub, call, call->inputs + begin, end - begin, begin, false, error);
     for (size_t i = begin; status == TKR_OK && i < end; i++) {
         tkr_item *to = &call->result->items[i];
         const tkr_item *from = &sub->items[i - begin];

@@ -43,12 +43,12 @@ static inline const tkr_recipe *tkr_model_recipe(const tkr_model *model) {
 static inline bool tkr_video_is_native(const tkr_video_job *j) { return j->input->video_pooling == TKR_VIDEO_NATIVE; }
 /* Frames of a video that a model reads as a whole. */
 size_t tkr_video_most_native(const tkr_model *model, const tkr_part *part);
-/* TKR_INVALID_ARGUMENT: the model has no way of its own with videos. */
-tkr_status tkr_video_no_native(const tkr_model *model, tkr_error *error);
+/* TKR_INVALID_ARGUMENT: native pooling is wanted of a model that has no way of its own with videos. */
+tkr_status tkr_video_check_native(const tkr_video_job *j, tkr_error *error);
 
-/* Decodes the frames of one of the input's parts, or takes a list's, into its reel, and what of the video they
- * stand for into the item. */
-tkr_status tkr_reel_fill(tkr_video_job *j, size_t part, tkr_error *error);
+/* Decodes the frames of one of the input's parts, or takes a list's, into a reel, and what of the video they stand for
+ * into the item. */
+tkr_status tkr_reel_fill(tkr_video_job *j, const tkr_part *part, tkr_reel *reel, tkr_error *error);
 void tkr_reel_free(tkr_reel *reel);
 
 #endif

@@ -137,12 +137,13 @@ static bool is_video(const tkr_part *part) { return part->kind == TKR_PART_VIDEO
 
 static void count_items(tkr_metrics *m, const tkr_operation *op) {
     const tkr_job *job = &op->job;
-    uint64_t cached = 0, pictures = 0, truncated = 0, videos = 0, frames = 0;
+    uint64_t cached = 0, pictures = 0, truncated = 0, videos = 0, frames = 0, passages = 0;
     for (size_t i = 0; i < job->n_items; i++) {
         const tkr_job_item *item = &job->items[i];
         cached += item->cached;
         truncated += item->n_tokens < item->n_tokens_untruncated;
         frames += item->n_frames;
+        passages += item->input.n_spans > 0 ? item->input.n_spans : 1; /* late chunking: several an input */
         for (size_t k = 0; k < item->input.n_parts; k++) {
             const tkr_part *part = &item->input.parts[k];
             videos += is_video(part);
@@ -157,7 +158,7 @@ static void count_items(tkr_metrics *m, const tkr_operation *op) {
     add(m, C_VIDEOS, videos);
     add(m, C_FRAMES, frames);
     add(m, C_DOCUMENTS, op->n_documents);
-    add(m, C_PASSAGES, op->n_documents > 0 ? job->n_items : 0);
+    add(m, C_PASSAGES, op->n_documents > 0 ? passages : 0);
     add(m, C_TRUNCATED, truncated);
 }
 

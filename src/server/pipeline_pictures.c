@@ -56,8 +56,8 @@ static bool hold_frame(void *user, size_t n_bytes) {
 static void read_video(tkr_operation *op, tkr_pipeline_picture *p, const tkr_stop *stop) {
     tkr_part frames = {0};
     const tkr_tools_room room = {hold_frame, op};
-    if (tkr_tools_decode_video_within(&frames, &p->frames, &room, op->model->model, &op->job.items[p->item].input,
-                                      p->number, stop, &p->error) == TKR_OK)
+    if (tkr_tools_decode_video(&frames, &p->frames, &room, op->model->model, &op->job.items[p->item].input, p->number,
+                               stop, &p->error) == TKR_OK)
         *p->part = frames;
 }
 

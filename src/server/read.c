@@ -10,6 +10,7 @@
 
 #include "core/base64.h"
 #include "core/near.h"
+#include "core/utf8.h"
 
 enum { SHOWN = 60 }; /* bytes of a value in a message */
 
@@ -207,14 +208,6 @@ bool tkr_fields_word(size_t *out, const tkr_fields *fields, const char *name, co
 
 /* ---- texts and token ids ---- */
 
-size_t tkr_count_characters(const char *text, size_t size) {
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        n += ((unsigned char)text[i] & 0xC0) != 0x80;
-    }
-    return n;
-}
-
 /* What a list of inputs is being read with. `at` is the input's place; SIZE_MAX: it stands alone. */
 typedef struct input_reader {
     tkr_operation *op;
@@ -254,7 +247,7 @@ static bool read_text(tkr_input *input, const input_reader *reader, const json_t
     input->kind = TKR_INPUT_TEXT;
     input->text = json_string_value(value);
     input->n_text = json_string_length(value);
-    reader->op->n_characters += tkr_count_characters(input->text, input->n_text);
+    reader->op->n_characters += tkr_utf8_count(input->text, input->n_text);
     if (input->n_text == 0 && (reader->allow & TKR_READ_NOT_EMPTY) != 0) {
         char param[64];
         const char *what = place(param, reader, at);
@@ -488,20 +481,13 @@ bool tkr_read_fits(tkr_operation *op, const tkr_input *input, const char *param)
 
 /* ---- the rest of a request ---- */
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 static bool percent_decode(char *out, size_t size, const char *text, size_t n) {
     size_t used = 0;
     for (size_t i = 0; i < n; i++) {
         char c = text[i] == '+' ? ' ' : text[i];
         if (text[i] == '%') {
-            const int high = i + 2 < n ? hex_digit(text[i + 1]) : -1;
-            const int low = i + 2 < n ? hex_digit(text[i + 2]) : -1;
+            const int high = i + 2 < n ? tkr_hex_digit(text[i + 1]) : -1;
+            const int low = i + 2 < n ? tkr_hex_digit(text[i + 2]) : -1;
             if (high < 0 || low < 0) {
                 return false;
             }

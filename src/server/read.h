@@ -54,8 +54,6 @@ enum {
  * (nullable): one text or one list of ids, not a list of inputs. */
 bool tkr_read_inputs(tkr_input **inputs, size_t *n, bool *single, tkr_operation *op, const json_t *value,
                      const char *param, unsigned allow);
-/* Characters (code points) of valid UTF-8. */
-size_t tkr_count_characters(const char *text, size_t size);
 
 /* ---- pictures ---- */
 

@@ -21,7 +21,7 @@ typedef struct tkr_job_item {
     float *rows;   /* [n_rows, dimensions] owned, when fine */
     size_t n_rows, dimensions, n_tokens, n_tokens_untruncated;
     size_t n_frames;      /* of a video, else 0 */
-    size_t n_lost_frames; /* of a video that its owner decoded, else 0 */
+    size_t n_lost_frames; /* of a video; those that its owner lost in decoding stand there before */
     bool cached;          /* filled from the cache by the job's owner: the scheduler passes it over */
     size_t estimate;      /* tokens, the scheduler's */
 } tkr_job_item;

@@ -185,6 +185,7 @@ static void fill_item(tkr_job_item *item, const tkr_result_item *got) {
     item->n_tokens = got->n_tokens;
     item->n_tokens_untruncated = got->n_tokens_untruncated;
     item->n_frames = got->n_frames;
+    item->n_lost_frames += got->n_lost_frames;
     if (got->status != TKR_OK) {
         fail_item(item, got->status, got->message);
         return;

@@ -49,6 +49,14 @@ static double text_bytes(size_t *n_pictures, const tkr_job_item *item) {
     return (double)bytes + (double)length_of(instruction ? instruction : prompt);
 }
 
+/* Patches of the input's pictures at most; frames that are pooled are inputs of their own. */
+static size_t most_patches(const tkr_served_model *model, const tkr_input *input) {
+    for (size_t i = 0; i < input->n_parts; i++) {
+        if (input->parts[i].kind == TKR_PART_FRAMES && input->video_pooling != TKR_VIDEO_NATIVE) return 0;
+    }
+    return model->info->max_image_patches;
+}
+
 static double at_most(double value, size_t limit) { return limit > 0 && value > (double)limit ? (double)limit : value; }
 
 static size_t estimate_item(const tkr_served_model *model, const tkr_job_item *item) {
@@ -63,7 +71,7 @@ static size_t estimate_item(const tkr_served_model *model, const tkr_job_item *i
     tokens = at_most(at_most(tokens, model->info->max_tokens), item->options.max_tokens);
     if (n_pictures > 0) {
         const double each = learnt(&model->tokens_per_picture, FIRST_TOKENS_PER_PICTURE);
-        tokens += at_most((double)n_pictures * each, model->info->max_image_patches);
+        tokens += at_most((double)n_pictures * each, most_patches(model, &item->input));
     }
     return tokens < 1 ? 1 : (size_t)tokens;
 }

@@ -76,6 +76,18 @@ class Pictures(unittest.TestCase):
         got, _ = self.rows("--pictures", "--document", self.write("it.pptx", DOCUMENTS["it.pptx"][0]))
         self.assertEqual((got[-1]["slide"], got[-1]["text"]), (2, "Alt 2"))
 
+    def test_min_pixels(self):
+        """They are enlarged as their files are."""
+        model = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "qwen2_vl", "qwen2_vl", "model")
+        document, file = self.write("it.html", make.html([TRANSPARENT])), self.write("it.png", TRANSPARENT)
+        options = ("--min-pixels", "12544", "--max-pixels", "18816")
+        inside = self.rows(*options, "--pictures", "--document", document, model=model)[0][-1]
+        alone = self.rows(*options, "--image", file, model=model)[0][0]
+        self.assertEqual((inside["tokens"], inside["embedding"]), (alone["tokens"], alone["embedding"]))
+        scores = [json.loads(run("search", "-m", model, "guitar", *options, *what, "--json").stdout)["results"]
+                  for what in (("--pictures", document), (file,))]
+        self.assertEqual([row["score"] for row in scores[0] if row["kind"] == "picture"], [scores[1][0]["score"]])
+
     def test_bad_ones(self):
         """One that can't be decoded is a failed row; one that isn't there is told; the rest counts."""
         path = self.write("it.docx", make.docx({"word/media/a.png": GUITAR[:200], "word/media/b.png": DOG},

@@ -81,8 +81,12 @@ class Documents(unittest.TestCase):
         self.assertIn("nowhere.pdf", by_id["d"][0]["error"])
         for line, words in (({"document": path("notes.md"), "text": "a"}, "goes without text"),
                             ({"document": "http://example.org/a.pdf"}, "not a URL"),
-                            ({"document": path("notes.md"), "fps": 1}, '"fps" goes with "video"')):
-            done = run("embed", "-m", MODEL, "--jsonl", stdin=json.dumps(line))
+                            ({"document": path("notes.md"), "fps": 1}, '"fps" goes with "video"'),
+                            ({"document": path("notes.md"), "min_pixels": 9}, '"min_pixels" goes with pictures'),
+                            ({"document": {"base64": ""}}, "the document is empty")):
+            with tempfile.TemporaryDirectory() as folder:
+                shutil.copy(path("notes.md"), os.path.join(folder, "document"))  # not read in place of no bytes
+                done = run("embed", "-m", MODEL, "--jsonl", stdin=json.dumps(line), cwd=folder)
             self.assertEqual(done.returncode, 1)
             self.assertIn(words, done.stderr.decode())
         done = run("similarity", "-m", MODEL, "--jsonl", stdin=json.dumps({"document": path("notes.md")}))
@@ -149,6 +153,31 @@ class Documents(unittest.TestCase):
             os.remove(html)
             found = json.loads(run("search", "guitar", "--input-dir", folder, "--modality", "image", "--json").stdout)
             self.assertEqual([os.path.basename(row["source"]) for row in found["results"]], ["guitar.png"])
+
+    def test_search_lists_broken_documents(self):
+        """Beside pictures only what can be read counts as without pages; the others' reasons are told."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("notes.md", "bad_none.zip"):
+                shutil.copy(path(name), folder)
+            shutil.copy(os.path.join(SAMPLES, "guitar.png"), folder)
+            with open(os.path.join(folder, "late.pdf"), "wb") as file, open(path("report.pdf"), "rb") as source:
+                file.write(b"\n" + source.read())
+            for more in ((), ("--pictures",)):
+                done = run("search", "guitar", "--input-dir", folder, "--json", *more)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual({row["kind"] for row in json.loads(done.stdout)["results"]}, {"image", "page_image"})
+                self.assertIn("1 document without pages left out", done.stderr.decode())
+                self.assertIn("bad_none.zip: is a ZIP archive, but no DOCX", done.stderr.decode())
+
+    def test_search_of_one_tower(self):
+        """Where texts and pictures go through one model, pages of PDFs and passages of other documents."""
+        model = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "qwen2_vl", "qwen2_vl", "model")
+        done = run("search", "-m", model, "lamp", path("report.pdf"), path("notes.md"), "--json", "--max-pixels",
+                   "18816")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual({(os.path.basename(row["source"]), row["kind"]) for row in json.loads(done.stdout)["results"]},
+                         {("report.pdf", "page_image"), ("notes.md", "text")})
+        self.assertEqual(done.stderr, b"")
 
     def test_usage(self):
         for args, words, code in (

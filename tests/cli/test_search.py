@@ -173,6 +173,27 @@ class SearchTest(CliTest):
         self.assertEqual(scores[0], scores[1])
         self.assertEqual(scores[0], scores[2])
 
+    def test_words_that_begin_as_other_files_do(self):
+        folder = self.path("words")
+        os.mkdir(folder)
+        self.path("words/cars", "BMW is a maker of cars.")
+        self.path("words/river", "The wide river flows")
+        found = json.loads(self.ok("search", "-m", MODEL, "a river", "--input-dir", folder, "--json"))
+        self.assertEqual({(os.path.basename(row["source"]), row["kind"]) for row in found["results"]},
+                         {("cars", "text"), ("river", "text")})
+
+    def test_a_missing_file(self):
+        """Is told as one, whatever the model reads."""
+        for model in ("demo", MODEL):
+            done = run("search", "-m", model, "guitar", self.path("none.xyz"))
+            self.assertIn("none.xyz: cannot open", done.stderr.decode())
+            self.assertNotIn("reads text only", done.stderr.decode())
+
+    def test_large_videos(self):
+        clip = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "page", "guitar.webm")
+        done = run("search", "guitar", clip, "--max-video-bytes", "1024", "--json")
+        self.assertIn("a video may have 1024", done.stderr.decode())
+
     def test_mistakes(self):
         self.fails(2, "search", says="for what?")
         self.fails(2, "search", "guitar", says="--input-dir DIR")

@@ -157,6 +157,14 @@ static void pooled_frames_are_their_pictures(void **state) {
         input.video_pooling = TKR_VIDEO_FIRST;
         assert_int_equal(embed_one(got, &e, &input).n_frames, 1);
         near(got, each[0], n);
+        tkr_part some[4]; /* a picture that can't be read costs itself, and is counted */
+        memcpy(some, video.frames, sizeof some);
+        some[2] = (tkr_part){.kind = TKR_PART_IMAGE, .data = "none", .n_data = 4};
+        video.frames = some;
+        input.video_pooling = TKR_VIDEO_MAX;
+        const tkr_result_item item = embed_one(got, &e, &input);
+        assert_int_equal(item.n_frames, 3);
+        assert_int_equal(item.n_lost_frames, 1);
         golden_close(&g);
         embedder_close(&e);
     }
@@ -280,6 +288,14 @@ static void refusals(void **state) {
     input->parts = parts;
     input->n_parts = 2;
     refused(&e, input, TKR_INVALID_ARGUMENT, "not for both together");
+    const tkr_part empty[] = {{.kind = TKR_PART_FRAMES, .n_frames = 3},
+                              {.kind = TKR_PART_FRAMES, .frames = parts},
+                              {.kind = TKR_PART_VIDEO, .n_data = 9}};
+    for (size_t i = 0; i < 3; i++) {
+        input->parts = &empty[i];
+        input->n_parts = 1;
+        refused(&e, input, TKR_INVALID_ARGUMENT, i < 2 ? "part 1 has no frames" : "part 1 has no data");
+    }
     embedder_close(&e);
     open_model(&e, "bert/bert-mean");
     refused(&e, clip_of(&c, "files", files[0], TKR_VIDEO_MEAN), TKR_INVALID_ARGUMENT, "bert reads text only");

@@ -3,6 +3,7 @@
 """POST /embed/document: late chunking, clients that leave, time, and what a request may hold."""
 import json
 import os
+import re
 import time
 import unittest
 
@@ -68,6 +69,18 @@ class Limits(ServerTest):
         self.assertNotEqual(bits(reply["embeddings"]), bits(plain["embeddings"]))
         again = self.post(("report.odt", data), late_chunking="true", chunk_tokens="20").json()  # from the cache
         self.assertEqual(bits(reply["embeddings"]), bits(again["embeddings"]))
+
+    def test_late_chunking_in_short_windows(self):
+        """Passages are no longer than what is read at a time, so that nothing of them is lost; each is counted."""
+        def passages():
+            return int(re.search(r"^tkr_passages_total (\d+)", self.server.get("/metrics").body.decode(), re.M)[1])
+        before = passages()
+        reply = self.post(("report.odt", document("report.odt")), late_chunking="true", max_tokens="24").json()
+        wanted = self.post(("report.odt", document("report.odt")), late_chunking="true", max_tokens="24",
+                           chunk_tokens="24").json()
+        self.assertEqual(reply["passages"], wanted["passages"])
+        self.assertGreater(reply["shape"][0], 4)
+        self.assertEqual(passages() - before, 2 * reply["shape"][0])  # not what is computed together
 
     def test_late_chunking_of_other_models(self):
         with Server(*EXACT, model=CLS) as server:

@@ -86,6 +86,18 @@ class Documents(NativeTest):
         self.assertEqual({name: after[name] - before[name] for name in after},
                          {"documents": 2, "passages": n, "pictures": 2})
 
+    def test_max_tokens(self):
+        """Passages are no longer than what is read of a text, so that nothing of them is lost."""
+        reply = self.post("report.pdf", max_tokens="24").json()
+        self.assertGreater(reply["shape"][0], 5)
+        self.assertNotIn("truncated", reply["usage"])
+        self.assertLessEqual(reply["usage"]["total_tokens"], 24 * reply["shape"][0])
+        self.assertEqual(reply, self.post("report.pdf", chunk_tokens="24", max_tokens="24").json())
+
+    def test_options_before_files(self):
+        """A wrong option is told without reading what takes long to read."""
+        self.fails(self.post("encrypted.pdf", dimensions="0"), 400, "invalid_value", "", param="dimensions")
+
     def test_refused(self):
         for names, fields, status, code, words, param in (
                 (("encrypted.pdf",), {}, 422, "unsupported", "password", "file[0]"),

@@ -192,18 +192,10 @@ bool tkr_embed_parse_images(tkr_operation *op) {
     }
     const json_t *list = tkr_fields_get(&fields, "images");
     const bool files = op->n_form > 0;
-    const size_t n = files ? op->n_form : json_is_array(list) ? json_array_size(list) : 1;
     const char *name = files && op->exchange != NULL ? "file" : "images";
-    if (files && list != NULL) {
-        return tkr_refuse(op, VALUE, "images", "images: stand beside files; send one of both");
-    }
-    if (!files && list == NULL) {
-        return tkr_refuse(op, TYPE, fields.from_text ? "file" : "images",
-                          fields.from_text ? "file: is missing: the form has no file"
-                                           : "images: is missing, expected a list of data URIs or URLs");
-    }
-    if (n == 0) {
-        return tkr_refuse(op, EMPTY, "images", "images: is an empty list");
+    size_t n;
+    if (!tkr_embed_count_files(&n, &fields, list, "images", "data URIs or URLs")) {
+        return false;
     }
     tkr_input *inputs = tkr_operation_alloc(op, n * sizeof *inputs);
     if (inputs == NULL || !(files ? read_files(op, inputs) : read_images(op, list, inputs, n))) {

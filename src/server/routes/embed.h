@@ -47,13 +47,14 @@ bool tkr_embed_read_picture(tkr_part *part, tkr_operation *op, const json_t *val
 bool tkr_embed_take_file(tkr_part *part, tkr_operation *op, size_t index);
 /* Its type is this one ("video", or "video/..."). */
 bool tkr_embed_is_type(const tkr_form_part *file, const char *type);
-/* How many inputs come as op->form or as `list` (nullable), the field `name`: one of both, and not none. */
-bool tkr_embed_count_files(size_t *n, const tkr_fields *fields, const json_t *list, const char *name);
+/* How many inputs come as op->form or as `list` (nullable), the field `name`: one of both, and not none.
+ * `expected`: "data URIs", in messages. */
+bool tkr_embed_count_files(size_t *n, const tkr_fields *fields, const json_t *list, const char *name,
+                           const char *expected);
 /* A video: as tkr_read_file. */
 bool tkr_embed_read_video(tkr_part *part, tkr_operation *op, const json_t *value, const char *param);
 /* max_frames, pooling, fps, of all videos among the parts; absent: the configuration's. */
 bool tkr_embed_read_frames(tkr_input *input, tkr_part *parts, size_t n, const tkr_fields *fields);
-extern const char *const tkr_embed_frame_names[]; /* NULL-terminated */
 /* min_pixels, max_pixels, width, height, interpolate_pos_encoding, hub_limits: as in the command line's JSON lines. */
 bool tkr_embed_read_sizes(tkr_input *input, const tkr_fields *fields);
 /* Names of an item's fields but for its prompts, NULL-terminated. */

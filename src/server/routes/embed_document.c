@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/utf8.h"
 #include "engine/tools.h"
 #include "server/routes/embed.h"
 #include "server/routes/schema.h"
@@ -143,12 +144,8 @@ static void put_document(tkr_buf *out, const tkr_tools_document *document, const
     size_t n_text = 0;
     const char *text = tkr_tools_document_text(document, &n_text);
     tkr_buf_printf(out, "%s{\"source\":", out->size > 0 ? "," : "");
-    if (file->file_name != NULL) {
-        tkr_put_text(out, file->file_name);
-    } else {
-        tkr_buf_printf(out, "null");
-    }
-    tkr_buf_printf(out, ",\"type\":\"%s\",\"characters\":%zu", type, tkr_count_characters(text, n_text));
+    tkr_put_text(out, file->file_name);
+    tkr_buf_printf(out, ",\"type\":\"%s\",\"characters\":%zu", type, tkr_utf8_count(text, n_text));
     if (note != NULL) {
         tkr_buf_printf(out, ",\"note\":");
         tkr_put_text(out, note);
@@ -187,12 +184,11 @@ static bool add_file(reader *r, const tkr_form_part *file, size_t index) {
     tkr_operation *op = r->op;
     tkr_tools_document *document = NULL;
     tkr_error error = {0};
-    char *param = tkr_operation_alloc(op, 64);
+    const char *param = tkr_arena_printf(op->arena, "%.40s[%zu]", file->name, index);
     memset(r->n_failed, 0, sizeof r->n_failed);
     if (param == NULL) {
-        return false;
+        return tkr_refuse(op, INTERNAL, NULL, "no memory for the documents");
     }
-    (void)snprintf(param, 64, "%.40s[%zu]", file->name, index);
     const tkr_status status =
         tkr_tools_document_open(&document, op->model->model, param, file->data, file->size, &r->options, &error);
     if (status != TKR_OK) {
@@ -212,11 +208,11 @@ static bool read_late(reader *r, const tkr_fields *fields) {
     tkr_embed_options *embed = &r->embed;
     tkr_embed_options_init(embed);
     embed->prompt_name = tkr_setting_of(tkr_server_settings(fields->op->server), TKR_SET_DEFAULT_PROMPT)->text;
-    if (!tkr_fields_bool(&r->options.late, fields, "late_chunking") ||
-        !tkr_embed_read_prompts(&embed->prompt_name, &embed->prompt, &embed->instruction, fields) ||
-        !tkr_fields_count(&embed->max_tokens, fields, "max_tokens", 1, info->max_tokens)) {
+    /* All of them, so that a mistake is told before the documents are read. */
+    if (!tkr_fields_bool(&r->options.late, fields, "late_chunking") || !tkr_embed_read_options(embed, fields)) {
         return false;
     }
+    embed->truncate = TKR_TRUNCATE_RIGHT; /* while passages are counted nothing is cut */
     r->options.embed = embed;
     return !r->options.late || (strcmp(info->pooling, "mean") == 0 && !info->multi_vector) ||
            tkr_fields_refuse(fields, TKR_FAULT_UNSUPPORTED, "late_chunking",
@@ -259,12 +255,11 @@ static bool read_options(reader *r, const tkr_fields *fields) {
 static bool put_more(const reader *r) {
     tkr_operation *op = r->op;
     tkr_embed_reply *reply = op->state;
-    tkr_buf more = {0};
-    tkr_buf_printf(&more, ",\"passages\":[%s],\"documents\":[%s]", r->passages.data, r->documents.data);
-    const bool good = !more.failed && !r->passages.failed && !r->documents.failed;
-    reply->more = good ? copy(op, more.data, more.size) : NULL;
-    tkr_buf_free(&more);
-    return good ? reply->more != NULL : tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
+    const bool good = !r->passages.failed && !r->documents.failed;
+    reply->more =
+        good ? tkr_arena_printf(op->arena, ",\"passages\":[%s],\"documents\":[%s]", r->passages.data, r->documents.data)
+             : NULL;
+    return reply->more != NULL || tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
 }
 
 /* The files become inputs and the JSON about them. */
@@ -312,7 +307,7 @@ bool tkr_embed_parse_documents(tkr_operation *op) {
         return false;
     }
     const json_t *list = tkr_fields_get(&fields, "documents");
-    if (!tkr_embed_count_files(&n, &fields, list, "documents") || !tkr_operation_fits(op, n)) {
+    if (!tkr_embed_count_files(&n, &fields, list, "documents", "data URIs") || !tkr_operation_fits(op, n)) {
         return false;
     }
     tkr_form_part *files = list == NULL ? op->form : tkr_operation_alloc(op, n * sizeof *files);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/utf8.h"
 #include "server/routes/embed.h"
 
 enum { MAX_PARTS = 1024 };
@@ -108,7 +109,8 @@ bool tkr_embed_is_type(const tkr_form_part *file, const char *type) {
            (file->content_type[n] == '\0' || file->content_type[n] == '/');
 }
 
-bool tkr_embed_count_files(size_t *n, const tkr_fields *fields, const json_t *list, const char *name) {
+bool tkr_embed_count_files(size_t *n, const tkr_fields *fields, const json_t *list, const char *name,
+                           const char *expected) {
     tkr_operation *op = fields->op;
     *n = op->n_form > 0 ? op->n_form : json_is_array(list) ? json_array_size(list) : list != NULL;
     if (op->n_form > 0 && list != NULL) {
@@ -118,8 +120,8 @@ bool tkr_embed_count_files(size_t *n, const tkr_fields *fields, const json_t *li
         return fields->from_text
                    ? tkr_refuse(op, TYPE, "file", "file: is missing: the form has no file")
                    : tkr_refuse(op, TYPE, name,
-                                "%s: is missing, expected a list of data URIs; or send files as a multipart form",
-                                name);
+                                "%s: is missing, expected a list of %s; or send files as a multipart form", name,
+                                expected);
     }
     return *n > 0 || tkr_refuse(op, EMPTY, name, "%s: is an empty list", name);
 }
@@ -183,7 +185,7 @@ static bool add_text(item_reader *reader, const json_t *value, const char *name,
     }
     const tkr_part part = {
         .kind = TKR_PART_TEXT, .data = json_string_value(value), .n_data = json_string_length(value)};
-    op->n_characters += tkr_count_characters(part.data, part.n_data);
+    op->n_characters += tkr_utf8_count(part.data, part.n_data);
     reader->parts[reader->n++] = part;
     return true;
 }
@@ -317,7 +319,7 @@ bool tkr_embed_read_item(tkr_input *input, tkr_operation *op, const json_t *valu
     if (json_is_string(value)) {
         input->text = json_string_value(value);
         input->n_text = json_string_length(value);
-        op->n_characters += tkr_count_characters(input->text, input->n_text);
+        op->n_characters += tkr_utf8_count(input->text, input->n_text);
         return true;
     }
     if (!tkr_fields_of(&fields, op, value, path)) {

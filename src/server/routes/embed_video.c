@@ -6,6 +6,8 @@
 #include "server/routes/schema.h"
 #include "server/settings.h"
 
+static const char *const frame_names[] = {"max_frames", "pooling", "fps", NULL};
+
 bool tkr_embed_read_frames(tkr_input *input, tkr_part *parts, size_t n, const tkr_fields *fields) {
     static const char *const words[] = {"mean", "max", "first", "native", NULL};
     const tkr_settings *settings = tkr_server_settings(fields->op->server);
@@ -23,10 +25,9 @@ bool tkr_embed_read_frames(tkr_input *input, tkr_part *parts, size_t n, const tk
         }
     }
     if (n_videos == 0) { /* what says nothing is a mistake */
-        for (size_t i = 0; tkr_embed_frame_names[i] != NULL; i++) {
-            if (tkr_fields_get(fields, tkr_embed_frame_names[i]) != NULL) {
-                return tkr_fields_refuse(fields, TKR_FAULT_VALUE, tkr_embed_frame_names[i],
-                                         "is of videos, but there is none");
+        for (size_t i = 0; frame_names[i] != NULL; i++) {
+            if (tkr_fields_get(fields, frame_names[i]) != NULL) {
+                return tkr_fields_refuse(fields, TKR_FAULT_VALUE, frame_names[i], "is of videos, but there is none");
             }
         }
         return true;
@@ -34,8 +35,6 @@ bool tkr_embed_read_frames(tkr_input *input, tkr_part *parts, size_t n, const tk
     input->video_pooling = (tkr_video_pooling)pooling;
     return true;
 }
-
-const char *const tkr_embed_frame_names[] = {"max_frames", "pooling", "fps", NULL};
 
 bool tkr_embed_read_video(tkr_part *part, tkr_operation *op, const json_t *value, const char *param) {
     const char *name;
@@ -66,7 +65,7 @@ bool tkr_embed_parse_videos(tkr_operation *op) {
     }
     const json_t *list = tkr_fields_get(&fields, "videos");
     size_t n;
-    if (!tkr_embed_count_files(&n, &fields, list, "videos") || !tkr_operation_fits(op, n)) {
+    if (!tkr_embed_count_files(&n, &fields, list, "videos", "data URIs") || !tkr_operation_fits(op, n)) {
         return false;
     }
     tkr_input *inputs = tkr_operation_alloc(op, n * sizeof *inputs);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 /* ---- requests ---- */
 
 bool tkr_shape_take(tkr_operation *op, const tkr_input *inputs, size_t n, const char *name) {
@@ -82,7 +84,7 @@ bool tkr_shape_one_text(tkr_input *input, tkr_operation *op, const json_t *value
     if (!json_is_string(value))
         return tkr_refuse(op, TYPE, path, "%s: is %s, expected a string", path, tkr_json_type_name(value));
     *input = (tkr_input){.kind = TKR_INPUT_TEXT, .text = json_string_value(value), .n_text = json_string_length(value)};
-    op->n_characters += tkr_count_characters(input->text, input->n_text);
+    op->n_characters += tkr_utf8_count(input->text, input->n_text);
     return true;
 }
 

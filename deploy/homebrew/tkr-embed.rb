@@ -3,17 +3,20 @@
 #   HOMEBREW_TKR_EMBED_GIT=file://$PWD brew install --HEAD TAP/tkr-embed
 # Never run: no Mac was at hand.
 class TkrEmbed < Formula
-  desc "Embedding vectors from texts and images, on the CPU or through MLX on the GPU"
+  desc "Embedding vectors from texts, pictures, videos and documents, on the CPU or through MLX on the GPU"
   license "Apache-2.0"
   head ENV.fetch("HOMEBREW_TKR_EMBED_GIT", "file:///HOMEBREW_TKR_EMBED_GIT/is/not/set"), using: :git
 
   depends_on "cmake" => :build
   depends_on "ninja" => :build
   depends_on "pkgconf" => :build
+  depends_on "cairo"
   depends_on "ffmpeg"
   depends_on "hiredis"
+  depends_on "icu4c"
   depends_on "jansson"
   depends_on "jpeg-turbo"
+  depends_on "libarchive"
   depends_on "libpng"
   depends_on "libtiff"
   depends_on "libuv"
@@ -21,11 +24,13 @@ class TkrEmbed < Formula
   depends_on "nettle"
   depends_on "openssl@3"
   depends_on "pcre2"
+  depends_on "poppler"
   depends_on "webp"
   depends_on "wslay"
   depends_on "zstd"
 
   uses_from_macos "curl"
+  uses_from_macos "libxml2"
   uses_from_macos "zlib"
 
   on_macos do

@@ -155,6 +155,21 @@ class Page(unittest.TestCase):
             self.assertIn("zoo.pdf", browser.script("document.activeElement.getAttribute('aria-label') || ''")
                           + browser.script("document.getElementById('thumbs').textContent"))
 
+    def test_clear_stops_a_run(self):
+        """One that is under way: nothing is said of it, and what comes next isn't of it."""
+        with Server() as server, Browser() as browser:
+            browser.open(server.url + "/")
+            browser.wait("document.getElementById('facts').textContent.includes('dimensions')")
+            browser.files("#files", [CLIP])
+            browser.wait("document.querySelectorAll('#thumbs .thumb').length === 1")
+            for texts, button in (("''", "go"), ("'a bird'", "go"), ("'a bird'", "search")):
+                browser.script(f"document.getElementById('texts').value = {texts};"
+                               f"document.getElementById('{button}').click(); document.getElementById('clear').click()")
+                browser.wait("!document.getElementById('go').disabled && !document.getElementById('search').disabled")
+                self.assertEqual(browser.script("document.getElementById('status').textContent"), "")
+                self.assertEqual(browser.script("items.length"), 0)
+                self.assertTrue(browser.script("document.getElementById('map-section').hidden"))
+
     def test_keyboard_alone_and_dark(self):
         with Server() as server, Browser(dark=True) as browser:
             browser.open(server.url + "/")

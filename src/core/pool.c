@@ -13,6 +13,13 @@
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
+#ifdef __linux__
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "core/machine.h"
 #include "core/mem.h"
@@ -22,11 +29,19 @@
 /* Longer than the serial stretch between two jobs of a forward pass, shorter than what another process would miss. */
 #define SPIN_NS 50000u
 #define SPINS_PER_CLOCK 16u
+/* Of larger pools: to place every worker would take longer than it saves. */
+#define MOST_PLACED 8u
 
 typedef struct worker {
     tkr_pool *pool;
     unsigned index;
     pthread_t thread;
+#ifdef __linux__
+    pid_t id;
+    cpu_set_t cpus;       /* where it may be */
+    atomic_bool sleeps;   /* on `generation`, or is about to */
+    atomic_bool kept_off; /* one of them by the caller */
+#endif
 } worker;
 
 struct tkr_pool {
@@ -39,15 +54,24 @@ struct tkr_pool {
     pthread_mutex_t park;
     pthread_cond_t unpark;
 #endif
-    /* The job: written before `generation` is raised, read after it was seen. */
+    /* The job: written before the door opens, read behind it. */
     tkr_pool_fn fn;
+    tkr_pool_part_fn part_fn; /* NULL: fn */
     void *arg;
-    bool stop;
-    alignas(64) atomic_uint generation;
-    atomic_uint sleepers;            /* workers that sleep on `generation` or are about to */
-    alignas(64) atomic_uint pending; /* workers that have not finished the job */
+    size_t n_parts;
+    atomic_size_t next_part;
+    atomic_bool stop;
+    /* The job's number, whether it is closed, and how many workers have entered. */
+    alignas(64) _Atomic(uint64_t) door;
+    atomic_uint generation;       /* the number, too, raised when the door has opened: what workers wait for */
+    atomic_uint sleepers;         /* workers that sleep on `generation` or are about to */
+    alignas(64) atomic_uint left; /* workers that have finished the job */
     atomic_uint caller_sleeps;
 };
+
+#define DOOR_CLOSED ((uint64_t)1 << 31)
+#define DOOR_COUNT (DOOR_CLOSED - 1)
+static unsigned door_number(uint64_t door) { return (unsigned)(door >> 32); }
 
 /* Its address names the thread; its value says that a job runs in it. */
 static _Thread_local bool in_job;
@@ -55,11 +79,6 @@ static _Thread_local bool in_job;
 /* ---- sleeping on a word ---------------------------------------------------------------------------------------- */
 
 #ifdef __linux__
-#include <limits.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 static bool park_init(tkr_pool *pool) {
     (void)pool;
     return true;
@@ -99,6 +118,45 @@ static void park_wake(tkr_pool *pool, atomic_uint *word) {
 }
 #endif
 
+/* ---- the caller's CPU ------------------------------------------------------------------------------------------ */
+
+/* The kernel of a KVM guest takes CPUs that the host has put to sleep for busy ones, and would wake a worker where the
+ * caller computes: one of them then waits until the next balancing, milliseconds later. So a worker is kept off that
+ * CPU until it is awake. Where that isn't permitted, things stay as the kernel has them. */
+#ifdef __linux__
+static void note_place(worker *w) {
+    w->id = (pid_t)syscall(SYS_gettid);
+    if (sched_getaffinity(0, sizeof w->cpus, &w->cpus) != 0) CPU_ZERO(&w->cpus);
+}
+
+static void lie_down(worker *w) { atomic_store(&w->sleeps, true); }
+
+/* By the caller. A worker that somebody else has placed since it began stays there. */
+static void keep_off(worker *w, int cpu) {
+    cpu_set_t now, others;
+    if (cpu >= CPU_SETSIZE || !atomic_exchange(&w->sleeps, false)) return;
+    const bool known =
+        atomic_load(&w->kept_off) || (sched_getaffinity(w->id, sizeof now, &now) == 0 && CPU_EQUAL(&now, &w->cpus));
+    others = w->cpus;
+    CPU_CLR((size_t)cpu, &others);
+    if (!known || CPU_COUNT(&others) == 0 || sched_setaffinity(w->id, sizeof others, &others) != 0) return;
+    atomic_store(&w->kept_off, true);
+}
+
+static void get_up(worker *w) {
+    atomic_store(&w->sleeps, false);
+    if (atomic_exchange(&w->kept_off, false)) (void)sched_setaffinity(0, sizeof w->cpus, &w->cpus);
+}
+
+static int current_cpu(void) { return sched_getcpu(); }
+#else
+static void note_place(worker *w) { (void)w; }
+static void lie_down(worker *w) { (void)w; }
+static void keep_off(worker *w, int cpu) { (void)w, (void)cpu; }
+static void get_up(worker *w) { (void)w; }
+static int current_cpu(void) { return -1; }
+#endif
+
 static uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -122,45 +180,88 @@ static unsigned spin(atomic_uint *word, unsigned value, bool want, unsigned ns) 
 
 /* ---- workers --------------------------------------------------------------------------------------------------- */
 
-static unsigned wait_for_job(tkr_pool *pool, unsigned seen) {
-    unsigned now = spin(&pool->generation, seen, false, pool->spin_ns);
-    if (now != seen) return now;
-    /* Announced before the last look at `generation`; the caller raises it before it looks at `sleepers`. */
-    atomic_fetch_add(&pool->sleepers, 1);
-    while ((now = atomic_load(&pool->generation)) == seen) park_wait(pool, &pool->generation, seen);
-    atomic_fetch_sub(&pool->sleepers, 1);
-    return now;
+/* Until there is a job behind number `seen`. */
+static void wait_for_job(worker *self, unsigned seen) {
+    tkr_pool *pool = self->pool;
+    if (spin(&pool->generation, seen, false, pool->spin_ns) == seen) {
+        /* Announced before the last look at `generation`; the caller raises it before it looks at `sleepers`. */
+        atomic_fetch_add(&pool->sleepers, 1);
+        lie_down(self);
+        while (atomic_load(&pool->generation) == seen) park_wait(pool, &pool->generation, seen);
+        atomic_fetch_sub(&pool->sleepers, 1);
+    }
+    get_up(self);
 }
 
-static void *worker_main(void *user) {
-    const worker *self = user;
-    tkr_pool *pool = self->pool;
-    in_job = true; /* whatever runs here is inside a job */
-    for (unsigned seen = 0;;) {
-        seen = wait_for_job(pool, seen);
-        if (pool->stop) return NULL;
-        pool->fn(pool->arg, self->index, pool->n_threads);
-        if (atomic_fetch_sub(&pool->pending, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
-            park_wake(pool, &pool->pending);
-        }
+/* Enters the job that is open now, unless this worker was in it. *seen: its number. */
+static bool enter(tkr_pool *pool, unsigned *seen) {
+    uint64_t door = atomic_load(&pool->door);
+    do {
+        if (door_number(door) == *seen) return false;
+        if (door & DOOR_CLOSED) break;
+    } while (!atomic_compare_exchange_weak(&pool->door, &door, door + 1));
+    *seen = door_number(door);
+    return !(door & DOOR_CLOSED);
+}
+
+static void work(tkr_pool *pool, unsigned index) {
+    if (!pool->part_fn) {
+        pool->fn(pool->arg, index, pool->n_threads);
+        return;
+    }
+    for (;;) {
+        const size_t part = atomic_fetch_add_explicit(&pool->next_part, 1, memory_order_relaxed);
+        if (part >= pool->n_parts) return;
+        pool->part_fn(pool->arg, index, part, pool->n_parts);
     }
 }
 
-static void raise_generation(tkr_pool *pool) {
-    atomic_fetch_add(&pool->generation, 1);
+static void *worker_main(void *user) {
+    worker *self = user;
+    note_place(self);
+    tkr_pool *pool = self->pool;
+    in_job = true; /* whatever runs here is inside a job */
+    for (unsigned seen = 0;;) {
+        wait_for_job(self, seen);
+        if (atomic_load(&pool->stop)) return NULL;
+        if (!enter(pool, &seen)) continue;
+        work(pool, self->index);
+        atomic_fetch_add(&pool->left, 1);
+        if (atomic_load(&pool->caller_sleeps)) park_wake(pool, &pool->left);
+    }
+}
+
+static void raise_generation(tkr_pool *pool, unsigned number) {
+    const bool place = pool->n_threads <= MOST_PLACED && atomic_load(&pool->sleepers) > 0;
+    const int cpu = place ? current_cpu() : -1;
+    for (unsigned i = 0; cpu >= 0 && i < pool->n_threads - 1; i++) keep_off(&pool->workers[i], cpu);
+    atomic_store(&pool->generation, number);
     if (atomic_load(&pool->sleepers) > 0) park_wake(pool, &pool->generation);
 }
 
-static void wait_for_workers(tkr_pool *pool) {
-    if (spin(&pool->pending, 0, true, pool->spin_ns) == 0) return;
+static void open_door(tkr_pool *pool) {
+    const unsigned number = door_number(atomic_load(&pool->door)) + 1;
+    atomic_store(&pool->left, 0);
+    atomic_store(&pool->next_part, 0);
+    atomic_store(&pool->door, (uint64_t)number << 32);
+    raise_generation(pool, number);
+}
+
+/* Nobody enters any more; returns how many have. */
+static unsigned close_door(tkr_pool *pool) {
+    return (unsigned)(atomic_fetch_or(&pool->door, DOOR_CLOSED) & DOOR_COUNT);
+}
+
+static void wait_for_workers(tkr_pool *pool, unsigned n) {
+    if (spin(&pool->left, n, true, pool->spin_ns) == n) return;
     atomic_store(&pool->caller_sleeps, 1);
-    for (unsigned left; (left = atomic_load(&pool->pending)) != 0;) park_wait(pool, &pool->pending, left);
+    for (unsigned left; (left = atomic_load(&pool->left)) != n;) park_wait(pool, &pool->left, left);
     atomic_store(&pool->caller_sleeps, 0);
 }
 
 static void stop_workers(tkr_pool *pool, unsigned n_started) {
-    pool->stop = true;
-    raise_generation(pool);
+    atomic_store(&pool->stop, true);
+    raise_generation(pool, door_number(atomic_load(&pool->door)) + 1);
     for (unsigned i = 0; i < n_started; i++) pthread_join(pool->workers[i].thread, NULL);
 }
 
@@ -241,22 +342,31 @@ static bool owned_by_caller(const tkr_pool *pool) {
     return atomic_load_explicit(&pool->owner, memory_order_relaxed) == (const void *)&in_job;
 }
 
-tkr_status tkr_pool_run(tkr_pool *pool, tkr_pool_fn fn, void *arg) {
+/* fn or part_fn. */
+static tkr_status run_job(tkr_pool *pool, tkr_pool_fn fn, tkr_pool_part_fn part_fn, void *arg, size_t n_parts) {
     if (in_job) return TKR_BUSY;
-    const bool owned = owned_by_caller(pool);
+    const bool owned = owned_by_caller(pool), together = pool->n_threads > 1 && n_parts != 1;
     if (!owned) pthread_mutex_lock(&pool->turn);
-    if (pool->n_threads > 1) {
-        pool->fn = fn;
-        pool->arg = arg;
-        atomic_store_explicit(&pool->pending, pool->n_threads - 1, memory_order_relaxed);
-        raise_generation(pool);
-    }
+    pool->fn = fn;
+    pool->part_fn = part_fn;
+    pool->arg = arg;
+    pool->n_parts = n_parts;
+    if (together)
+        open_door(pool);
+    else
+        atomic_store(&pool->next_part, 0);
     in_job = true;
-    fn(arg, 0, pool->n_threads);
+    work(pool, 0);
     in_job = false;
-    if (pool->n_threads > 1) wait_for_workers(pool);
+    if (together) wait_for_workers(pool, part_fn ? close_door(pool) : pool->n_threads - 1);
     if (!owned) pthread_mutex_unlock(&pool->turn);
     return TKR_OK;
+}
+
+tkr_status tkr_pool_run(tkr_pool *pool, tkr_pool_fn fn, void *arg) { return run_job(pool, fn, NULL, arg, 0); }
+
+tkr_status tkr_pool_share(tkr_pool *pool, tkr_pool_part_fn fn, void *arg, size_t n_parts) {
+    return run_job(pool, NULL, fn, arg, n_parts);
 }
 
 tkr_status tkr_pool_begin(tkr_pool *pool) {

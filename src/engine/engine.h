@@ -245,8 +245,8 @@ static inline const tkr_embed_options *tkr_call_options(const tkr_call *call, si
 }
 /* Asks the caller's check function whether to go on; the status that ends the call. From the calling thread only. */
 tkr_status tkr_call_ask(tkr_call *call, int may_block);
-/* Runs fn on all workers, or on the calling thread alone, and asks. fn takes its work from call->next and returns early
- * where tkr_call_yields says so: then it runs again. */
+/* Runs fn on all workers that come in time, or on the calling thread alone, and asks. fn takes its work from call->next
+ * and returns early where tkr_call_yields says so: then it runs again. */
 tkr_status tkr_call_share(tkr_call *call, tkr_pool_fn fn, void *arg, bool alone, tkr_error *error);
 static inline bool tkr_call_yields(const tkr_call *call) {
     return atomic_load_explicit(&call->yield, memory_order_relaxed);

@@ -214,13 +214,27 @@ tkr_status tkr_call_ask(tkr_call *call, int may_block) {
     return status;
 }
 
+/* Work that takes its pieces itself. */
+typedef struct shared_work {
+    tkr_pool_fn fn;
+    void *arg;
+} shared_work;
+
+static void take_part(void *arg, unsigned worker, size_t part, size_t n_parts) {
+    const shared_work *work = arg;
+    (void)part;
+    work->fn(work->arg, worker, (unsigned)n_parts);
+}
+
 tkr_status tkr_call_share(tkr_call *call, tkr_pool_fn fn, void *arg, bool alone, tkr_error *error) {
+    tkr_pool *pool = call->session->model->pool;
+    shared_work work = {fn, arg};
     bool again = false;
     do {
         atomic_store_explicit(&call->yield, false, memory_order_relaxed);
         if (alone)
             fn(arg, 0, 1);
-        else if (tkr_pool_run(call->session->model->pool, fn, arg) != TKR_OK)
+        else if (tkr_pool_share(pool, take_part, &work, tkr_pool_size(pool)) != TKR_OK)
             return TKR_FAIL(error, BUSY, "tkr_embed was called from inside a worker thread of the library");
         again = tkr_call_yields(call);
     } while (tkr_call_ask(call, 1) == TKR_OK && again);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Thread pool: every worker runs once a job, jobs follow one another, callers take turns, nested use is refused. */
-#define _DEFAULT_SOURCE 1
+/* Thread pool: every worker runs once a job, jobs follow one another, shared parts are computed once, callers take
+ * turns, nested use is refused. */
+#define _GNU_SOURCE 1
 #include "core/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +16,7 @@
 #include <cmocka.h>
 
 #include "core/file.h"
+#include "core/fsops.h"
 #include "core/mem.h"
 
 #define MAX_WORKERS 8u
@@ -101,9 +104,96 @@ static void test_sleeping_caller(void **state) {
     tkr_pool_free(&pool);
 }
 
+/* Parts: each counts where it was computed, in a line of its own. */
+typedef struct parts {
+    unsigned runs[64][CACHE_LINE_WORDS];
+    unsigned by_worker[MAX_WORKERS][CACHE_LINE_WORDS];
+    size_t n_parts;
+    unsigned serial, n_workers;
+    double seconds; /* that a worker who isn't the caller takes for a part */
+} parts;
+
+static void count_part(void *arg, unsigned worker, size_t part, size_t n_parts) {
+    parts *p = arg;
+    const double until = tkr_now() + (worker > 0 ? p->seconds : 0);
+    if (n_parts == p->n_parts && worker < p->n_workers) p->runs[part][0] = p->serial;
+    p->by_worker[worker][0]++;
+    while (tkr_now() < until) {
+    }
+}
+
+static void share_many(tkr_pool *pool, parts *p, unsigned n_jobs) {
+    static const size_t n_parts[] = {0, 1, 2, 3, 7, 64};
+    unsigned n_done = 0, n_wanted = 0;
+    for (unsigned w = 0; w < MAX_WORKERS; w++) p->by_worker[w][0] = 0;
+    for (unsigned i = 1; i <= n_jobs; i++) {
+        p->n_parts = n_parts[i % 6];
+        p->serial = i; /* written between jobs, read in them */
+        assert_int_equal(tkr_pool_share(pool, count_part, p, p->n_parts), TKR_OK);
+        for (size_t k = 0; k < p->n_parts; k++) assert_int_equal(p->runs[k][0], i);
+        n_wanted += (unsigned)p->n_parts;
+    }
+    for (unsigned w = 0; w < p->n_workers; w++) n_done += p->by_worker[w][0];
+    assert_int_equal(n_done, n_wanted);
+}
+
+static void test_every_part_once(void **state) {
+    (void)state;
+    static const unsigned threads[] = {1, 2, 4};
+    static parts p;
+    static job j;
+    for (size_t i = 0; i < 3; i++) {
+        tkr_pool *pool = NULL;
+        memset(&p, 0, sizeof p);
+        memset(&j, 0, sizeof j);
+        p.n_workers = threads[i];
+        assert_int_equal(tkr_pool_create(&pool, threads[i], NULL), TKR_OK);
+        share_many(pool, &p, 600);
+        for (unsigned k = 1; k <= 300; k++) { /* both kinds, one after the other */
+            share_many(pool, &p, 2);
+            assert_int_equal(tkr_pool_run(pool, count_run, &j), TKR_OK);
+            for (unsigned w = 0; w < threads[i]; w++) assert_int_equal(j.runs[w][0], k);
+        }
+        p.seconds = threads[i] > 1 ? 0.0005 : 0; /* longer than the caller spins */
+        share_many(pool, &p, 30);
+        tkr_pool_free(&pool);
+    }
+}
+
+#ifdef __linux__
+static void look_at_cpus(void *arg, unsigned worker, unsigned n_workers) {
+    (void)n_workers;
+    cpu_set_t *sets = arg;
+    assert_int_equal(sched_getaffinity(0, sizeof sets[worker], &sets[worker]), 0);
+}
+
+/* However often workers were woken beside the caller, they may run where they might before. */
+static void test_workers_keep_their_cpus(void **state) {
+    (void)state;
+    enum { N = 3 };
+    cpu_set_t before, sets[N];
+    static parts p;
+    tkr_pool *pool = NULL;
+    memset(&p, 0, sizeof p);
+    p.n_workers = N;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(tkr_pool_create(&pool, N, NULL), TKR_OK);
+    for (unsigned i = 0; i < 200; i++) {
+        tkr_sleep(i % 4 * 0.0002);
+        share_many(pool, &p, 6);
+    }
+    tkr_sleep(0.002);
+    assert_int_equal(tkr_pool_run(pool, look_at_cpus, sets), TKR_OK);
+    for (unsigned w = 0; w < N; w++) assert_true(CPU_EQUAL(&before, &sets[w]));
+    tkr_pool_free(&pool);
+}
+#else
+static void test_workers_keep_their_cpus(void **state) { (void)state; }
+#endif
+
 typedef struct nested {
     tkr_pool *same, *other;
-    tkr_status run_same[MAX_WORKERS], run_other[MAX_WORKERS], begin[MAX_WORKERS];
+    tkr_status run_same[MAX_WORKERS], run_other[MAX_WORKERS], share[MAX_WORKERS], begin[MAX_WORKERS];
 } nested;
 
 static void run_nested(void *arg, unsigned worker, unsigned n_workers) {
@@ -111,6 +201,7 @@ static void run_nested(void *arg, unsigned worker, unsigned n_workers) {
     nested *n = arg;
     n->run_same[worker] = tkr_pool_run(n->same, count_run, NULL);
     n->run_other[worker] = tkr_pool_run(n->other, count_run, NULL);
+    n->share[worker] = tkr_pool_share(n->other, count_part, NULL, 2);
     n->begin[worker] = tkr_pool_begin(n->other);
 }
 
@@ -125,6 +216,7 @@ static void test_nested_is_refused(void **state) {
     for (unsigned w = 0; w < 2; w++) {
         assert_int_equal(n.run_same[w], TKR_BUSY);
         assert_int_equal(n.run_other[w], TKR_BUSY);
+        assert_int_equal(n.share[w], TKR_BUSY);
         assert_int_equal(n.begin[w], TKR_BUSY);
     }
     assert_int_equal(tkr_pool_begin(n.same), TKR_OK);
@@ -237,6 +329,8 @@ int main(void) {
         cmocka_unit_test(test_every_worker_once),
         cmocka_unit_test(test_sleeping_workers),
         cmocka_unit_test(test_sleeping_caller),
+        cmocka_unit_test(test_every_part_once),
+        cmocka_unit_test(test_workers_keep_their_cpus),
         cmocka_unit_test(test_nested_is_refused),
         cmocka_unit_test(test_concurrent_callers),
         cmocka_unit_test(test_signals_stay_with_the_host),

@@ -17,7 +17,6 @@ typedef struct attention_job {
     size_t padded_dim, longest;
     size_t first_seq, end_seq; /* that have queries */
     size_t shared;             /* query heads of one call */
-    atomic_size_t next;
 } attention_job;
 
 static void copy_head(float *dst, size_t dst_dim, const float *src, size_t stride, size_t n, size_t dim) {
@@ -97,15 +96,12 @@ static void one_head(const attention_job *job, unsigned worker, size_t seq, size
         padded_head(job, copies, &args);
 }
 
-static void attention_worker(void *arg, unsigned worker, unsigned n_workers) {
-    (void)n_workers;
-    attention_job *job = arg;
-    size_t per_seq = job->options->n_heads / job->shared, n_items = (job->end_seq - job->first_seq) * per_seq;
-    for (;;) {
-        size_t item = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
-        if (item >= n_items) return;
+static void attention_part(void *arg, unsigned worker, size_t part, size_t n_parts) {
+    const attention_job *job = arg;
+    const size_t per_seq = job->options->n_heads / job->shared;
+    const size_t n_items = (job->end_seq - job->first_seq) * per_seq, end = n_items * (part + 1) / n_parts;
+    for (size_t item = n_items * part / n_parts; item < end; item++)
         one_head(job, worker, job->first_seq + item / per_seq, item % per_seq * job->shared);
-    }
 }
 
 /* Query heads that one call takes: all that share keys, where that leaves work for every worker. The bits are the same.
@@ -169,6 +165,7 @@ tkr_tensor *tkr_cpu_attention(tkr_run *run, const tkr_tensor *q, const tkr_tenso
         return NULL;
     job.out = tkr_run_tensor(run, q->rows, options->n_heads * options->head_dim);
     if (!job.out) return NULL;
-    tkr_run_parallel(run, (job.end_seq - job.first_seq) * options->n_heads > 1, attention_worker, &job);
+    const size_t n_items = (job.end_seq - job.first_seq) * (options->n_heads / job.shared);
+    tkr_run_parallel(run, n_items > 0 ? n_items : 1, attention_part, &job);
     return job.out;
 }

@@ -78,8 +78,8 @@ bool tkr_run_proceed(tkr_run *run);
 void tkr_run_fail(tkr_run *run, tkr_status status, const char *origin, const char *message);
 /* Makes each of `workers` workers own at least these bytes. */
 bool tkr_run_scratch(tkr_run *run, size_t workers, size_t packed_bytes, size_t kernel_bytes);
-/* Runs fn on the cooperating workers, or on the caller alone as worker 0 of 1. */
-void tkr_run_parallel(tkr_run *run, bool split, tkr_pool_fn fn, void *arg);
+/* Runs fn for n_parts on the cooperating workers, or for all in one on the caller alone. */
+void tkr_run_parallel(tkr_run *run, size_t n_parts, tkr_pool_part_fn fn, void *arg);
 size_t tkr_run_workers(const tkr_run *run);
 
 /* Bytes of one packed row of A. */

@@ -126,18 +126,18 @@ static void apply_block(const apply_job *job, unsigned worker, const row_range *
                                              job->options->activation);
 }
 
-static void apply_worker(void *arg, unsigned worker, unsigned n_workers) {
+static void apply_part(void *arg, unsigned worker, size_t part, size_t n_parts) {
     const apply_job *job = arg;
     size_t rows = job->x->rows, panels = job->weight->n_panels, mr = job->weight->gemm->mr;
     size_t row_begin = 0, row_end = rows, panel_begin = 0, panel_end = panels;
     if (job->by_rows) {
         size_t tiles = (rows + mr - 1) / mr;
-        row_begin = tiles * worker / n_workers * mr;
-        row_end = tiles * (worker + 1) / n_workers * mr;
+        row_begin = tiles * part / n_parts * mr;
+        row_end = tiles * (part + 1) / n_parts * mr;
         row_end = row_end < rows ? row_end : rows;
     } else {
-        panel_begin = panels * worker / n_workers;
-        panel_end = panels * (worker + 1) / n_workers;
+        panel_begin = panels * part / n_parts;
+        panel_end = panels * (part + 1) / n_parts;
     }
     /* Blocks of about one size: the weights that a short one streams through the cache would serve few rows. */
     const size_t n_blocks = (row_end - row_begin + job->row_block - 1) / job->row_block;
@@ -191,6 +191,6 @@ tkr_tensor *tkr_cpu_apply(tkr_run *run, const tkr_tensor *x, const tkr_weight *w
     if (!tkr_run_scratch(run, tkr_run_workers(run), at_once * job.slice_bytes + tile, kernel)) return NULL;
     job.out = tkr_run_target(run, options->into, x->rows, weight->outputs);
     if (!job.out) return NULL;
-    tkr_run_parallel(run, true, apply_worker, &job);
+    tkr_run_parallel(run, tkr_run_workers(run), apply_part, &job);
     return job.out;
 }

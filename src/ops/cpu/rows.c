@@ -25,13 +25,17 @@ typedef struct rows_job {
     const tkr_rotate_options *rotate;
 } rows_job;
 
-static void rows_worker(void *arg, unsigned worker, unsigned n_workers) {
+static void rows_part(void *arg, unsigned worker, size_t part, size_t n_parts) {
     const rows_job *job = arg;
-    job->fn(job, worker, job->n_rows * worker / n_workers, job->n_rows * (worker + 1) / n_workers);
+    job->fn(job, worker, job->n_rows * part / n_parts, job->n_rows * (part + 1) / n_parts);
+}
+
+static void share_rows(tkr_run *run, rows_job *job, bool split) {
+    tkr_run_parallel(run, split ? tkr_run_workers(run) : 1, rows_part, job);
 }
 
 static void run_rows(tkr_run *run, rows_job *job) {
-    tkr_run_parallel(run, job->n_rows * job->out->cols >= SPLIT_VALUES_FROM, rows_worker, job);
+    share_rows(run, job, job->n_rows * job->out->cols >= SPLIT_VALUES_FROM);
 }
 
 /* ---- embedding ---- */
@@ -167,7 +171,7 @@ tkr_tensor *tkr_cpu_angles(tkr_run *run, const tkr_angle_options *options) {
     if (!tkr_run_proceed(run)) return NULL;
     rows_job job = {.n_rows = options->n_tokens, .fn = angle_rows, .angles = options};
     job.out = tkr_run_tensor(run, options->n_tokens, 2 * options->half);
-    if (job.out) tkr_run_parallel(run, options->n_tokens * options->half >= 4096, rows_worker, &job);
+    if (job.out) share_rows(run, &job, options->n_tokens * options->half >= 4096);
     return job.out;
 }
 
@@ -191,7 +195,7 @@ void tkr_cpu_rotate(tkr_run *run, tkr_tensor *x, const tkr_rotate_options *optio
     }
     rows_job job = {.n_rows = x->rows, .fn = rotate_rows, .out = x, .rotate = options};
     job.kernels = run->backend->kernels;
-    tkr_run_parallel(run, x->rows * o->n_heads * o->head_dim >= SPLIT_VALUES_FROM, rows_worker, &job);
+    share_rows(run, &job, x->rows * o->n_heads * o->head_dim >= SPLIT_VALUES_FROM);
 }
 
 /* ---- pooling ---- */

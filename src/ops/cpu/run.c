@@ -201,23 +201,23 @@ size_t tkr_run_workers(const tkr_run *run) { return run->options.pool ? tkr_pool
 
 typedef struct parallel_job {
     const tkr_kernels *kernels;
-    tkr_pool_fn fn;
+    tkr_pool_part_fn fn;
     void *arg;
 } parallel_job;
 
-static void parallel_entry(void *arg, unsigned worker, unsigned n_workers) {
+static void parallel_entry(void *arg, unsigned worker, size_t part, size_t n_parts) {
     parallel_job *job = arg;
     tkr_kernels_thread_enter(job->kernels);
-    job->fn(job->arg, worker, n_workers);
+    job->fn(job->arg, worker, part, n_parts);
 }
 
-void tkr_run_parallel(tkr_run *run, bool split, tkr_pool_fn fn, void *arg) {
+void tkr_run_parallel(tkr_run *run, size_t n_parts, tkr_pool_part_fn fn, void *arg) {
     parallel_job job = {.kernels = run->backend->kernels, .fn = fn, .arg = arg};
-    if (!split || !run->options.pool) {
-        parallel_entry(&job, 0, 1);
+    if (n_parts == 1 || !run->options.pool) {
+        parallel_entry(&job, 0, 0, 1);
         return;
     }
-    if (tkr_pool_run(run->options.pool, parallel_entry, &job) != TKR_OK)
+    if (tkr_pool_share(run->options.pool, parallel_entry, &job, n_parts) != TKR_OK)
         tkr_run_fail(run, TKR_INTERNAL, TKR_HERE, "worker threads are not available");
 }
 

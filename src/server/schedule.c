@@ -14,6 +14,10 @@
 #define QUEUE_BATCHES 4    /* that may wait however long they take */
 #define RATE_CHANGE 0.1    /* from which on the queue is reckoned anew */
 #define LEAST_RETRY 0.01
+/* An interactive job may be passed by those that come so many times its own time later: who asks for little waits
+ * little, however long the texts are that others sent just before. */
+#define PATIENCE 50.0
+#define MOST_PATIENCE (QUEUE_SECONDS / 4)
 #define MOST_RETRY (3 * QUEUE_SECONDS) /* beyond the time that makes room */
 #define MOST_SHARE 0.95                /* of bulk work: something has to be left for the others */
 #define LENT_QUANTA 0.25               /* that a submitting thread may compute for */
@@ -25,12 +29,14 @@
 
 static size_t length(const tkr_queue *queue) { return atomic_load_explicit(&queue->n_jobs, memory_order_relaxed); }
 
-void tkr_queue_append(tkr_queue *queue, tkr_job *job) {
+void tkr_queue_insert(tkr_queue *queue, tkr_job *job) {
+    tkr_job *before = queue->tail;
+    while (before && before->turn > job->turn) before = before->previous;
     job->where = TKR_JOB_QUEUED;
-    job->next = NULL;
-    job->previous = queue->tail;
-    *(queue->tail ? &queue->tail->next : &queue->head) = job;
-    queue->tail = job;
+    job->previous = before;
+    job->next = before ? before->next : queue->head;
+    *(before ? &before->next : &queue->head) = job;
+    *(job->next ? &job->next->previous : &queue->tail) = job;
     queue->n_tokens += job->estimate;
     queue->seconds += (double)job->estimate / job->rate;
     atomic_store_explicit(&queue->n_jobs, length(queue) + 1, memory_order_relaxed);
@@ -237,10 +243,12 @@ void tkr_scheduler_free(tkr_scheduler **out) {
 
 /* ---- admission ---- */
 
-/* Seconds of work in the queue beyond what may wait, with the job; 0: there is room. */
+/* Seconds of work in the queue beyond what may wait; 0: there is room. The job counts where it may be large, or tokens
+ * are limited: else long texts would be refused more often than short ones. */
 static double excess(const tkr_scheduler *s, const tkr_queue *queue, const tkr_job *job) {
-    const double own = (double)job->estimate / job->rate, most = (double)s->options.max_queued_tokens;
-    const double tokens = (double)queue->n_tokens + (double)job->estimate, seconds = queue->seconds + own;
+    const double most = (double)s->options.max_queued_tokens;
+    const size_t own = most > 0 || queue == &s->queues[TKR_QUEUE_BULK] ? job->estimate : 0;
+    const double tokens = (double)queue->n_tokens + (double)own, seconds = queue->seconds + (double)own / job->rate;
     double over = 0;
     if (!queue->head) return 0;
     if (most > 0)
@@ -252,9 +260,14 @@ static double excess(const tkr_scheduler *s, const tkr_queue *queue, const tkr_j
 
 /* Seconds until the job would be done: bulk jobs take turns, interactive ones come one after the other. */
 static double time_until_done(const tkr_scheduler *s, const tkr_job *job, unsigned q) {
+    const tkr_queue *interactive = &s->queues[TKR_QUEUE_INTERACTIVE];
     const double own = (double)job->estimate / job->rate;
-    double before = s->queues[TKR_QUEUE_INTERACTIVE].seconds;
-    if (q == TKR_QUEUE_INTERACTIVE) return before + own;
+    double before = interactive->seconds;
+    if (q == TKR_QUEUE_INTERACTIVE) {
+        for (const tkr_job *later = interactive->tail; later && later->turn > job->turn; later = later->previous)
+            before -= (double)later->estimate / later->rate;
+        return before + own;
+    }
     for (const tkr_job *other = s->queues[q].head; other; other = other->next) {
         const double theirs = (double)other->estimate / other->rate;
         before += theirs < own ? theirs : own;
@@ -332,10 +345,13 @@ tkr_status tkr_scheduler_submit(tkr_scheduler *s, tkr_job *job, double *retry_af
     tkr_mutex_lock(&s->lock);
     tkr_scheduler_reckon(s, job->model);
     job->rate = job->model->queued_rate;
+    const double patience = PATIENCE * (double)job->estimate / job->rate;
+    job->turn = job->submitted;
+    if (q == TKR_QUEUE_INTERACTIVE) job->turn += patience < MOST_PATIENCE ? patience : MOST_PATIENCE;
     const tkr_status status = admit(s, job, q, retry_after_s, error);
     const bool sleeping = s->sleeping, lends = status == TKR_OK && n_wanted > 0 && may_lend(s, job, q);
     if (status == TKR_OK && n_wanted > 0) {
-        tkr_queue_append(&s->queues[q], job);
+        tkr_queue_insert(&s->queues[q], job);
         expect(s, job->deadline);
     } else if (status == TKR_OK) {
         tkr_scheduler_end(s, job);

@@ -51,6 +51,7 @@ typedef struct tkr_job {
     size_t estimate;                   /* of the items that no batch took yet */
     size_t next_item, n_done, n_taken; /* n_taken: items of the batch that computes now */
     double submitted, started, reported, rate;
+    double turn; /* tkr_now(), or somewhat later: the earliest is the next */
     struct tkr_job *next, *previous;
     uint8_t where;
 } tkr_job;

@@ -32,8 +32,8 @@ static bool take_items(tkr_serve_batch *batch, tkr_queue *queue, tkr_job *job, s
     return true;
 }
 
-/* Fills the batch from the head of the queue on with what can be computed together. A job of which something is left
- * goes to the end, so that a large one doesn't keep the others. */
+/* Fills the batch from the head of the queue on with what can be computed together. A bulk job of which something is
+ * left goes to the end, so that a large one doesn't keep the others. */
 static void form(tkr_scheduler *s, tkr_serve_batch *batch, bool alone) {
     tkr_queue *queue = &s->queues[batch->queue];
     tkr_job *job = queue->head;
@@ -59,10 +59,12 @@ static void form(tkr_scheduler *s, tkr_serve_batch *batch, bool alone) {
         endless = endless || job->deadline <= 0;
         if (job->deadline > batch->deadline) batch->deadline = job->deadline;
         tkr_queue_unlink(queue, job);
-        if (fits)
+        if (fits) {
             job->where = TKR_JOB_TAKEN;
-        else
-            tkr_queue_append(queue, job);
+        } else {
+            if (batch->queue == TKR_QUEUE_BULK) job->turn = now;
+            tkr_queue_insert(queue, job);
+        }
     }
     if (endless) batch->deadline = 0;
     s->counts.running_items += batch->n;

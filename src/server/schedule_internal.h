@@ -14,7 +14,7 @@ enum { TKR_QUEUE_BULK, TKR_QUEUE_INTERACTIVE, TKR_N_QUEUES };
  * before its time, and at its end when that batch is. */
 enum { TKR_JOB_QUEUED, TKR_JOB_TAKEN, TKR_JOB_DROPPED };
 
-/* In the order of their turns. */
+/* In the order of their turns, of equal ones that in which they came. */
 typedef struct tkr_queue {
     tkr_job *head, *tail;
     size_t n_tokens;      /* of items that no batch took yet, estimated; */
@@ -73,7 +73,8 @@ struct tkr_scheduler {
 
 /* Takes a job out of its queue. */
 void tkr_queue_unlink(tkr_queue *queue, tkr_job *job);
-void tkr_queue_append(tkr_queue *queue, tkr_job *job);
+/* Takes it to its place. */
+void tkr_queue_insert(tkr_queue *queue, tkr_job *job);
 /* Reckons the queued jobs of a model anew, when its rate has changed by much. */
 void tkr_scheduler_reckon(tkr_scheduler *scheduler, tkr_served_model *model);
 /* Drops jobs that were cancelled or whose deadline has passed from their queues. */

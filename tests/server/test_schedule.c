@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scheduler answers every job once: in order, interactive work before bulk work, bulk jobs in turns; it refuses
  * what it can't do, stops what nobody wants, and computes the same bits as a plain call. */
+#include "server/schedule_internal.h"
 #include "serving.h"
 
 /* The rows of a plain call are those of the job, bit by bit. */
@@ -137,6 +138,34 @@ static void interactive_work_overtakes_bulk_work(void **state) {
     ends_destroy(&e);
 }
 
+static void queues_keep_turns(void **state) {
+    (void)state;
+    static const double turns[] = {5, 3, 4, 3, 9, 1, 4};
+    static const unsigned order[] = {5, 1, 3, 2, 6, 0, 4};
+    enum { N = sizeof turns / sizeof *turns };
+    tkr_queue queue = {0};
+    tkr_job jobs[N];
+    memset(jobs, 0, sizeof jobs);
+    for (unsigned i = 0; i < N; i++) {
+        jobs[i].turn = turns[i];
+        jobs[i].estimate = 1 + i;
+        jobs[i].rate = 2;
+        tkr_queue_insert(&queue, &jobs[i]);
+    }
+    assert_int_equal(queue.n_tokens, N * (N + 1) / 2);
+    const tkr_job *job = queue.head, *last = NULL;
+    for (unsigned i = 0; i < N; i++, last = job, job = job->next) {
+        assert_ptr_equal(job, &jobs[order[i]]);
+        assert_ptr_equal(job->previous, last);
+    }
+    assert_null(job);
+    assert_ptr_equal(queue.tail, last);
+    for (unsigned i = 0; i < N; i++) tkr_queue_unlink(&queue, &jobs[i]);
+    assert_null(queue.head);
+    assert_null(queue.tail);
+    assert_int_equal(queue.n_tokens, 0);
+}
+
 static void interactive_jobs_keep_their_order(void **state) {
     (void)state;
     enum { N = 200 };
@@ -145,7 +174,7 @@ static void interactive_jobs_keep_their_order(void **state) {
     ends_init(&e);
     const tkr_scheduler_options options = {.max_batch_items = 7, .quantum_s = 0.005, .bulk_share = 0.2};
     tkr_scheduler *scheduler = start(&options);
-    for (unsigned i = 0; i < N; i++) ticket_open(&tickets[i], &e, &served, 1, 1 + i % 9, i);
+    for (unsigned i = 0; i < N; i++) ticket_open(&tickets[i], &e, &served, 1, 5, 1);
     for (unsigned i = 0; i < N; i++) ticket_submit(&tickets[i], scheduler);
     for (unsigned i = 0; i < N; i++) {
         ticket_wait(&tickets[i]);
@@ -154,6 +183,35 @@ static void interactive_jobs_keep_their_order(void **state) {
     }
     assert_true(counts_of(scheduler).batches >= N / 7);
     tkr_scheduler_free(&scheduler);
+    ends_destroy(&e);
+}
+
+static void short_jobs_pass_long_ones(void **state) {
+    (void)state;
+    enum { N = 20 };
+    ends e;
+    ticket large, small[N];
+    ends_init(&e);
+    const tkr_scheduler_options options = {.max_batch_items = 4, .quantum_s = 0.005, .bulk_share = 0.2};
+    tkr_scheduler *scheduler = start(&options);
+    ticket_open(&large, &e, &served, 3000, 10, 1);
+    large.job.lane = TKR_LANE_INTERACTIVE;
+    ticket_submit(&large, scheduler);
+    wait_for_batches(scheduler, 1);
+    for (unsigned i = 0; i < N; i++) {
+        ticket_open(&small[i], &e, &served, 1, 5, 2);
+        ticket_submit(&small[i], scheduler);
+    }
+    ticket_wait(&large);
+    for (unsigned i = 0; i < N; i++) {
+        ticket_wait(&small[i]);
+        assert_int_equal(small[i].place, i + 1);
+        ticket_expect_fine(&small[i]);
+    }
+    ticket_expect_fine(&large);
+    tkr_scheduler_free(&scheduler);
+    for (unsigned i = 0; i < N; i++) ticket_close(&small[i]);
+    ticket_close(&large);
     ends_destroy(&e);
 }
 
@@ -180,7 +238,7 @@ static void small_bulk_jobs_pass_giant_ones(void **state) {
     ends_destroy(&e);
 }
 
-/* Bulk work gets its share while interactive work never ends. */
+/* Short interactive work that never ends. */
 typedef struct stream {
     tkr_scheduler *scheduler;
     ticket *ticket;
@@ -195,12 +253,13 @@ static void submit_again(tkr_job *job) {
     if (atomic_load(&s->stop) || tkr_scheduler_submit(s->scheduler, job, &retry, NULL) != TKR_OK) t->place = 1;
 }
 
-static void bulk_work_has_its_share(void **state) {
-    (void)state;
-    enum { N = 3 };
+enum { STREAMS = 3 };
+
+static void ends_beside_a_stream(const tkr_scheduler_options *options, size_t n_items, tkr_lane lane) {
+    enum { N = STREAMS };
     ends e;
-    ticket bulk, others[N];
-    stream s = {.scheduler = start(&usual)};
+    ticket large, others[N];
+    stream s = {.scheduler = start(options)};
     ends_init(&e);
     for (unsigned i = 0; i < N; i++) {
         ticket_open(&others[i], (ends *)(void *)&s, &served, 1, 20, i);
@@ -208,17 +267,31 @@ static void bulk_work_has_its_share(void **state) {
         others[i].job.lane = TKR_LANE_INTERACTIVE;
         ticket_submit(&others[i], s.scheduler);
     }
-    ticket_open(&bulk, &e, &served, 1500, 10, 5);
-    bulk.job.lane = TKR_LANE_BULK;
-    ticket_submit(&bulk, s.scheduler);
-    ticket_wait(&bulk); /* although there was always interactive work */
-    ticket_expect_fine(&bulk);
-    assert_true(counts_of(s.scheduler).items > 1500 + 100);
+    ticket_open(&large, &e, &served, n_items, 10, 5);
+    large.job.lane = lane;
+    ticket_submit(&large, s.scheduler);
+    ticket_wait(&large);
+    ticket_expect_fine(&large);
+    assert_true(counts_of(s.scheduler).items > n_items + 100);
     atomic_store(&s.stop, true);
     tkr_scheduler_free(&s.scheduler);
     for (unsigned i = 0; i < N; i++) ticket_close(&others[i]);
-    ticket_close(&bulk);
+    ticket_close(&large);
     ends_destroy(&e);
+}
+
+static void bulk_work_has_its_share(void **state) {
+    (void)state;
+    ends_beside_a_stream(&usual, 1500, TKR_LANE_BULK);
+}
+
+static void long_jobs_are_not_passed_for_ever(void **state) {
+    (void)state;
+    const tkr_scheduler_options options = {/* the stream fills every batch */
+                                           .max_batch_items = STREAMS,
+                                           .quantum_s = 0.005,
+                                           .bulk_share = 0.2};
+    ends_beside_a_stream(&options, 1000, TKR_LANE_INTERACTIVE);
 }
 
 static void tell(tkr_job *job, size_t done_items) {
@@ -250,9 +323,12 @@ int main(void) {
         cmocka_unit_test(token_states_and_failures_stay_with_their_items),
         cmocka_unit_test(nothing_to_compute_is_answered_at_once),
         cmocka_unit_test(interactive_work_overtakes_bulk_work),
+        cmocka_unit_test(queues_keep_turns),
         cmocka_unit_test(interactive_jobs_keep_their_order),
+        cmocka_unit_test(short_jobs_pass_long_ones),
         cmocka_unit_test(small_bulk_jobs_pass_giant_ones),
         cmocka_unit_test(bulk_work_has_its_share),
+        cmocka_unit_test(long_jobs_are_not_passed_for_ever),
         cmocka_unit_test(progress_is_told),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);

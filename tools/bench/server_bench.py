@@ -52,13 +52,27 @@ import workload  # noqa: E402
 RAW, TABLE = [], []
 
 
+def cpu_times():
+    """All of the machine's CPU time so far, and what its host gave to others of it, in ticks."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(value) for value in file.readline().split()[1:9]]
+    return sum(ticks), ticks[7]
+
+
+SEEN = [cpu_times()]
+
+
 def say(*words):
     print(*words, file=sys.stderr, flush=True)
 
 
 def keep(row, who, window):
-    """Every window is part of the raw output, with the load of the machine at its end."""
-    RAW.append({"row": row, "who": who, "at": time.strftime("%H:%M:%S"), "load_average": os.getloadavg()[0], **window})
+    """Every window is part of the raw output, with the load of the machine at its end, and the share of its CPU time
+    that other guests took since the last one."""
+    SEEN.append(cpu_times())
+    all_of_it, stolen = (after - before for before, after in zip(*SEEN[-2:]))
+    RAW.append({"row": row, "who": who, "at": time.strftime("%H:%M:%S"), "load_average": os.getloadavg()[0],
+                "stolen": round(stolen / max(1, all_of_it), 4), **window})
     return window
 
 

@@ -309,9 +309,10 @@ typedef struct tkr_part {
     /* Of a video: */
     size_t max_frames; /* frames that are looked at, evenly spread; 0: 8, or with TKR_VIDEO_NATIVE the model's own */
     double fps;        /* as many a second, up to max_frames; 0: max_frames, or the model's own */
-    double start_s, end_s;         /* this part of it; end_s 0: to its end. Not of TKR_PART_FRAMES */
-    size_t min_pixels, max_pixels; /* of each frame after the resize; 0: the input's */
-    const double *times;           /* [n_frames] of TKR_PART_FRAMES: seconds; NULL: two frames a second */
+    double start_s, end_s; /* this part of it; end_s 0: to its end. Not of TKR_PART_FRAMES */
+    /* Of each frame after the resize, with native pooling; 0: the input's, which the other poolings take. */
+    size_t min_pixels, max_pixels;
+    const double *times; /* [n_frames] of TKR_PART_FRAMES: seconds; NULL: two frames a second */
 } tkr_part;
 
 /* Zero-initialise, then fill. Everything is borrowed for the call. */

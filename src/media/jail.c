@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "core/file.h"
 #include "core/mem.h"
 #include "core/module.h"
 #include "core/process.h"
@@ -42,8 +41,16 @@ static const struct {
 
 typedef tkr_jail_job job;
 
+/* The video that a decoder has open. */
+typedef struct opened {
+    tkr_file_id file;
+    tkr_clip clip;
+    double *times; /* [clip.n_frames] owned; NULL: none is known */
+} opened;
+
 typedef struct worker {
     tkr_process *process; /* NULL: none runs */
+    opened video;         /* of this process, where it may be asked for frames again */
     tkr_shared shared;    /* as data NULL: none yet */
     double busy;          /* seconds of work of this process */
     size_t touched[2];    /* bytes in use at most at the beginning of each half of `shared` */
@@ -128,10 +135,16 @@ tkr_status tkr_jail_create(tkr_jail **out, const tkr_jail_options *options, tkr_
     return status;
 }
 
+static void forget_video(worker *w) {
+    tkr_free(w->video.times);
+    w->video = (opened){0};
+}
+
 void tkr_jail_free(tkr_jail **out) {
     if (!out || !*out) return;
     tkr_jail *jail = *out;
     for (unsigned i = 0; i < jail->n_workers; i++) {
+        forget_video(&jail->workers[i]);
         tkr_process_end(NULL, 0, &jail->workers[i].process);
         tkr_shared_free(&jail->workers[i].shared);
     }
@@ -214,6 +227,7 @@ static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tk
                                          .n_items = j->n_items,
                                          .place = j->place};
     const bool warm = w->process != NULL;
+    forget_video(w); /* its bytes go */
     tkr_status status = start(w, jail, j->stop, error);
     if (status != TKR_OK) return status;
     memcpy(w->shared.data, j->bytes, j->n_bytes);
@@ -379,10 +393,9 @@ typedef struct clip_call {
     const tkr_jail *jail;
     const job *j;
     const tkr_clip_request *request;
-    tkr_clip clip;
-    double *times;   /* [clip.n_frames] owned */
     tkr_buf indices; /* size_t */
     size_t n_taken;
+    bool again;     /* it was open */
     tkr_error last; /* of a damaged frame */
 } clip_call;
 
@@ -399,25 +412,27 @@ static tkr_status next_reply(tkr_decoder_reply *reply, clip_call *c, tkr_decoder
 static bool is_rate(double x) { return isfinite(x) && x > 0; }
 
 /* Copies the times out of what the decoder can still write, then looks at them. */
-static tkr_status take_clip(clip_call *c, const tkr_decoder_reply *reply, tkr_error *error) {
+static tkr_status take_clip(const clip_call *c, const tkr_decoder_reply *reply, tkr_error *error) {
+    opened *video = &c->w->video;
     const size_t n = (size_t)reply->n_rows, most = c->jail->max_pixels * 3 / sizeof(double);
     if (n == 0 || n > most || reply->width == 0 || reply->height == 0 ||
         reply->width > c->jail->max_pixels / reply->height || !is_rate(reply->clip.fps) ||
         !is_rate(reply->clip.seconds))
         return senseless(c->w, c->j->name, error);
-    c->times = tkr_malloc(n * sizeof *c->times);
-    if (!c->times) return TKR_FAIL(error, NO_MEMORY, "%s: no memory for the times of %zu frames", c->j->name, n);
-    memcpy(c->times, result_of(c->w, c->jail), n * sizeof *c->times);
+    double *times = tkr_malloc(n * sizeof *times);
+    if (!times) return TKR_FAIL(error, NO_MEMORY, "%s: no memory for the times of %zu frames", c->j->name, n);
+    memcpy(times, result_of(c->w, c->jail), n * sizeof *times);
+    video->times = times;
     for (size_t i = 0; i < n; i++) {
-        if (!isfinite(c->times[i]) || c->times[i] < (i ? c->times[i - 1] : 0))
-            return senseless(c->w, c->j->name, error);
+        if (!isfinite(times[i]) || times[i] < (i ? times[i - 1] : 0)) return senseless(c->w, c->j->name, error);
     }
-    c->clip = (tkr_clip){.n_frames = n,
-                         .times = c->times,
-                         .fps = reply->clip.fps,
-                         .seconds = reply->clip.seconds,
-                         .width = (size_t)reply->width,
-                         .height = (size_t)reply->height};
+    video->clip = (tkr_clip){.n_frames = n,
+                             .times = times,
+                             .fps = reply->clip.fps,
+                             .seconds = reply->clip.seconds,
+                             .width = (size_t)reply->width,
+                             .height = (size_t)reply->height};
+    if (c->request->file) video->file = *c->request->file;
     return TKR_OK;
 }
 
@@ -429,21 +444,33 @@ static tkr_status open_clip(clip_call *c, tkr_error *error) {
     return reply.status == TKR_OK ? take_clip(c, &reply, error) : refused(&reply, c->j->name, error);
 }
 
+/* Whether the decoder has this very file open. */
+static bool is_open(const worker *w, const tkr_file_id *file) {
+    const tkr_file_id *known = &w->video.file;
+    return w->process && w->video.times && file && known->device == file->device && known->inode == file->inode &&
+           known->size == file->size && known->modified_ns == file->modified_ns;
+}
+
 /* Asks for the frames that the caller chose. */
 static tkr_status ask_for_frames(clip_call *c, tkr_error *error) {
     const size_t *indices = (const size_t *)(const void *)c->indices.data;
-    const size_t n = c->indices.size / sizeof *indices;
+    const size_t n = c->indices.size / sizeof *indices, n_frames = c->w->video.clip.n_frames;
     const tkr_decoder_request request = {
         .magic = TKR_DECODER_MAGIC, .kind = TKR_DECODER_FRAMES, .n_bytes = c->j->n_bytes, .n_items = n};
     uint8_t *out = result_of(c->w, c->jail);
-    if (n > c->clip.n_frames) return TKR_FAIL(error, INTERNAL, "%s: %zu frames wanted", c->j->name, n);
+    if (n > n_frames) return TKR_FAIL(error, INTERNAL, "%s: %zu frames wanted", c->j->name, n);
     for (size_t i = 0; i < n; i++) {
         const uint64_t index = indices[i];
-        if (index >= c->clip.n_frames) return TKR_FAIL(error, INTERNAL, "%s: frame %zu wanted", c->j->name, indices[i]);
+        if (index >= n_frames) return TKR_FAIL(error, INTERNAL, "%s: frame %zu wanted", c->j->name, indices[i]);
         memcpy(out + i * sizeof index, &index, sizeof index);
     }
     const tkr_status status = tkr_process_send(c->w->process, &request, sizeof request, error);
-    return status == TKR_OK ? status : mourn(c->w, c->jail, c->j, status, error);
+    if (status == TKR_OK) return status;
+    if (!c->again) return mourn(c->w, c->jail, c->j, status, error);
+    c->again = false; /* something ended an idle process: see send_request */
+    tkr_process_end(NULL, 0, &c->w->process);
+    const tkr_status opened_again = open_clip(c, error);
+    return opened_again == TKR_OK ? ask_for_frames(c, error) : opened_again;
 }
 
 static tkr_status take_frame(clip_call *c, size_t i, const tkr_decoder_reply *reply, tkr_error *error) {
@@ -490,16 +517,19 @@ tkr_status tkr_jail_video(tkr_jail *jail, const char *name, const void *bytes, s
     unsigned slot = 0;
     tkr_status status = enter(&slot, jail, &j, error);
     if (status != TKR_OK) return status;
-    c.w = &jail->workers[slot];
-    status = open_clip(&c, error);
+    worker *w = c.w = &jail->workers[slot];
+    c.again = is_open(w, request->file);
+    if (!c.again) status = open_clip(&c, error);
     if (status == TKR_OK) {
-        status = request->choose(request->user, &c.indices, &c.clip, error);
+        status = request->choose(request->user, &c.indices, &w->video.clip, error);
         if (status != TKR_OK) status = tkr_error_prefix(error, status, "%s", name);
     }
     if (status == TKR_OK) status = take_frames(&c, error);
-    tidy(c.w, jail, n_bytes, &(tkr_image){0});
+    if (!request->more || !is_open(w, request->file) || w->busy > LIFE_SECONDS) {
+        forget_video(w);
+        tidy(w, jail, n_bytes, &(tkr_image){0});
+    }
     tkr_slots_give(jail->slots, slot);
-    tkr_free(c.times);
     tkr_buf_free(&c.indices);
     return status;
 }

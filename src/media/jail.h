@@ -8,6 +8,7 @@
 #define TKR_MEDIA_JAIL_H
 
 #include "core/decoder_protocol.h"
+#include "core/file.h"
 #include "core/mem.h"
 #include "core/stop.h"
 #include "media/image.h"
@@ -55,7 +56,9 @@ typedef struct tkr_clip_request {
      * leaves them to be freed. */
     tkr_status (*take)(void *user, size_t i, tkr_image *image, tkr_error *error);
     void *user;
-    const tkr_stop *stop; /* or NULL */
+    const tkr_stop *stop;    /* or NULL */
+    const tkr_file_id *file; /* whose bytes these are, or NULL: where the decoder has it open, it isn't opened again */
+    bool more;               /* requests for the same file follow: it stays open until then, and its bytes in memory */
 } tkr_clip_request;
 
 /* Decodes frames of a video of any format that FFmpeg knows, told by its content, upright, in a jail of videos. A

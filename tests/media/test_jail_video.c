@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Videos through the jail: the golden clips' frames and times, animations, several threads, and what is no video. */
+#define _DEFAULT_SOURCE 1
 #include "video_mutate.h"
 
+#include <dirent.h>
 #include <math.h>
+#include <signal.h>
+#include <unistd.h>
 
 typedef struct taken {
     size_t wanted[64], n_wanted; /* n_wanted 0: all */
@@ -196,6 +200,72 @@ static void a_caller_that_gives_up(void **state) {
     tkr_jail_free(&jail);
 }
 
+/* ---- again, of the same file ---- */
+
+/* Kills this process's children, and waits until they are dead. */
+static void end_decoders(void) {
+    DIR *folder = opendir("/proc");
+    unsigned n = 0;
+    assert_non_null(folder);
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char path[300], state = 'R';
+        int parent = 0;
+        snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+        for (bool killed = false; entry->d_name[0] >= '0' && entry->d_name[0] <= '9' && state != 'Z'; killed = true) {
+            FILE *file = fopen(path, "r");
+            const bool mine = file && fscanf(file, "%*d (%*[^)]) %c %d", &state, &parent) == 2 && parent == getpid();
+            if (file) fclose(file);
+            if (!mine) break;
+            if (!killed) n += kill(atoi(entry->d_name), SIGKILL) == 0;
+        }
+    }
+    closedir(folder);
+    assert_true(n > 0);
+}
+
+static tkr_status run_again(taken *t, tkr_jail *jail, const tkr_buf *bytes, const tkr_file_id *file, bool more) {
+    const tkr_clip_request request = {.choose = choose, .take = take, .user = t, .file = file, .more = more};
+    tkr_error error = {TKR_OK, NULL, ""};
+    const size_t index = t->wanted[0];
+    *t = (taken){.wanted = {index}, .n_wanted = 1};
+    const tkr_status status = tkr_jail_video(jail, "clip", bytes->data, bytes->size, &request, &error);
+    if (status == TKR_OK) assert_int_equal(t->shown[0], index);
+    return status;
+}
+
+/* A file that stays open isn't read again: other bytes under its name tell. */
+static void a_file_that_stays_open(void **state) {
+    (void)state;
+    tkr_jail_options options = jail_options();
+    options.kind = TKR_JAIL_VIDEOS;
+    options.n_processes = 1;
+    tkr_jail *jail = open_jail(&options);
+    tkr_buf bytes = clip_bytes(clip_names[0]), zeros = {0};
+    while (zeros.size < bytes.size) assert_true(tkr_buf_putc(&zeros, '\0'));
+    const tkr_file_id file = {.device = 1, .inode = 2, .size = bytes.size, .modified_ns = 3};
+    tkr_file_id changed = file;
+    changed.modified_ns++;
+    taken t = {.wanted = {7}};
+    assert_int_equal(run_again(&t, jail, &bytes, &file, true), TKR_OK);
+    t.wanted[0] = 20;
+    assert_int_equal(run_again(&t, jail, &zeros, &file, true), TKR_OK);
+    t.wanted[0] = 3; /* the last one */
+    assert_int_equal(run_again(&t, jail, &zeros, &file, false), TKR_OK);
+    assert_int_equal(run_again(&t, jail, &zeros, &file, false), TKR_UNSUPPORTED);
+    assert_int_equal(run_again(&t, jail, &bytes, &file, true), TKR_OK);
+    assert_int_equal(run_again(&t, jail, &zeros, &changed, true), TKR_UNSUPPORTED);
+    assert_int_equal(run_again(&t, jail, &bytes, &file, true), TKR_OK);
+    assert_int_equal(run_again(&t, jail, &zeros, NULL, true), TKR_UNSUPPORTED);
+    assert_int_equal(run_again(&t, jail, &bytes, &file, true), TKR_OK);
+    end_decoders(); /* nobody's fault */
+    t.wanted[0] = 9;
+    assert_int_equal(run_again(&t, jail, &bytes, &file, true), TKR_OK);
+    assert_int_equal(run_again(&t, jail, &zeros, &file, true), TKR_OK);
+    tkr_buf_free(&bytes);
+    tkr_buf_free(&zeros);
+    tkr_jail_free(&jail);
+}
+
 /* 200 damaged files. */
 static void mutations(void **state) {
     (void)state;
@@ -209,6 +279,7 @@ int main(void) {
                                        cmocka_unit_test(what_is_no_video),
                                        cmocka_unit_test(a_cut_file_gives_whole_frames),
                                        cmocka_unit_test(a_caller_that_gives_up),
+                                       cmocka_unit_test(a_file_that_stays_open),
                                        cmocka_unit_test(mutations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,8 +144,9 @@ static tkr_status take(void *user, size_t i, tkr_image *image, tkr_error *error)
 }
 
 /* An encoded video, as bytes or as a file. */
-static tkr_status decode(const tkr_model *model, const tkr_part *part, const char *name, tkr_clip_request *request,
-                         tkr_error *error) {
+static tkr_status decode(const tkr_model *model, const tkr_part *part, const char *name,
+                         const tkr_clip_request *request, tkr_error *error) {
+    tkr_clip_request of_file = *request;
     tkr_map map = {.data = part->data, .size = part->n_data};
     const bool file = part->kind == TKR_PART_VIDEO_FILE;
     if (!model->video_jail)
@@ -156,8 +157,8 @@ static tkr_status decode(const tkr_model *model, const tkr_part *part, const cha
     map = (tkr_map){0};
     tkr_status status = strlen(path) == part->n_data ? tkr_map_open(&map, path, error)
                                                      : TKR_FAIL(error, INVALID_ARGUMENT, "%s: holds a NUL", path);
-    request->file = &map.id;
-    if (status == TKR_OK) status = tkr_jail_video(model->video_jail, name, map.data, map.size, request, error);
+    of_file.file = &map.id;
+    if (status == TKR_OK) status = tkr_jail_video(model->video_jail, name, map.data, map.size, &of_file, error);
     tkr_map_close(&map);
     tkr_free(path);
     return status;
@@ -202,7 +203,8 @@ tkr_status tkr_reel_fill(tkr_video_job *j, const tkr_part *part, tkr_reel *reel,
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s: max_frames %zu; at most %d", name, j->part->max_frames,
                         MOST_FRAMES);
     if (j->part->kind == TKR_PART_FRAMES) return take_list(j, error);
-    tkr_clip_request request = {.choose = choose, .take = take, .user = j, .stop = j->stop, .more = part->end_s > 0};
+    const tkr_clip_request request = {
+        .choose = choose, .take = take, .user = j, .stop = j->stop, .more = part->end_s > 0};
     return decode(j->model, j->part, name, &request, error);
 }
 
@@ -216,7 +218,7 @@ static tkr_status note(void *user, tkr_buf *indices, const tkr_clip *clip, tkr_e
 
 tkr_status tkr_tools_video_seconds(double *seconds, tkr_model *model, const tkr_part *part, tkr_error *error) {
     char name[224];
-    tkr_clip_request request = {.choose = note, .user = seconds, .more = true};
+    const tkr_clip_request request = {.choose = note, .user = seconds, .more = true};
     if (!model->processor)
         return TKR_FAIL(error, INVALID_ARGUMENT, "%s reads no pictures, and no videos", model->info.reference);
     name_video(name, sizeof name, part);

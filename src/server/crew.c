@@ -2,8 +2,6 @@
 /* server/crew: threads around one bounded ring of tasks. Refuses work beyond its room. */
 #include "server/crew.h"
 
-#include <stdatomic.h>
-
 #include "core/mem.h"
 #include "core/sync.h"
 
@@ -13,12 +11,11 @@ typedef struct crew_task {
 } crew_task;
 
 struct tkr_crew {
-    tkr_mutex lock;
+    tkr_mutex lock; /* of all that changes */
     tkr_cond wake;
-    crew_task *tasks;       /* [room] a ring from `first` on */
-    tkr_thread **threads;   /* [n_threads] */
-    size_t room, first;     /* under the lock */
-    atomic_size_t n_queued; /* changed under the lock */
+    crew_task *tasks;     /* [room] a ring from `first` on */
+    tkr_thread **threads; /* [n_threads] */
+    size_t room, first, n_queued;
     unsigned n_threads, n_idle, n_busy;
     bool stop;
 };
@@ -26,16 +23,16 @@ struct tkr_crew {
 /* Takes the next task; false when there will be none: busy ones may still hand in more. */
 static bool next_task(tkr_crew *crew, crew_task *task) {
     tkr_mutex_lock(&crew->lock);
-    while (atomic_load_explicit(&crew->n_queued, memory_order_relaxed) == 0 && !(crew->stop && crew->n_busy == 0)) {
+    while (crew->n_queued == 0 && !(crew->stop && crew->n_busy == 0)) {
         crew->n_idle++;
         tkr_cond_wait(&crew->wake, &crew->lock);
         crew->n_idle--;
     }
-    const bool any = atomic_load_explicit(&crew->n_queued, memory_order_relaxed) > 0;
+    const bool any = crew->n_queued > 0;
     if (any) {
         *task = crew->tasks[crew->first];
         crew->first = crew->first + 1 == crew->room ? 0 : crew->first + 1;
-        atomic_fetch_sub_explicit(&crew->n_queued, 1, memory_order_relaxed);
+        crew->n_queued--;
         crew->n_busy++;
     }
     tkr_mutex_unlock(&crew->lock);
@@ -82,19 +79,18 @@ tkr_status tkr_crew_create(tkr_crew **out, unsigned n_threads, size_t max_queued
 
 bool tkr_crew_run(tkr_crew *crew, void (*fn)(void *arg), void *arg) {
     tkr_mutex_lock(&crew->lock);
-    const size_t n = atomic_load_explicit(&crew->n_queued, memory_order_relaxed);
-    const bool taken = n<crew->room, wake = crew->n_idle> 0;
+    const size_t n = crew->n_queued;
+    const bool taken = n < crew->room;
+    const bool wake = crew->n_idle > 0;
     if (taken) {
         const size_t at = crew->first + n;
         crew->tasks[at < crew->room ? at : at - crew->room] = (crew_task){fn, arg};
-        atomic_store_explicit(&crew->n_queued, n + 1, memory_order_relaxed);
+        crew->n_queued++;
     }
     tkr_mutex_unlock(&crew->lock);
     if (taken && wake) tkr_cond_signal(&crew->wake);
     return taken;
 }
-
-size_t tkr_crew_queued(const tkr_crew *crew) { return atomic_load_explicit(&crew->n_queued, memory_order_relaxed); }
 
 void tkr_crew_free(tkr_crew **out) {
     if (!out || !*out) return;

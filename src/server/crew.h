@@ -15,8 +15,6 @@ tkr_status tkr_crew_create(tkr_crew **crew, unsigned n_threads, size_t max_queue
 /* Thread-safe. false when the queue is full; fn(arg) will run on one of the threads otherwise. Tasks begin in the order
  * of the calls. */
 bool tkr_crew_run(tkr_crew *crew, void (*fn)(void *arg), void *arg);
-/* Tasks that wait for a thread. Thread-safe. */
-size_t tkr_crew_queued(const tkr_crew *crew);
 /* Waits for the tasks that were taken in, those that they hand in themselves included. Accepts NULL. */
 void tkr_crew_free(tkr_crew **crew);
 

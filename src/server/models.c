@@ -227,12 +227,3 @@ void tkr_models_each(tkr_models *models, void (*fn)(void *user, const tkr_served
     for (const tkr_served_model *m = models->first; m; m = m->next) fn(user, m);
     tkr_mutex_unlock(&models->lock);
 }
-
-bool tkr_models_ready(tkr_models *models) {
-    bool ready = true;
-    tkr_mutex_lock(&models->lock);
-    for (const tkr_served_model *m = models->first; m; m = m->next)
-        if (!m->lazy && (m->loaded_at <= 0 || m->state == TKR_MODEL_FAILED)) ready = false;
-    tkr_mutex_unlock(&models->lock);
-    return ready;
-}

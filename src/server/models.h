@@ -75,7 +75,5 @@ void tkr_models_tick(tkr_models *models);
 
 /* Calls fn for each model, default first, under the lock: don't block. */
 void tkr_models_each(tkr_models *models, void (*fn)(void *user, const tkr_served_model *model), void *user);
-/* All configured non-lazy models have been loaded, and sleep at most. */
-bool tkr_models_ready(tkr_models *models);
 
 #endif

@@ -75,7 +75,6 @@ static void refuses_beyond_its_room(void **state) {
     while (g.n_inside < 2) tkr_cond_wait(&g.changed, &g.lock);
     tkr_mutex_unlock(&g.lock);
     for (unsigned i = 0; i < 3; i++) assert_true(tkr_crew_run(crew, pass, &g));
-    assert_int_equal(tkr_crew_queued(crew), 3);
     assert_false(tkr_crew_run(crew, pass, &g));
     tkr_mutex_lock(&g.lock);
     g.open = true;

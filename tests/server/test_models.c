@@ -119,9 +119,8 @@ static void one_model_answers_to_every_name(void **state) {
     (void)state;
     house h;
     house_open(&h, NULL, 0, false);
-    assert_false(tkr_models_ready(h.models));
     load_all(&h);
-    assert_true(tkr_models_ready(h.models));
+    assert_int_equal(state_of(&h, 0), TKR_MODEL_READY);
     static const char *const names[] = {NULL, "", "one", FIRST, "text-embedding-3-small"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tkr_served_model *m = hold(&h, names[i]);
@@ -146,7 +145,8 @@ static void names_are_told_apart(void **state) {
     house_close(&h);
     house_open(&h, NULL, 0, true);
     load_all(&h);
-    assert_true(tkr_models_ready(h.models)); /* "two" comes with its first request */
+    assert_int_equal(state_of(&h, 0), TKR_MODEL_READY);
+    assert_int_equal(state_of(&h, 1), TKR_MODEL_ASLEEP); /* it comes with its first request */
     assert_int_equal(tkr_models_hold(&m, h.models, "three", &error), TKR_NOT_FOUND);
     assert_string_equal(error.message, "there is no model \"three\"; there is \"one\", \"two\"");
     expect_models(&h, "one two ");
@@ -250,7 +250,6 @@ static void unloading_waits_for_holders(void **state) {
     assert_int_equal(state_of(&h, 0), TKR_MODEL_READY);
     tkr_models_release(h.models, m);
     assert_int_equal(state_of(&h, 0), TKR_MODEL_ASLEEP);
-    assert_true(tkr_models_ready(h.models)); /* asleep by order */
     tkr_models_tick(h.models);
     m = hold(&h, "one");
     expect_works(m);

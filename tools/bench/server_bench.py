@@ -227,8 +227,8 @@ def steady(server, bodies, texts):
 
 def overload(server, bodies, texts):
     """Twice the capacity. A request that waits holds a connection: so many are needed that the queue fills. Goodput by
-    rounds, each between two windows of capacity, as the machine's own speed changes within minutes; with --long then ten
-    minutes without a pause."""
+    rounds, each between two windows of capacity, as the machine's own speed changes within minutes; with --long then
+    ten minutes without a pause."""
     seconds, filled = 20, 12
     bases, shares, windows, before = [capacity("overload", bodies)], [], [], 0
     for i in range(ARGS.rounds + ARGS.long):
@@ -248,7 +248,8 @@ def overload(server, bodies, texts):
     statuses = {status: sum(part["statuses"].get(status, 0) for part in windows)
                 for status in sorted({status for part in windows for status in part["statuses"]})}
     refused = sum(n for status, n in statuses.items() if status in ("429", "503"))
-    errors, wrong, missing = (sum(part[name] for part in windows) for name in ("errors", "wrong", "retry_after_missing"))
+    errors, wrong, missing = (sum(part[name] for part in windows)
+                              for name in ("errors", "wrong", "retry_after_missing"))
     clean = set(statuses) <= {"200", "429", "503"} and not errors and not wrong
     again, obeyed = (part["again"].get("200", 0) / max(1, sum(part["again"].values())) for part in (window, obedient))
     tell(f"200 %, {connections} connections: goodput, median of {ARGS.rounds} rounds",

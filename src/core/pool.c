@@ -242,7 +242,6 @@ static void raise_generation(tkr_pool *pool, unsigned number) {
 static void open_door(tkr_pool *pool) {
     const unsigned number = door_number(atomic_load(&pool->door)) + 1;
     atomic_store(&pool->left, 0);
-    atomic_store(&pool->next_part, 0);
     atomic_store(&pool->door, (uint64_t)number << 32);
     raise_generation(pool, number);
 }
@@ -342,7 +341,7 @@ static bool owned_by_caller(const tkr_pool *pool) {
     return atomic_load_explicit(&pool->owner, memory_order_relaxed) == (const void *)&in_job;
 }
 
-/* fn or part_fn. */
+/* fn by every worker, or where that is NULL part_fn for n_parts; one part is the caller's. */
 static tkr_status run_job(tkr_pool *pool, tkr_pool_fn fn, tkr_pool_part_fn part_fn, void *arg, size_t n_parts) {
     if (in_job) return TKR_BUSY;
     const bool owned = owned_by_caller(pool), together = pool->n_threads > 1 && n_parts != 1;
@@ -351,10 +350,8 @@ static tkr_status run_job(tkr_pool *pool, tkr_pool_fn fn, tkr_pool_part_fn part_
     pool->part_fn = part_fn;
     pool->arg = arg;
     pool->n_parts = n_parts;
-    if (together)
-        open_door(pool);
-    else
-        atomic_store(&pool->next_part, 0);
+    atomic_store(&pool->next_part, 0);
+    if (together) open_door(pool);
     in_job = true;
     work(pool, 0);
     in_job = false;

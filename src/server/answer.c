@@ -242,7 +242,7 @@ static bool write_head(tkr_conn *conn, const tkr_http_response *response, unsign
     return tkr_buf_append(out, "\r\n", 2);
 }
 
-static void answer(tkr_conn *conn, tkr_http_response *response) {
+void tkr_conn_answer_now(tkr_conn *conn, tkr_http_response *response) {
     tkr_loop *loop = conn->loop;
     tkr_http_exchange *x = conn->x;
     if (response->body.failed || response->fields.failed || response->status < 200) {
@@ -272,7 +272,17 @@ static void answer(tkr_conn *conn, tkr_http_response *response) {
     if (conn->state == TKR_CONN_WRITE && conn->last_queue == 0) tkr_conn_sent(conn);
 }
 
-void tkr_conn_answer(tkr_conn *conn, tkr_http_response *response) { answer(conn, response); }
+/* A refusal costs next to nothing, but peers that ask again as soon as they are refused would take the processor from
+ * those who were let in. */
+void tkr_conn_answer(tkr_conn *conn, tkr_http_response *response) {
+    const uint64_t now = tkr_loop_now(conn->loop);
+    const bool early = now < conn->away_until;
+    if (response->again > 0) conn->away_until = now + (uint64_t)(response->again * 1e3);
+    if (response->again > 0 && early && !conn->loop->cut)
+        tkr_conn_set(conn, TKR_CONN_EARLY, TKR_EARLY_MS * 1e-3);
+    else
+        tkr_conn_answer_now(conn, response);
+}
 
 void tkr_conn_fault(tkr_conn *conn, unsigned status, const char *why) {
     tkr_loop *loop = conn->loop;
@@ -296,7 +306,7 @@ void tkr_conn_fault(tkr_conn *conn, unsigned status, const char *why) {
     if (status == 415) (void)tkr_http_add_field(&out, "Accept-Encoding", TKR_HTTP_CODINGS);
     if (status == 503 && !has_field(&out.fields, "retry-after")) (void)tkr_http_add_field(&out, "Retry-After", "1");
     out.close = true;
-    answer(conn, &out);
+    tkr_conn_answer_now(conn, &out);
     tkr_buf_free(&out.fields);
     tkr_buf_free(&out.body);
 }

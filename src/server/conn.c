@@ -312,6 +312,7 @@ void tkr_conn_feed(tkr_conn *conn, const char *bytes, size_t n) {
         case TKR_CONN_HEAD: used = read_head(conn, bytes, n); break;
         case TKR_CONN_BODY: used = read_body(conn, bytes, n); break;
         case TKR_CONN_WAIT:
+        case TKR_CONN_EARLY:
         case TKR_CONN_WRITE: hold_pipelined(conn, bytes, n); break;
         case TKR_CONN_WS: used = tkr_ws_feed(conn, bytes, n); break;
         case TKR_CONN_LINGER:
@@ -447,6 +448,7 @@ static bool leave(tkr_conn *conn) {
         atomic_store(&x->gone, true);
         t->app.gone(t->app.user, x);
     } else if (x) {
+        if (state == TKR_CONN_EARLY) t->app.sent(t->app.user, x, &x->response, 0);
         tkr_exchange_free(loop, x);
     }
     return true;
@@ -495,6 +497,7 @@ void tkr_conn_timeout(tkr_conn *conn) {
         break;
     case TKR_CONN_BODY: body_timeout(conn); break;
     case TKR_CONN_WAIT: tkr_conn_fault(conn, 503, "the answer was not ready in time"); break;
+    case TKR_CONN_EARLY: tkr_conn_answer_now(conn, &conn->x->response); break;
     case TKR_CONN_WRITE: write_timeout(conn); break;
     case TKR_CONN_WS: tkr_ws_timeout(conn); break;
     case TKR_CONN_LINGER: tkr_conn_close(conn); break;
@@ -513,6 +516,8 @@ void tkr_conn_drain(tkr_conn *conn) {
 void tkr_conn_cut(tkr_conn *conn) {
     if (conn->state == TKR_CONN_WAIT)
         tkr_conn_fault(conn, 503, "the server ends");
+    else if (conn->state == TKR_CONN_EARLY)
+        tkr_conn_answer_now(conn, &conn->x->response);
     else if (conn->state == TKR_CONN_WS)
         tkr_ws_cut(conn);
     tkr_conn_close(conn);

@@ -25,6 +25,7 @@ enum {
     TKR_HELD_BYTES = 64 * 1024,  /* pipelined bytes that are kept while an answer is due */
     TKR_FLOOD_BYTES = 1 << 20,   /* further ones, after which the connection is reset */
     TKR_SMALL_BODY = 64 * 1024, /* read and thrown away where the answer doesn't need it; more: the connection closes */
+    TKR_EARLY_MS = 250,         /* that a peer which comes again too early is kept waiting, at least */
     TKR_LINGER_MS = 2000,       /* reading on after the last answer, so that a reset doesn't eat it */
     TKR_MIN_RATE = 10 * 1024,   /* bytes a second of a body */
     TKR_OTHER_FDS = 512,        /* beside connections: models, helpers, logs */
@@ -104,7 +105,8 @@ struct tkr_transport {
 typedef enum tkr_conn_state {
     TKR_CONN_HEAD, /* idle, or in a request's head */
     TKR_CONN_BODY,
-    TKR_CONN_WAIT, /* for the application */
+    TKR_CONN_WAIT,  /* for the application */
+    TKR_CONN_EARLY, /* the answer is there, and kept back */
     TKR_CONN_WRITE,
     TKR_CONN_WS,
     TKR_CONN_LINGER,
@@ -137,11 +139,12 @@ struct tkr_conn {
     size_t n_cipher;
     tkr_http_decoder *decoder;
     tkr_http_chunked chunked;
-    uint64_t left;     /* bytes of the body that are to come */
-    uint64_t state_at; /* uv_now when the state began */
-    double began;      /* tkr_now() at the head's first byte; 0: idle */
-    tkr_buf held;      /* an unfinished head; while an answer is due, what was pipelined */
-    size_t scanned;    /* of held */
+    uint64_t left;       /* bytes of the body that are to come */
+    uint64_t state_at;   /* uv_now when the state began */
+    uint64_t away_until; /* uv_now until which the peer was told to stay away */
+    double began;        /* tkr_now() at the head's first byte; 0: idle */
+    tkr_buf held;        /* an unfinished head; while an answer is due, what was pipelined */
+    size_t scanned;      /* of held */
     size_t dropped;
     tkr_buf rest; /* what TLS has to send yet */
     size_t rest_at, last_queue;
@@ -218,6 +221,8 @@ void tkr_exchange_free(tkr_loop *loop, tkr_http_exchange *x);
 /* ---- answer.c: what goes out ---- */
 /* Sends the answer to conn's exchange, whose body it takes. */
 void tkr_conn_answer(tkr_conn *conn, tkr_http_response *response);
+/* As tkr_conn_answer; does not keep it back from a peer that came too early. */
+void tkr_conn_answer_now(tkr_conn *conn, tkr_http_response *response);
 /* Answers by the application's `fault` and closes. */
 void tkr_conn_fault(tkr_conn *conn, unsigned status, const char *why);
 /* Answers in plain text, without an exchange, and closes; `field` is "Name: value\r\n" or "". */

@@ -40,6 +40,7 @@ void tkr_operation_fail(tkr_operation *op) {
         const double after = fault->retry_after_s > 0 ? fault->retry_after_s : 1;
         tkr_http_add_field(response, "Retry-After", "%.0f", ceil(after));
         tkr_http_add_field(response, "retry-after-ms", "%.0f", ceil(after * 1000));
+        response->again = after;
     }
 }
 

@@ -193,6 +193,9 @@ static void on_request(void *user, tkr_http_exchange *x) {
         show(x);
     } else if (is(x, "/counts")) {
         count(a, x);
+    } else if (is(x, "/away")) {
+        answer_text(x, 429, "own429");
+        out->again = strtod(x->request.query, NULL);
     } else if (is(x, "/close")) {
         out->close = true;
     } else {

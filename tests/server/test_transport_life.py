@@ -21,6 +21,10 @@ WAITING = b"POST /embed?delay=30 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\
 COUNTS = b"GET /counts HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
+def away(seconds):
+    return b"GET /away?%g HTTP/1.1\r\nHost: x\r\n\r\n" % seconds
+
+
 def count(server, name):
     with server.connect() as client:
         return int(re.search(rb'"%s":(\d+)' % name, client.send(COUNTS).answer().body).group(1))
@@ -254,6 +258,65 @@ class Limits(unittest.TestCase):
             return self.status(server) == 200
         except (AssertionError, ConnectionError):
             return False
+
+
+class Early(unittest.TestCase):
+    """A peer that was turned away and comes again too early gets its refusals late, and only those."""
+
+    def setUp(self):
+        self.server = Server("--drain", 5)
+
+    def tearDown(self):
+        self.assertEqual(self.server.stop() if self.server.process.poll() is None else 0, 0)
+
+    def took(self, client, data, status):
+        began = time.monotonic()
+        self.assertEqual(client.send(data).answer().status, status)
+        return time.monotonic() - began
+
+    def test_is_answered_late(self):
+        with self.server.connect() as client, self.server.connect() as other:
+            self.assertLess(self.took(client, away(60), 429), 0.2)
+            for _ in range(2):
+                took = self.took(client, away(60), 429)
+                self.assertGreater(took, 0.24)
+                self.assertLess(took, 1)
+                self.assertLess(self.took(client, HELLO, 200), 0.2)
+            self.assertLess(self.took(other, away(60), 429), 0.2)
+
+    def test_in_time_is_not(self):
+        with self.server.connect() as client:
+            self.assertLess(self.took(client, away(0.3), 429), 0.2)
+            time.sleep(0.35)
+            self.assertLess(self.took(client, away(0.3), 429), 0.2)
+
+    def test_keeps_the_order_of_what_is_pipelined(self):
+        with self.server.connect() as client:
+            began = time.monotonic()
+            client.send(away(60) + away(60) + HELLO + away(60))
+            self.assertEqual([client.answer().status for _ in range(4)], [429, 429, 200, 429])
+            self.assertGreater(time.monotonic() - began, 0.49)
+
+    def test_may_leave_meanwhile(self):
+        with self.server.connect() as client:
+            self.took(client, away(60), 429)
+            client.send(away(60))
+            eventually(self, lambda: count(self.server, b"requests") >= 2)
+        eventually(self, lambda: count(self.server, b"connections") == 1)
+        self.server.wait_for("sent 429 0")
+        time.sleep(0.6)
+        self.assertEqual(self.server.saw("sent 429"), 1)
+
+    def test_gets_its_answer_when_the_server_ends(self):
+        with self.server.connect() as client:
+            self.took(client, away(60), 429)
+            client.send(away(60))
+            eventually(self, lambda: count(self.server, b"requests") >= 2)
+            self.server.process.send_signal(signal.SIGTERM)
+            answer = client.answer()
+            self.assertEqual((answer.status, answer.fields["connection"]), (429, "close"))
+            self.assertTrue(client.closed())
+        self.assertEqual(self.server.stop(None), 0)
 
 
 class Listeners(unittest.TestCase):

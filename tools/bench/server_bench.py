@@ -227,22 +227,27 @@ def steady(server, bodies, texts):
 
 def overload(server, bodies, texts):
     """Twice the capacity. A request that waits holds a connection: so many are needed that the queue fills. Goodput by
-    rounds, each between two windows of capacity, as the machine's own speed changes within minutes; with --long then
-    ten minutes without a pause."""
+    rounds, each between two windows of capacity of the same length, as the machine's own speed changes by a tenth
+    within seconds; with --long then ten minutes without a pause, between windows of a minute."""
     seconds, filled = 20, 12
-    bases, shares, windows, before = [capacity("overload", bodies)], [], [], 0
+    bases, shares, windows, before = [capacity("overload", bodies, seconds)], [], [], 0
     for i in range(ARGS.rounds + ARGS.long):
-        seconds = 600 if i == ARGS.rounds else seconds
+        if i == ARGS.rounds:
+            seconds, bases = 600, [capacity("overload", bodies, 60)]
         rate, connections = 2 * bases[-1]["ok_per_s"], max(512, min(8192, int(30 * bases[-1]["ok_per_s"])))
         windows.append(keep("overload", f"200 %, {connections} connections, {seconds} s",
                             bodies.run(seconds, connections, rate, warmup=filled, retry=5)))
         before = before or load.memory(server.process.pid)  # of a server that has had a full queue
         windows[-1]["grown_mib"] = (load.memory(server.process.pid) - before) / MIB
         time.sleep(12)  # the queue drains
-        bases.append(capacity("overload", bodies))
+        bases.append(capacity("overload", bodies, min(seconds, 60)))
         shares.append(windows[-1]["tokens_per_s"] / statistics.mean(base["tokens_per_s"] for base in bases[-2:]))
     clients = int(15 * bases[-1]["ok_per_s"])  # half as many again as ten seconds' queue holds
     obedient = keep("overload", "clients that obey", bodies.run(20, clients, obey=True, warmup=filled))
+    hasty = keep("overload", "clients that come again at once", bodies.run(20, clients, warmup=filled))
+    time.sleep(12)
+    bases.append(capacity("overload", bodies, 20))
+    hasty_share = hasty["tokens_per_s"] / statistics.mean(base["tokens_per_s"] for base in bases[-2:])
     window, good = windows[-1], statistics.median(shares[:ARGS.rounds])
     grown = window["grown_mib"]
     statuses = {status: sum(part["statuses"].get(status, 0) for part in windows)
@@ -262,6 +267,8 @@ def overload(server, bodies, texts):
     tell("  refusals without Retry-After", missing, "0", refused > 0 and missing == 0)
     tell(f"  {clients} clients that all wait as told: second tries taken", f"{obeyed:.0%}", "", None)
     tell("  second tries taken while others go on with 200 %", f"{again:.0%}", "", None)
+    tell(f"  {clients} clients that come again as soon as they are refused: goodput", f"{hasty_share:.0%} of capacity",
+         ">= 90 %", hasty_share >= 0.9)
     tell("  memory more, since the first round", f"{grown:.1f} MiB", "flat", grown < 16)
 
 

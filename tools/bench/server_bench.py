@@ -137,6 +137,21 @@ class Peer:
             time.sleep(0.5)
         raise RuntimeError(f"{self.log.name}: it doesn't answer")
 
+    def seconds(self):
+        """CPU time so far."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            user, system = file.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def rest(self):
+        """Until it has done what its last clients left behind: it would take the CPUs from the next window."""
+        for _ in range(60):
+            before = self.seconds()
+            time.sleep(0.5)
+            if self.seconds() - before < 0.05:
+                return
+        raise RuntimeError(f"{self.log.name}: it still computes half a minute after its last request")
+
     def stop(self):
         self.process.terminate()
         self.process.wait()
@@ -161,6 +176,7 @@ def throughput(server, bodies, texts):
             peer = Peer(kind)
             peer.wait()
             requests = [peer.body([text]) for text in texts]
+            peer.rest()
             peers[kind] = (peer, load.Load(peer, requests, peer.path, tokens=bodies.tokens))
         except (RuntimeError, OSError) as error:
             say(f"bench-server: {kind} is left out: {error}")
@@ -169,9 +185,10 @@ def throughput(server, bodies, texts):
         begin = i * 97 % TEXTS
         found["in process"].append(keep("throughput", "in process", in_process(bodies.bodies, ARGS.seconds)))
         found["tkr-embed"].append(keep("throughput", "tkr-embed", bodies.run(ARGS.seconds, 64, **{"from": begin})))
-        for kind, (_, peer_load) in peers.items():
+        for kind, (peer, peer_load) in peers.items():
             window = peer_load.run(ARGS.seconds, 64, **{"from": begin})
             found[kind].append(keep("throughput", kind, window))
+            peer.rest()
     for peer, _ in peers.values():
         peer.stop()
     speed = {who: median(windows, "tokens_per_s") for who, windows in found.items()}

@@ -420,8 +420,8 @@ void tkr_ws_start(tkr_conn *conn) {
     ws->conn = conn;
     conn->ws = ws;
     tkr_conn_set(conn, TKR_CONN_WS, period(o));
+    t->app.sent(t->app.user, x, &x->response, head.size); /* first: sending to one who has left frees x */
     tkr_conn_send(conn, head.data, head.size);
-    t->app.sent(t->app.user, x, &x->response, head.size);
     tkr_buf_free(&head);
     if (conn->state != TKR_CONN_WS) return;
     ws->app = t->app.ws_open(t->app.user, ws, x);

@@ -8,7 +8,6 @@
 #include "core/process.h"
 #include "core/sync.h"
 #include "core/term.h"
-#include "server/auth.h"
 #include "server/server.h"
 
 typedef struct serve_run {
@@ -98,13 +97,10 @@ static bool logs_json(const tkr_settings *settings) {
 /* Everything that can be known without listening or loading. */
 static int check(serve_run *run) {
     tkr_error error = {0};
-    tkr_auth *auth = NULL;
     tkr_buf text = {0};
-    if (tkr_settings_check_files(run->settings, &error) != TKR_OK ||
-        tkr_auth_create(&auth, run->settings, &error) != TKR_OK) {
+    if (tkr_server_check(run->settings, &error) != TKR_OK) {
         return tkr_cli_fail(TKR_EXIT_USAGE, "serve: %s", error.message);
     }
-    tkr_auth_free(&auth);
     tkr_settings_each_warning(run->settings, warn, run);
     tkr_buf_printf(&text, "ok\n");
     return tkr_cli_print(&text);
@@ -113,6 +109,9 @@ static int check(serve_run *run) {
 static int serve(serve_run *run) {
     tkr_error error = {0};
     const char *lacking = NULL;
+    if (tkr_server_check(run->settings, &error) != TKR_OK) {
+        return tkr_cli_fail(TKR_EXIT_USAGE, "serve: %s", error.message);
+    }
     if (tkr_server_create(&run->server, run->settings, &error) != TKR_OK) {
         return tkr_cli_fail(TKR_EXIT_RUNTIME, "serve: %s", error.message);
     }

@@ -7,7 +7,7 @@
 
 #include "core/file.h"
 
-enum { JSON_MAX_FILE = 16 << 20, JSON_MAX_TEXT = 64 << 20, JSON_MAX_DEPTH = 64 };
+enum { JSON_MAX_FILE = 16 << 20, JSON_MAX_TEXT = 64 << 20, JSON_MAX_DEPTH = 64, JSON_MAX_VALUES = 2 << 20 };
 
 typedef struct builder {
     tkr_jr reader;
@@ -15,6 +15,7 @@ typedef struct builder {
     json_t *root;                  /* owned */
     json_t *stack[JSON_MAX_DEPTH]; /* open containers, owned by their parents */
     unsigned depth;
+    unsigned n_values; /* each takes some fifty bytes, however short its text */
 } builder;
 
 static bool fail_memory(builder *b) {
@@ -53,6 +54,10 @@ static bool take_key(builder *b) {
 }
 
 static bool take_value(builder *b) {
+    if (b->n_values++ == JSON_MAX_VALUES) {
+        (void)tkr_jr_fail(&b->reader, "more than %d values", JSON_MAX_VALUES);
+        return false;
+    }
     json_t *value = make_value(&b->reader);
     if (value == NULL) {
         return fail_memory(b);

@@ -32,6 +32,10 @@ const char *const *tkr_tools_architectures(void);
 tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_options *options, tkr_error *error);
 void tkr_tools_free(char **text);
 
+/* Whether these options name something: what tkr_model_open would refuse before it looks at a model. NULL: not given.
+ */
+tkr_status tkr_tools_check_names(const char *device, const char *pooling, const char *cpu, tkr_error *error);
+
 /* ---- tokenizing ---- */
 /* Sets `text` to what the tokenizer reads of an input, which the offsets of tkr_tokenize count in: prompt and text, or
  * the model's template filled in. */

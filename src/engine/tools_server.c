@@ -12,6 +12,18 @@
 #define WARM_UP_TEXT "the quick brown fox jumps over the lazy dog "
 #define WARM_UP_SIDE 64 /* pixels */
 
+tkr_status tkr_tools_check_names(const char *device, const char *pooling, const char *cpu, tkr_error *error) {
+    tkr_pool_mode modes[TKR_POOL_MODES];
+    tkr_device_kind kind;
+    tkr_cpu_flags flags;
+    size_t n_modes;
+    unsigned index;
+    tkr_status status = tkr_device_parse(&kind, &index, device, error);
+    if (status == TKR_OK && pooling) status = tkr_pooling_parse(modes, &n_modes, pooling, error);
+    if (status == TKR_OK && cpu) status = tkr_cpu_detect(&flags, cpu, error);
+    return status;
+}
+
 /* ---- pictures ---- */
 
 tkr_status tkr_tools_decode_picture(tkr_part *rgb, void **pixels, tkr_model *model, const tkr_part *part,

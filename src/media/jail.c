@@ -94,8 +94,7 @@ static tkr_status find_program(char **program, const tkr_jail_options *options, 
     tkr_free(found);
     if (!*program) return TKR_FAIL(error, NO_MEMORY, "no memory for a jail");
     if (tkr_path_exists(*program) && !tkr_path_is_dir(*program)) return TKR_OK;
-    return TKR_FAIL(error, NOT_FOUND, "%s: the program that decodes %s is not there", *program,
-                    KINDS[options->kind].many);
+    return TKR_FAIL(error, IO, "%s: the program that decodes %s is not there", *program, KINDS[options->kind].many);
 }
 
 static tkr_status check_options(const tkr_jail_options *options, tkr_error *error) {

@@ -245,7 +245,9 @@ static bool write_head(tkr_conn *conn, const tkr_http_response *response, unsign
 void tkr_conn_answer_now(tkr_conn *conn, tkr_http_response *response) {
     tkr_loop *loop = conn->loop;
     tkr_http_exchange *x = conn->x;
-    if (response->body.failed || response->fields.failed || response->status < 200) {
+    /* One write takes 32 bits of length. */
+    if (response->body.failed || response->body.size > UINT32_MAX || response->fields.failed ||
+        response->status < 200) {
         tkr_buf_free(&response->body);
         tkr_buf_free(&response->fields);
         response->status = 500;
@@ -275,13 +277,22 @@ void tkr_conn_answer_now(tkr_conn *conn, tkr_http_response *response) {
 /* A refusal costs next to nothing, but peers that ask again as soon as they are refused would take the processor from
  * those who were let in. */
 void tkr_conn_answer(tkr_conn *conn, tkr_http_response *response) {
+    tkr_transport *t = conn->loop->transport;
+    tkr_http_exchange *x = conn->x;
     const uint64_t now = tkr_loop_now(conn->loop);
     const bool early = now < conn->away_until;
     if (response->again > 0) conn->away_until = now + (uint64_t)(response->again * 1e3);
-    if (response->again > 0 && early && !conn->loop->cut)
-        tkr_conn_set(conn, TKR_CONN_EARLY, TKR_EARLY_MS * 1e-3);
-    else
+    if (response->again <= 0 || !early || !conn->keep || conn->loop->cut) {
         tkr_conn_answer_now(conn, response);
+        return;
+    }
+    if (t->app.kept_back) t->app.kept_back(t->app.user, x);
+    atomic_fetch_sub(&t->body_bytes, x->counted);
+    x->counted = 0;
+    tkr_buf_free(&x->received);
+    x->request.body = "";
+    x->request.n_body = 0;
+    tkr_conn_set(conn, TKR_CONN_EARLY, TKR_EARLY_MS * 1e-3);
 }
 
 void tkr_conn_fault(tkr_conn *conn, unsigned status, const char *why) {

@@ -108,9 +108,13 @@ static tkr_status read_line(tkr_key_line *key, bool *is_key, char *line, const c
                         number, name);
     }
     const char *hash = next_word(&at);
+    if (hash == NULL) { /* not what is there: somebody may have put the key itself */
+        return TKR_FAIL(error, FORMAT, "%s:%zu: one word only, expected NAME sha256:... as `tkr-embed key new` prints it",
+                        where, number);
+    }
     memcpy(key->name, name, strlen(name) + 1);
     key->scopes = TKR_SCOPE_EMBED;
-    if (hash == NULL || !read_hash(key->hash, hash)) {
+    if (!read_hash(key->hash, hash)) {
         return TKR_FAIL(error, FORMAT, "%s:%zu: key \"%s\" has no hash \"sha256:...\" of 64 hexadecimal digits", where,
                         number, name); /* not what is there: somebody may have put the key itself */
     }

@@ -71,7 +71,7 @@ struct tkr_loop {
     size_t n_conns;
     size_t n_exchanges; /* that the application has not answered */
     bool draining, cut;
-    uint64_t cut_at; /* uv_now */
+    atomic_uint_fast64_t cut_at; /* uv_now */
     uint64_t date_at;
     char date[30];
     tkr_buf head; /* of an answer */

@@ -40,7 +40,12 @@ static void add_cors(tkr_operation *op) {
     if (!origin || !origin_allowed(op, origin)) return;
     tkr_http_add_field(op->response, "Access-Control-Allow-Origin", "%s", origin);
     tkr_http_add_field(op->response, "Vary", "Origin");
-    tkr_http_add_field(op->response, "Access-Control-Expose-Headers", "x-request-id, x-shape, retry-after-ms");
+    tkr_http_add_field(op->response, "Access-Control-Expose-Headers",
+                       "x-request-id, x-model, x-shape, x-dtype, x-rows, x-truncated, x-truncated-inputs, "
+                       "x-tkr-fingerprint, x-tkr-cache, x-total-time, x-queue-time, x-inference-time, retry-after, "
+                       "retry-after-ms, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+                       "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+                       "x-ratelimit-reset-tokens");
 }
 
 static double milliseconds(double seconds) { return floor(seconds * 1000 + 0.5); }
@@ -90,7 +95,11 @@ static bool answer_preflight(tkr_operation *op) {
     op->response->status = origin_allowed(op, origin) ? 204 : 403;
     if (op->response->status == 204) {
         tkr_http_add_field(op->response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-        tkr_http_add_field(op->response, "Access-Control-Allow-Headers", "authorization, content-type, x-api-key");
+        /* Which fields a client sends is its own affair (openai's has a dozen): the origin is what is judged. */
+        const char *wanted = tkr_http_field_of(op->request, "access-control-request-headers");
+        tkr_http_add_field(op->response, "Access-Control-Allow-Headers", "%s",
+                           wanted ? wanted : "authorization, content-type, x-api-key");
+        tkr_http_add_field(op->response, "Vary", "Access-Control-Request-Headers");
         tkr_http_add_field(op->response, "Access-Control-Max-Age", "600");
     }
     add_common(op);
@@ -200,6 +209,11 @@ static void on_gone(void *user, tkr_http_exchange *x) {
     if (x->app) tkr_pipeline_cancel(op_of(x));
 }
 
+static void on_kept_back(void *user, tkr_http_exchange *x) {
+    (void)user;
+    if (x->app) tkr_operation_shrink(op_of(x));
+}
+
 static void on_release(void *user, tkr_http_exchange *x) {
     (void)user;
     if (x->app) tkr_operation_end(op_of(x));
@@ -246,6 +260,7 @@ void tkr_http_app_init(tkr_http_app *app, tkr_server *server) {
     app->request = on_request;
     app->gone = on_gone;
     app->fault = on_fault;
+    app->kept_back = on_kept_back;
     app->release = on_release;
     app->sent = on_sent;
 }

@@ -87,9 +87,24 @@ static void begin_line(tkr_buf *out, const tkr_logging *l, int level) {
         tkr_buf_printf(out, "%s %-7s ", now, levels[level]);
 }
 
+/* As JSON, without the control characters U+007F to U+009F, which JSON allows and terminals obey. */
+static void put_string(tkr_buf *out, const char *text) {
+    tkr_buf quoted = {0};
+    if (!tkr_json_write_string(&quoted, text, strlen(text))) out->failed = true;
+    for (size_t i = 0; i < quoted.size; i++) {
+        const unsigned char c = (unsigned char)quoted.data[i];
+        const bool pair = c == 0xc2 && i + 1 < quoted.size && (unsigned char)quoted.data[i + 1] < 0xa0;
+        if (pair || c == 0x7f)
+            tkr_buf_printf(out, "\\u00%02x", pair ? (unsigned char)quoted.data[++i] : c);
+        else
+            tkr_buf_append(out, &quoted.data[i], 1);
+    }
+    tkr_buf_free(&quoted);
+}
+
 static void put_field(tkr_buf *out, const char *name, const char *value) {
     tkr_buf_printf(out, ",\"%s\":", name);
-    tkr_json_write_string(out, value, strlen(value));
+    put_string(out, value);
 }
 
 /* Under the lock. */
@@ -137,7 +152,7 @@ static void log_line(void *user, int level, const char *text) {
 static void put_path(tkr_buf *out, const char *path) {
     for (const char *at = path; *at; at++)
         if (*at <= ' ' || *at > '~' || *at == '"' || *at == '\\') {
-            tkr_json_write_string(out, path, strlen(path));
+            put_string(out, path);
             return;
         }
     tkr_buf_printf(out, "%s", path);

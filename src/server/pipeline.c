@@ -132,7 +132,9 @@ static void job_done(tkr_job *job) {
     tkr_operation *op = job->user;
     size_t n_values = 0;
     for (size_t i = 0; i < job->n_items; i++) n_values += job->items[i].n_rows * job->items[i].dimensions;
-    if ((!op->exchange || n_values > INLINE_VALUES) && tkr_crew_run(op->server->crew, step_render, op)) return;
+    /* To tell how long a text is that was too long takes as long as it is. */
+    const bool large = n_values > INLINE_VALUES || op->request->n_body > INLINE_BYTES;
+    if ((!op->exchange || large) && tkr_crew_run(op->server->crew, step_render, op)) return;
     if (op->exchange)
         tkr_http_post(op->exchange, render_posted);
     else
@@ -361,15 +363,20 @@ void tkr_pipeline_cancel(tkr_operation *op) {
     if (atomic_load(&r->submitted)) tkr_scheduler_cancel(op->server->scheduler, &op->job);
 }
 
-void tkr_operation_end(tkr_operation *op) {
+void tkr_operation_shrink(tkr_operation *op) {
     tkr_pipeline_free_pictures(op);
     tkr_job_free_results(&op->job);
+    json_decref(op->body);
+    op->body = NULL;
+    op->model_name = NULL; /* in the body */
+}
+
+void tkr_operation_end(tkr_operation *op) {
+    tkr_operation_shrink(op);
     if (op->model) tkr_models_release(op->server->models, op->model);
     if (op->identity) tkr_auth_release(op->server->auth, op->identity);
-    json_decref(op->body);
     op->model = NULL;
     op->identity = NULL;
-    op->body = NULL;
     op->pipeline = NULL;
 }
 

@@ -21,6 +21,8 @@ void tkr_pipeline_start(tkr_operation *op, void (*finished)(tkr_operation *op));
 void tkr_pipeline_cancel(tkr_operation *op);
 /* Writes op->fault into op->response in the API's shape, with Retry-After where it belongs. */
 void tkr_operation_fail(tkr_operation *op);
+/* Frees what only work and answer need, once that is written: pictures, results, the body. */
+void tkr_operation_shrink(tkr_operation *op);
 /* Releases model, identity, body and results; the arena is its owner's. */
 void tkr_operation_end(tkr_operation *op);
 

@@ -8,6 +8,7 @@
 #include "core/cpu.h"
 #include "core/file.h"
 #include "core/service.h"
+#include "engine/tools.h"
 #include "server/parts.h"
 #include "server/web_socket.h"
 
@@ -99,6 +100,38 @@ static void on_terminate(void *user) {
 
 static void on_batch(void *user, size_t n_items, size_t n_tokens, double seconds) {
     tkr_metrics_batch(((tkr_server *)user)->metrics, n_items, n_tokens, seconds);
+}
+
+/* ---- before the start ---- */
+
+/* The names that the engine would refuse once a model is opened. */
+static tkr_status check_names(const tkr_settings *settings, tkr_error *error) {
+    const char *cpu = tkr_setting_of(settings, TKR_SET_CPU)->text;
+    tkr_status status = TKR_OK;
+    for (size_t i = 0; i <= settings->n_models && status == TKR_OK; i++) {
+        const tkr_model_entry *entry = i > 0 ? &settings->models[i - 1] : NULL;
+        const char *device = entry ? entry->device : tkr_setting_of(settings, TKR_SET_DEVICE)->text;
+        const char *pooling = entry ? entry->pooling : tkr_setting_of(settings, TKR_SET_POOLING)->text;
+        status = tkr_tools_check_names(device, pooling, cpu, error);
+        if (status != TKR_OK && entry) status = tkr_error_prefix(error, status, "%s", entry->origin);
+    }
+    return status;
+}
+
+tkr_status tkr_server_check(const tkr_settings *settings, tkr_error *error) {
+    const char *certificate = tkr_setting_of(settings, TKR_SET_TLS_CERT)->text;
+    const tkr_log silent = {0};
+    tkr_auth *auth = NULL;
+    tkr_cache *cache = NULL;
+    tkr_status status = tkr_settings_check_files(settings, error);
+    if (status == TKR_OK) status = check_names(settings, error);
+    if (status == TKR_OK) status = tkr_auth_create(&auth, settings, error);
+    if (status == TKR_OK && certificate)
+        status = tkr_transport_check_tls(certificate, tkr_setting_of(settings, TKR_SET_TLS_KEY)->text, error);
+    if (status == TKR_OK) status = tkr_cache_create(&cache, settings, &silent, error);
+    tkr_auth_free(&auth);
+    tkr_cache_free(&cache);
+    return status;
 }
 
 /* ---- creation ---- */

@@ -76,8 +76,9 @@ static tkr_status split_list(tkr_setting_value *value, tkr_arena *arena, const c
         while (size > 0 && *at == ' ') at++, size--;
         while (size > 0 && at[size - 1] == ' ') size--;
         if (size == 0) {
-            return TKR_FAIL(error, INVALID_ARGUMENT, "%s is \"%s\", expected names with a comma between them", source,
-                            value->text);
+            return TKR_FAIL(error, INVALID_ARGUMENT,
+                            "%s has nothing before or behind a comma; expected \"one\" or \"one,another\"",
+                            source); /* not the value: it may be keys */
         }
         list[n] = tkr_arena_strndup(arena, at, size);
         if (list[n] == NULL) return no_memory(error);

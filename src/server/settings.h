@@ -66,7 +66,8 @@ void tkr_settings_free(tkr_settings **settings);
 
 /* What belongs together (load has called it): a certificate has its key, names of models differ, addresses are some. */
 tkr_status tkr_settings_check(const tkr_settings *settings, tkr_error *error);
-/* Whether certificate and key can be read, and the user exists; tkr_auth_create looks at the keys file. */
+/* Whether certificate and key can be read, the user exists, and log and sockets are no folders; tkr_auth_create looks
+ * at the keys file. */
 tkr_status tkr_settings_check_files(const tkr_settings *settings, tkr_error *error);
 /* Calls fn with each line that somebody should see before the server starts. */
 void tkr_settings_each_warning(const tkr_settings *settings, void (*fn)(void *user, const char *line), void *user);

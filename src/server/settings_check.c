@@ -62,6 +62,19 @@ static tkr_status check_lists(const tkr_settings *settings, tkr_error *error) {
     return TKR_OK;
 }
 
+/* What `config show` prints in place of secrets is no secret. */
+static tkr_status check_secrets(const tkr_settings *settings, tkr_error *error) {
+    char who[256];
+    const tkr_setting_value *keys = &settings->value[TKR_SET_API_KEY];
+    for (size_t i = 0; i < keys->n_list; i++) {
+        if (strcmp(keys->list[i], "***") == 0) {
+            return TKR_FAIL(error, INVALID_ARGUMENT, "%s is the \"***\" that config show prints in place of a key",
+                            said_by(who, settings, TKR_SET_API_KEY));
+        }
+    }
+    return TKR_OK;
+}
+
 static tkr_status check_sockets(const tkr_settings *settings, tkr_error *error) {
     static const tkr_setting_id ids[] = {TKR_SET_SOCKET, TKR_SET_ADMIN_SOCKET};
     char who[256];
@@ -131,10 +144,42 @@ tkr_status tkr_settings_check(const tkr_settings *settings, tkr_error *error) {
     return status;
 }
 
+/* Files that will be made. */
+static const tkr_setting_id places[] = {TKR_SET_LOG_FILE, TKR_SET_SOCKET, TKR_SET_ADMIN_SOCKET};
+
+static tkr_status check_places(const tkr_settings *settings, tkr_error *error) {
+    char who[256];
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *path = settings->value[places[i]].text;
+        if (path != NULL && tkr_path_is_dir(path)) {
+            return TKR_FAIL(error, INVALID_ARGUMENT, "%s: %s is a folder, expected the path of a file",
+                            said_by(who, settings, places[i]), path);
+        }
+    }
+    return TKR_OK;
+}
+
+/* A service manager may make the folder when it starts the server, so that this is no error yet. */
+static void warn_of_places(const tkr_settings *settings, void (*fn)(void *user, const char *line), void *user) {
+    char who[256];
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *path = settings->value[places[i]].text, *slash = path != NULL ? strrchr(path, '/') : NULL;
+        char *folder = slash != NULL && slash != path ? tkr_strdup(path) : NULL;
+        if (folder == NULL) continue;
+        folder[slash - path] = '\0';
+        tkr_buf line = {0};
+        tkr_buf_printf(&line, "%s: there is no folder %s", said_by(who, settings, places[i]), folder);
+        if (!tkr_path_is_dir(folder)) fn(user, line.failed ? "a folder is missing" : line.data);
+        tkr_buf_free(&line);
+        tkr_free(folder);
+    }
+}
+
 tkr_status tkr_settings_check_files(const tkr_settings *settings, tkr_error *error) {
     static const tkr_setting_id files[] = {TKR_SET_TLS_CERT, TKR_SET_TLS_KEY};
     char who[256];
-    tkr_status status = TKR_OK;
+    tkr_status status = check_secrets(settings, error);
+    if (status == TKR_OK) status = check_places(settings, error);
     for (size_t i = 0; i < sizeof files / sizeof *files && status == TKR_OK; i++) {
         const char *path = settings->value[files[i]].text;
         tkr_buf content = {0};
@@ -155,10 +200,7 @@ void tkr_settings_each_warning(const tkr_settings *settings, void (*fn)(void *us
     const tkr_setting_value *key = &settings->value[TKR_SET_API_KEY];
     const char *keys = settings->value[TKR_SET_KEYS_FILE].text;
     tkr_file_access access;
-    if (settings->value[TKR_SET_MAX_VIDEO_FRAMES].set || settings->value[TKR_SET_VIDEO_POOLING].set) {
-        fn(user,
-           "processing.max_video_frames and processing.video_pooling have no effect: this version embeds no video");
-    }
+    warn_of_places(settings, fn, user);
     for (size_t i = 0; i < key->n_list; i++) {
         if (strlen(key->list[i]) >= GOOD_KEY) continue;
         fn(user, "the API key is short enough to be guessed: `tkr-embed key new NAME` makes good ones");

@@ -137,6 +137,13 @@ tkr_status tkr_tls_create(tkr_tls **out, const char *certificate, const char *ke
     return status;
 }
 
+tkr_status tkr_transport_check_tls(const char *certificate, const char *key, tkr_error *error) {
+    tkr_tls *tls = NULL;
+    const tkr_status status = tkr_tls_create(&tls, certificate, key, error);
+    tkr_tls_free(&tls);
+    return status;
+}
+
 tkr_status tkr_tls_reload(tkr_tls *tls, tkr_error *error) {
     SSL_CTX *fresh = NULL;
     const tkr_status status = context_new(&fresh, tls, error);

@@ -100,14 +100,15 @@ tkr_status tkr_transport_run(tkr_transport *t, tkr_error *error) {
 }
 
 void tkr_transport_drain(tkr_transport *t, double seconds) {
-    if (t->draining) return;
-    t->draining = true;
-    tkr_listen_stop(t);
+    const bool again = t->draining;
     const double limit = seconds > 0 ? (seconds < 1e8 ? seconds : 1e8) : 0;
+    const uint64_t cut_at = uv_now(&t->loops[0].uv) + (uint64_t)(limit * 1e3);
+    t->draining = true;
+    if (!again) tkr_listen_stop(t);
     for (unsigned i = 0; i < t->options.n_loops; i++) {
         /* Read by the loop only after the task has come. */
-        t->loops[i].cut_at = uv_now(&t->loops[0].uv) + (uint64_t)(limit * 1e3);
-        tkr_loop_post(&t->loops[i], &t->loops[i].drain);
+        if (!again || cut_at < atomic_load(&t->loops[i].cut_at)) atomic_store(&t->loops[i].cut_at, cut_at);
+        if (!again) tkr_loop_post(&t->loops[i], &t->loops[i].drain);
     }
 }
 

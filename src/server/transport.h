@@ -91,6 +91,8 @@ typedef struct tkr_http_app {
      * unknown Content-Encoding, 400 damaged body, 503 deadline passed, 500 no memory. `out` is empty; left empty, a
      * plain text is sent. x->response isn't touched: another thread may be writing it. */
     void (*fault)(void *user, tkr_http_exchange *x, unsigned status, const char *why, tkr_http_response *out);
+    /* The answer is written, and kept back for a while: free what it took to write it. NULL: nothing to free. */
+    void (*kept_back)(void *user, tkr_http_exchange *x);
     /* The exchange will be freed: free x->app. */
     void (*release)(void *user, tkr_http_exchange *x);
     /* After each answer, for logs and counters: bytes sent, head included; 0 when nobody was there to take it. */
@@ -133,6 +135,10 @@ void tkr_ws_close(tkr_ws *ws, unsigned code, const char *reason);
 size_t tkr_ws_queued(const tkr_ws *ws);
 /* Stops or goes on reading from its peer (loop thread only): back-pressure. */
 void tkr_ws_pause(tkr_ws *ws, bool pause);
+/* Thread-safe. Counts what the application keeps of a message among all bodies in memory, before it takes the memory;
+ * false, and nothing counted, beyond max_bodies. Whoever has counted gives back, by a `ws` that is held. */
+bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes);
+void tkr_ws_give_back(tkr_ws *ws, size_t n_bytes);
 /* Whoever keeps `ws` beyond a callback holds it. */
 void tkr_ws_hold(tkr_ws *ws);
 void tkr_ws_release(tkr_ws *ws);
@@ -150,7 +156,7 @@ typedef struct tkr_transport_options {
     unsigned n_loops;                      /* threads */
     const char *tls_certificate, *tls_key; /* PEM files; NULL: no TLS. TCP listeners and adopted TCP sockets use it */
     size_t max_head;                       /* bytes of request line and fields */
-    size_t max_bodies;                     /* bytes of all bodies that are in memory at a time; 0: no limit */
+    size_t max_bodies;                     /* bytes of all bodies and messages that are in memory; 0: no limit */
     /* Of a peer: of one IPv4 address, of one /64 of IPv6; Unix sockets aren't limited. 0: no limit a peer. */
     size_t max_connections, max_connections_per_peer;
     double read_timeout;  /* seconds for a head, and for a body beyond what the minimum rate allows */
@@ -165,6 +171,8 @@ typedef struct tkr_transport_options {
     tkr_log log;
 } tkr_transport_options;
 
+/* Whether certificate and key are some that could be used. */
+tkr_status tkr_transport_check_tls(const char *certificate, const char *key, tkr_error *error);
 /* Binds and listens, starts no thread yet. Messages name the address. Returns a transport. */
 tkr_status tkr_transport_create(tkr_transport **transport, const tkr_transport_options *options,
                                 const tkr_http_app *app, tkr_error *error);
@@ -173,7 +181,7 @@ const char *tkr_transport_url(const tkr_transport *transport, size_t i);
 /* Runs loop 0 in this thread (and takes SIGTERM, SIGINT, SIGHUP) until tkr_transport_drain has finished. */
 tkr_status tkr_transport_run(tkr_transport *transport, tkr_error *error);
 /* Loop 0's thread: stops listening, closes idle connections; waiting requests get their answers with
- * "Connection: close"; after `seconds` the rest is cut. */
+ * "Connection: close"; after `seconds` the rest is cut. Called again it can only bring that nearer. */
 void tkr_transport_drain(tkr_transport *transport, double seconds);
 void tkr_transport_free(tkr_transport **transport);
 

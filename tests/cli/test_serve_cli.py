@@ -119,10 +119,36 @@ class Check(CliTest):
 
     def test_warnings(self):
         done = run("serve", "--check-config", "--no-jail", "--host", "0.0.0.0", "--insecure-no-auth",
-                   "--video-pooling", "max", env=environment(TKR_API_KEY="short"))
+                   env=environment(TKR_API_KEY="short"))
         self.assertEqual((done.returncode, done.stdout), (0, b"ok\n"))
-        for word in (b"warning: ", b"without a jail", b"no authentication", b"embeds no video", b"short enough"):
+        for word in (b"warning: ", b"without a jail", b"no authentication", b"short enough"):
             self.assertIn(word, done.stderr)
+
+    def test_what_could_not_start(self):
+        """Said before anything is opened, by the check and by the start alike."""
+        text = self.path("n.txt", "no certificate\n")
+        folder = os.path.dirname(text)
+        for args, says in (
+                (["--tls-certificate", text, "--tls-key", text], "not a certificate chain in PEM"),
+                (["--cache-url", "redis://h:99999"], 'optimization.cache_url is no "redis://'),
+                (["--cache-url", "redis://:pw@h/abc"], 'optimization.cache_url is no "redis://'),
+                (["--device", "cuda"], 'device "cuda" is unknown; known: auto, cpu, gpu'),
+                (["--cpu", "foo"], 'CPU level "foo" is unknown'),
+                (["--pooling", "blah"], 'unknown pooling "blah"; known: cls'),
+                (["--log-file", folder], f"--log-file: {folder} is a folder"),
+                (["--admin-socket", folder], f"--admin-socket: {folder} is a folder")):
+            for more in (["--check-config"], ["--port", "0"]):
+                with self.subTest(args=args, more=more):
+                    self.fails(2, "serve", *more, *args, says=says)
+        self.fails(2, "serve", "--check-config", env=environment(TKR_API_KEY="***"), says="that config show prints")
+        done = run("serve", "--check-config", "--log-file", "/no/such/log", "--admin-socket", "/nor/this/s")
+        self.assertEqual((done.returncode, done.stdout), (0, b"ok\n"))
+        self.assertIn(b"warning: --log-file: there is no folder /no/such", done.stderr)
+        self.assertIn(b"warning: --admin-socket: there is no folder /nor/this", done.stderr)
+        done = run("serve", "--check-config", env=environment(TKR_API_KEY="secret1,,b"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"TKR_API_KEY has nothing before or behind a comma", done.stderr)
+        self.assertNotIn(b"secret1", done.stderr)
 
     def test_readable_secrets(self):
         path = self.path("serve.yaml", "auth: {api_key: a-key-that-is-long-enough}\n")
@@ -223,7 +249,7 @@ class Serve(CliTest):
         server.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait(timeout=30), 0)
         server, _ = self.activate("0.0.0.0")
-        self.assertEqual(server.wait(timeout=30), 1)
+        self.assertEqual(server.wait(timeout=30), 2)
         self.assertIn(b"there is no API key", server.stderr.read())
 
     def test_becomes_another_user(self):

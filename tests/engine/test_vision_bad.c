@@ -484,7 +484,7 @@ static void no_decoder(void **state) {
     options.decoder = GOLDEN "none";
     open_with(&e, DEMO, &options);
     tkr_input input = parts_input(&part, 1);
-    refuses(&e, &input, TKR_NOT_FOUND, "golden/none");
+    refuses(&e, &input, TKR_IO, "golden/none");
     const tkr_input good[] = {parts_input(&rgb, 1), {.text = "a", .n_text = 1}};
     tkr_result *result = embed_all(&e, good, 2, NULL);
     tkr_result_free(&result);

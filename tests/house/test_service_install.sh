@@ -43,10 +43,17 @@ out=$(install --model other) || fail "the second run fails: $out"
 [[ $(state) == "$before" ]] || fail "the second run changed something: $(diff <(echo "$before") <(state))"
 grep -q 'shown once' <<< "$out" && fail "the second run makes a key"
 
+scripts/install --prefix 2> /dev/null && fail "--prefix without a value is accepted"
+others=("$root"/usr/local/lib/{libtkrzw.so.1.0,libtkrzw.a,libtkr-more.so,deep/er/libtkr.so.0})
+for file in "${others[@]}"; do install_dir=$(dirname "$file"); mkdir -p "$install_dir"; touch "$file"; done
 out=$(install --uninstall) || fail "--uninstall fails: $out"
+for file in "${others[@]}"; do [[ -e $file ]] || fail "--uninstall takes $file, which isn't ours"; done
+rm -r "${others[@]}"
 left=$(cd "$root" && find . ! -type d | sort | tr '\n' ' ')
 [[ $left == "./etc/tkr-embed/keys ./etc/tkr-embed/serve.yaml " ]] || fail "--uninstall leaves $left"
 install --uninstall --purge > /dev/null || fail "--purge fails"
+rm -r "$root/usr/local"
+install --uninstall --purge > /dev/null || fail "--purge fails where nothing is installed"
 [[ -z $(find "$root" ! -type d) ]] || fail "--purge leaves $(find "$root" ! -type d)"
 
 # Another prefix stands in the unit, too.

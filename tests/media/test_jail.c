@@ -240,7 +240,7 @@ static void bad_options(void **state) {
     tkr_error error = {0};
     tkr_jail_options options = jail_options();
     options.program = TKR_BUILD_DIR "/no-such-program";
-    assert_int_equal(tkr_jail_create(&jail, &options, &error), TKR_NOT_FOUND);
+    assert_int_equal(tkr_jail_create(&jail, &options, &error), TKR_IO);
     assert_null(jail);
     assert_true(strstr(error.message, "no-such-program") != NULL);
     options = jail_options();

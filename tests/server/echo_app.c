@@ -142,6 +142,9 @@ static void on_head(void *user, tkr_http_exchange *x) {
             answer_text(x, 426, "own426");
     } else if (is(x, "/early")) {
         answer_text(x, 403, "own403");
+    } else if (is(x, "/busy")) { /* knows before the body */
+        answer_text(x, 429, "own429");
+        x->response.again = 60;
     } else if (is(x, "/soon")) {
         x->deadline = tkr_now() + 0.5;
     } else if (is(x, "/embed") && strcmp(x->request.method, "POST") != 0) {
@@ -254,6 +257,11 @@ static void on_ws_message(void *user, tkr_ws *ws, void *object, bool binary, con
     } else if (strncmp(text, "send ", 5) == 0) { /* so many messages, by another thread */
         tkr_ws_hold(ws);
         add_job(user, NULL, ws, strtoul(text + 5, NULL, 10), 0);
+    } else if (strncmp(text, "keep ", 5) == 0) {
+        (void)tkr_ws_send(ws, false, tkr_ws_keep(ws, strtoul(text + 5, NULL, 10)) ? "kept" : "full", 4);
+    } else if (strncmp(text, "give ", 5) == 0) {
+        tkr_ws_give_back(ws, strtoul(text + 5, NULL, 10));
+        (void)tkr_ws_send(ws, false, "given", 5);
     } else if (strcmp(text, "pause") == 0) {
         tkr_ws_pause(ws, true);
         tkr_ws_pause(ws, false);
@@ -261,6 +269,12 @@ static void on_ws_message(void *user, tkr_ws *ws, void *object, bool binary, con
     } else if (!tkr_ws_send(ws, binary, data, size)) {
         say(user, "ws_full", "");
     }
+}
+
+static void on_ws_drained(void *user, tkr_ws *ws, void *object) {
+    (void)ws;
+    (void)object;
+    say(user, "ws_drained", "");
 }
 
 static void on_ws_close(void *user, tkr_ws *ws, void *object) {
@@ -310,6 +324,7 @@ static void read_options(int argc, char **argv, app *a, tkr_transport_options *o
                                 {"--idle-timeout", &o->idle_timeout, NULL, NULL},
                                 {"--wait-timeout", &o->wait_timeout, NULL, NULL},
                                 {"--ping-interval", &o->ping_interval, NULL, NULL},
+                                {"--max-bodies", NULL, &o->max_bodies, NULL},
                                 {"--max-message", NULL, &o->max_message, NULL},
                                 {"--max-ws-queue", NULL, &o->max_ws_queue, NULL},
                                 {"--max-ws", NULL, &o->max_ws, NULL},
@@ -354,6 +369,7 @@ int main(int argc, char **argv) {
                                 .sent = on_sent,
                                 .ws_open = on_ws_open,
                                 .ws_message = on_ws_message,
+                                .ws_drained = on_ws_drained,
                                 .ws_close = on_ws_close,
                                 .tick = on_tick,
                                 .reload = on_reload,

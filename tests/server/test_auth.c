@@ -139,7 +139,7 @@ static const struct {
     {"a " HASH "\nb " HASH "\n", "keys:2: key \"b\" has the name or the hash of another line"},
     {"a " HASH "\n# x\na sha256:f" HEX32 "123456789abcdef0123456789abcdef\n", "keys:3: key \"a\" has the name or"},
     {"a tkr_plainkey\n", "keys:1: key \"a\" has no hash \"sha256:...\""},
-    {"a\n", "keys:1: key \"a\" has no hash"},
+    {"a\n", "keys:1: one word only, expected NAME sha256:..."},
     {"a sha256:12\n", "keys:1: key \"a\" has no hash"},
     {"a sha256:" HEX32 "0123456789ABCDEF0123456789abcdef\n", "keys:1: key \"a\" has no hash"},
     {"a " HASH " scopes=all\n", "keys:1: key \"a\" has \"scopes=all\", expected scopes="},

@@ -310,7 +310,7 @@ static const struct {
     {"server:\n  cors_origins: [a, [b]]\n", "serve.yaml:2: server.cors_origins holds a list, expected texts"},
     {"server:\n  cors_origins: [\"a,b\"]\n",
      "serve.yaml:2: server.cors_origins holds \"a,b\", expected texts without a"},
-    {"server:\n  cors_origins: \"*,,\"\n", "serve.yaml:2: server.cors_origins is \"*,,\", expected names with a comma"},
+    {"server:\n  cors_origins: \"*,,\"\n", "serve.yaml:2: server.cors_origins has nothing before or behind a comma"},
     {"server:\n  cors_origins: [example.org]\n",
      "serve.yaml:2: server.cors_origins has \"example.org\", expected \"*\""},
     {"server:\n  tls_key: k.pem\n", "serve.yaml:2: server.tls_key needs server.tls_certificate beside it"},
@@ -459,13 +459,12 @@ static void count_warning(void *user, const char *line) {
 static void test_warnings(void **state) {
     tkr_buf all = {0};
     (void)state;
-    tkr_settings *settings = load("processing: {max_video_frames: 4}\n"
-                                  "auth: {api_key: short, insecure_no_auth: true}\n"
+    tkr_settings *settings = load("auth: {api_key: short, insecure_no_auth: true}\n"
                                   "model: {no_jail: true}\n",
                                   NULL, 0);
     tkr_settings_each_warning(settings, count_warning, &all);
-    static const char *const words[] = {"embeds no video", "short enough to be guessed", "no authentication",
-                                        "without a jail", "demo model"};
+    static const char *const words[] = {"short enough to be guessed", "no authentication", "without a jail",
+                                        "demo model"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) assert_non_null(strstr(all.data, words[i]));
     tkr_settings_free(&settings);
     tkr_buf_free(&all);

@@ -297,6 +297,14 @@ class Early(unittest.TestCase):
             self.assertEqual([client.answer().status for _ in range(4)], [429, 429, 200, 429])
             self.assertGreater(time.monotonic() - began, 0.49)
 
+    def test_of_a_large_body_is_answered_at_once(self):
+        """Its connection closes, and what still comes must not count as a flood."""
+        with self.server.connect() as client:
+            self.took(client, away(60), 429)
+            client.send(b"POST /busy HTTP/1.1\r\nHost: x\r\nContent-Length: 1900000\r\n\r\n" + b"a" * 1900000)
+            answer = client.answer()
+            self.assertEqual((answer.status, answer.fields["connection"]), (429, "close"))
+
     def test_may_leave_meanwhile(self):
         with self.server.connect() as client:
             self.took(client, away(60), 429)

@@ -194,7 +194,7 @@ bool tkr_embed_parse_images(tkr_operation *op) {
     const bool files = op->n_form > 0;
     const char *name = files && op->exchange != NULL ? "file" : "images";
     size_t n;
-    if (!tkr_embed_count_files(&n, &fields, list, "images", "data URIs or URLs")) {
+    if (!tkr_embed_count_files(&n, &fields, list, "images", "data URIs or URLs") || !tkr_operation_fits(op, n)) {
         return false;
     }
     tkr_input *inputs = tkr_operation_alloc(op, n * sizeof *inputs);
@@ -223,7 +223,7 @@ bool tkr_embed_parse_items(tkr_operation *op) {
     if (n == 0) {
         return tkr_refuse(op, EMPTY, "items", "items: is an empty list");
     }
-    tkr_input *inputs = tkr_operation_alloc(op, n * sizeof *inputs);
+    tkr_input *inputs = tkr_operation_fits(op, n) ? tkr_operation_alloc(op, n * sizeof *inputs) : NULL;
     if (inputs == NULL) {
         return false;
     }

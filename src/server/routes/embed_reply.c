@@ -115,13 +115,13 @@ static bool put_fields(tkr_operation *op) {
     tkr_http_add_field(response, "x-model", "%s", op->model->name);
     if (several_rows(op)) {
         put_rows_of_each(&text, op);
-        tkr_http_add_field(response, "x-rows", "%s", text.failed ? "" : text.data);
+        tkr_buf_printf(&response->fields, "x-rows: %s\r\n", text.failed ? "" : text.data); /* of any length */
         text.size = 0;
     }
     if (put_truncated(&text, op) > 0) {
-        tkr_http_add_field(response, "x-truncated", "%s", text.failed ? "" : text.data);
+        tkr_buf_printf(&response->fields, "x-truncated: %s\r\n", text.failed ? "" : text.data);
     }
-    const bool good = !text.failed;
+    const bool good = !text.failed && !response->fields.failed;
     tkr_buf_free(&text);
     return good;
 }

@@ -46,6 +46,7 @@ typedef struct message {
     client *client;
     char *data; /* owned: pictures borrow from it */
     size_t size;
+    bool counted; /* its size, in the transport */
     bool binary;
     tkr_ws_pieces pieces;         /* of the data */
     const tkr_identity *identity; /* held */
@@ -104,6 +105,9 @@ static void free_message(message *m) {
         tkr_auth_release(c->server->auth, m->identity);
     }
     tkr_free(m->data);
+    if (m->counted) {
+        tkr_ws_give_back(c->ws, m->size);
+    }
     tkr_free(m);
     leave(c);
 }
@@ -341,6 +345,16 @@ static bool check_key(message *m, tkr_operation *spare) {
     }
 }
 
+/* It stays in memory until it is answered. false after tkr_refuse. */
+static bool count_message(message *m, tkr_operation *spare) {
+    m->counted = tkr_ws_keep(m->client->ws, m->size);
+    if (!m->counted) {
+        tkr_refuse(spare, OVERLOADED, NULL, "too many large requests are in memory");
+        spare->fault.retry_after_s = 1;
+    }
+    return m->counted;
+}
+
 /* Counts the message among those to be answered; false after tkr_refuse. */
 static bool admit(message *m, tkr_operation *spare, const char *id) {
     client *c = m->client;
@@ -359,7 +373,8 @@ static bool admit(message *m, tkr_operation *spare, const char *id) {
         tkr_refuse(spare, OVERLOADED, NULL, "%zu requests of this WebSocket wait for their answers already", most);
         spare->fault.retry_after_s = 0.1;
     }
-    return !full && (!taken || tkr_refuse(spare, CONFLICT, "id", "id: %.80s is still being answered", id));
+    return !full && (!taken || tkr_refuse(spare, CONFLICT, "id", "id: %.80s is still being answered", id)) &&
+           (m->counted || count_message(m, spare));
 }
 
 /* Starts what the body asks for, and then owns body and message. */
@@ -451,37 +466,10 @@ static void read_message(void *arg) {
 
 /* ---- the transport's calls ---- */
 
-static const char *copy_text(client *c, const char *text) {
-    return text != NULL ? tkr_arena_strndup(&c->arena, text, strlen(text)) : NULL;
-}
-
-/* Keeps of the opening what its messages need: the exchange may go before the last of them. */
-static bool copy_opening(client *c, const tkr_http_request *from) {
-    static const char *const names[] = {"authorization", "x-api-key", "traceparent"};
-    enum { N = sizeof names / sizeof *names };
-    tkr_http_field *fields = tkr_arena_alloc(&c->arena, N * sizeof *fields);
-    c->opening = (tkr_http_request){.method = copy_text(c, from->method),
-                                    .path = copy_text(c, from->path),
-                                    .query = "",
-                                    .fields = fields,
-                                    .peer = copy_text(c, from->peer),
-                                    .listener = from->listener,
-                                    .tls = from->tls};
-    bool good = fields != NULL && c->opening.method != NULL && c->opening.path != NULL && c->opening.peer != NULL;
-    for (size_t i = 0; good && i < N; i++) {
-        const char *value = tkr_http_field_of(from, names[i]);
-        if (value != NULL) {
-            fields[c->opening.n_fields++] = (tkr_http_field){names[i], copy_text(c, value)};
-            good = fields[c->opening.n_fields - 1].value != NULL;
-        }
-    }
-    return good;
-}
-
 static void *on_open(void *user, tkr_ws *ws, tkr_http_exchange *x) {
     client *c = tkr_calloc(1, sizeof *c);
     const tkr_operation *op = x->app;
-    if (c == NULL || !copy_opening(c, &x->request)) {
+    if (c == NULL || !tkr_ws_copy_opening(&c->opening, &c->arena, &x->request)) {
         if (c != NULL) {
             tkr_arena_free(&c->arena);
         }
@@ -500,13 +488,20 @@ static void *on_open(void *user, tkr_ws *ws, tkr_http_exchange *x) {
     return c;
 }
 
-/* A message among those to be answered; NULL without memory. */
-static message *add_message(client *c, bool binary, const char *data, size_t size) {
+/* A message among those to be answered; NULL without memory, or with `count` and no room for it. */
+static message *add_message(client *c, bool binary, const char *data, size_t size, bool count) {
+    if (count && !tkr_ws_keep(c->ws, size)) {
+        return NULL;
+    }
     message *m = tkr_calloc(1, sizeof *m);
     if (m == NULL || (m->data = tkr_malloc(size + 1)) == NULL) {
         tkr_free(m);
+        if (count) {
+            tkr_ws_give_back(c->ws, size);
+        }
         return NULL;
     }
+    m->counted = count;
     if (size > 0) {
         memcpy(m->data, data, size);
     }
@@ -536,10 +531,10 @@ static void on_message(void *user, tkr_ws *ws, void *app, bool binary, const cha
     const size_t most = (size_t)tkr_setting_of(server->settings, TKR_SET_WS_IN_FLIGHT)->number;
     (void)ws;
     tkr_mutex_lock(&c->mutex);
-    const bool room = size <= INLINE_BYTES || c->n_messages < most;
+    const bool large = size > INLINE_BYTES, room = !large || c->n_messages < most;
     tkr_mutex_unlock(&c->mutex);
-    message *m = room ? add_message(c, binary, data, size) : NULL;
-    if (m != NULL && size <= INLINE_BYTES) {
+    message *m = room ? add_message(c, binary, data, size, large) : NULL; /* others count once they are admitted */
+    if (m != NULL && !large) {
         read_message(m);
     } else if (m == NULL || !tkr_crew_run(server->crew, read_message, m)) {
         tkr_http_response response = {0};

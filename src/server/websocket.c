@@ -47,6 +47,9 @@ struct tkr_ws {
     tkr_ws_reader *reader;
     uint64_t heard_at, pinged_at, progress_at; /* uv_now */
     uint64_t controls_at;
+    uint64_t look_at;    /* for silence and for replies that are not taken */
+    uint64_t message_at; /* when the message began that is not whole; 0: none is */
+    uint64_t stopped_at;
     unsigned controls;
     bool paused, stopped; /* stopped: not reading */
     bool close_sent, feeding;
@@ -105,14 +108,20 @@ static frame *frame_new(unsigned opcode, const void *data, size_t size) {
 size_t tkr_ws_queued(const tkr_ws *ws) { return atomic_load(&ws->listed) + atomic_load(&ws->unsent); }
 
 bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size) {
-    if (tkr_ws_queued(ws) > ws->loop->transport->options.max_ws_queue) {
-        atomic_store(&ws->refused, true);
-        (void)post(ws, NULL); /* it may have drained since: the loop looks again */
-        return false;
-    }
-    frame *f = frame_new(binary ? TKR_WS_BINARY : TKR_WS_TEXT, data, size);
-    return f && post(ws, f);
+    const bool full = tkr_ws_queued(ws) > ws->loop->transport->options.max_ws_queue;
+    frame *f = full ? NULL : frame_new(binary ? TKR_WS_BINARY : TKR_WS_TEXT, data, size);
+    if (f) return post(ws, f);
+    atomic_store(&ws->refused, true);
+    (void)post(ws, NULL); /* it may have drained since, or there is memory again: the loop looks */
+    return false;
 }
+
+bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes) {
+    tkr_transport *t = ws->loop->transport;
+    return tkr_ws_count(&t->body_bytes, t->options.max_bodies, n_bytes);
+}
+
+void tkr_ws_give_back(tkr_ws *ws, size_t n_bytes) { atomic_fetch_sub(&ws->loop->transport->body_bytes, n_bytes); }
 
 /* The payload of a close frame; returns its bytes. */
 static size_t close_payload(char out[2 + MAX_REASON], unsigned code, const char *reason) {
@@ -147,6 +156,7 @@ static void leave(tkr_ws *ws) {
     atomic_fetch_sub(&t->n_ws, 1);
     tkr_peers_close_ws(&t->peers, conn->count);
     if (ws->app) t->app.ws_close(t->app.user, ws, ws->app);
+    tkr_ws_reader_free(&ws->reader); /* the application may hold ws for long */
     tkr_ws_release(ws);
 }
 
@@ -179,6 +189,32 @@ static void finish(tkr_ws *ws, unsigned code, const char *reason) {
 
 /* ---- the loop's side ---- */
 
+/* When the message that is under way has to be whole, by uv_now. */
+static uint64_t message_end(const tkr_ws *ws) {
+    size_t size;
+    (void)tkr_ws_reader_is_within(ws->reader, &size);
+    const double seconds = ws->loop->transport->options.read_timeout + (double)size / TKR_MIN_RATE;
+    return ws->message_at + (uint64_t)((seconds < 1e8 ? seconds : 1e8) * 1e3);
+}
+
+/* Sets the timer for what comes first: a look at the whole, or the end of a message's time. */
+static void set_timer(tkr_ws *ws) {
+    const uint64_t now = tkr_loop_now(ws->loop), due = ws->look_at;
+    const uint64_t end = ws->message_at && !ws->stopped ? message_end(ws) : due;
+    const uint64_t first = end < due ? end : due;
+    tkr_wheel_set(&ws->loop->wheel, &ws->conn->timer, now, first > now ? first - now : 0);
+}
+
+/* Notes whether a message is under way: it has as long as a body. */
+static void note_message(tkr_ws *ws) {
+    size_t size;
+    const bool within = tkr_ws_reader_is_within(ws->reader, &size);
+    const bool begins = within && !ws->message_at;
+    if (begins) ws->message_at = tkr_loop_now(ws->loop);
+    if (!within) ws->message_at = 0;
+    if (begins && !ws->close_sent) set_timer(ws);
+}
+
 /* Reads while nobody asks to wait and the peer takes what it is sent. */
 static void steer(tkr_ws *ws) {
     tkr_conn *conn = ws->conn;
@@ -192,8 +228,13 @@ static void steer(tkr_ws *ws) {
     if (stop == ws->stopped) return;
     ws->stopped = stop;
     if (stop) {
+        ws->stopped_at = tkr_loop_now(ws->loop);
         tkr_conn_read(conn, false);
         return;
+    }
+    if (ws->message_at) { /* it could not come meanwhile */
+        ws->message_at += tkr_loop_now(ws->loop) - ws->stopped_at;
+        if (!ws->close_sent) set_timer(ws);
     }
     tkr_conn_read(conn, true);
     tkr_conn_feed_held(conn);
@@ -270,6 +311,7 @@ static const char *text_of(unsigned code) {
     return code == 1002   ? "protocol error"
            : code == 1007 ? "text that is not UTF-8"
            : code == 1009 ? "the message is too large"
+           : code == 1013 ? "too many large messages at a time"
                           : "internal error";
 }
 
@@ -277,6 +319,7 @@ static void on_event(tkr_ws *ws, const tkr_ws_event *event) {
     const tkr_http_app *app = &ws->loop->transport->app;
     switch (event->kind) {
     case TKR_WS_MESSAGE:
+        ws->message_at = 0;
         if (!ws->close_sent) app->ws_message(app->user, ws, ws->app, event->binary, event->data, event->size);
         break;
     case TKR_WS_PING:
@@ -313,6 +356,7 @@ size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
     }
     ws->feeding = false;
     if (ws->conn) {
+        note_message(ws);
         atomic_store(&ws->unsent, tkr_conn_queued(conn));
         steer(ws);
     }
@@ -322,9 +366,10 @@ size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
 
 /* ---- time ---- */
 
-static double period(const tkr_transport_options *options) {
+static uint64_t period_ms(const tkr_transport_options *options) {
     const double ping = options->ping_interval, write = options->write_timeout;
-    return ping > 0 && ping < write ? ping : write;
+    const double seconds = ping > 0 && ping < write ? ping : write;
+    return (uint64_t)((seconds < 1e8 ? seconds : 1e8) * 1e3);
 }
 
 void tkr_ws_timeout(tkr_conn *conn) {
@@ -333,6 +378,14 @@ void tkr_ws_timeout(tkr_conn *conn) {
     const uint64_t now = tkr_loop_now(conn->loop), heard = ws->heard_at;
     if (ws->close_sent) { /* the peer's close frame is missing */
         finish(ws, 0, NULL);
+        return;
+    }
+    if (ws->message_at && !ws->stopped && now >= message_end(ws)) {
+        finish(ws, POLICY, "the message was not sent in time");
+        return;
+    }
+    if (now < ws->look_at) {
+        set_timer(ws);
         return;
     }
     const size_t queued = tkr_conn_queued(conn);
@@ -348,7 +401,9 @@ void tkr_ws_timeout(tkr_conn *conn) {
         ws->pinged_at = now;
         tkr_conn_send(conn, bytes, tkr_ws_frame_head(bytes, TKR_WS_PING_FRAME, 0));
     }
-    if (conn->state == TKR_CONN_WS) tkr_conn_set(conn, TKR_CONN_WS, period(o));
+    if (conn->state != TKR_CONN_WS) return;
+    ws->look_at = now + period_ms(o);
+    set_timer(ws);
 }
 
 void tkr_ws_drain(tkr_conn *conn) {
@@ -386,7 +441,8 @@ static tkr_ws *ws_new(tkr_conn *conn) {
     ws->last = &ws->first;
     ws->task.run = on_task;
     ws->heard_at = ws->progress_at = tkr_loop_now(conn->loop);
-    ws->reader = tkr_ws_reader_new(conn->loop->transport->options.max_message);
+    tkr_transport *t = conn->loop->transport;
+    ws->reader = tkr_ws_reader_new(t->options.max_message, &t->body_bytes, t->options.max_bodies);
     if (ws->reader) return ws;
     tkr_ws_release(ws);
     return NULL;
@@ -419,7 +475,8 @@ void tkr_ws_start(tkr_conn *conn) {
     }
     ws->conn = conn;
     conn->ws = ws;
-    tkr_conn_set(conn, TKR_CONN_WS, period(o));
+    ws->look_at = tkr_loop_now(loop) + period_ms(o);
+    tkr_conn_set(conn, TKR_CONN_WS, (double)period_ms(o) * 1e-3);
     t->app.sent(t->app.user, x, &x->response, head.size); /* first: sending to one who has left frees x */
     tkr_conn_send(conn, head.data, head.size);
     tkr_buf_free(&head);

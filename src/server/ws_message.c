@@ -1,11 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/ws_message: ids, frames, media. */
+/* server/ws_message: openings, ids, frames, media. */
 #include "server/ws_message.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "server/read.h"
+
+static const char *copy_text(tkr_arena *arena, const char *text) {
+    return text != NULL ? tkr_arena_strndup(arena, text, strlen(text)) : NULL;
+}
+
+bool tkr_ws_copy_opening(tkr_http_request *to, tkr_arena *arena, const tkr_http_request *from) {
+    static const char *const names[] = {"authorization", "x-api-key", "traceparent"};
+    enum { N = sizeof names / sizeof *names };
+    tkr_http_field *fields = tkr_arena_alloc(arena, N * sizeof *fields);
+    *to = (tkr_http_request){.method = copy_text(arena, from->method),
+                             .path = copy_text(arena, from->path),
+                             .query = "",
+                             .fields = fields,
+                             .peer = copy_text(arena, from->peer),
+                             .listener = from->listener,
+                             .tls = from->tls};
+    bool good = fields != NULL && to->method != NULL && to->path != NULL && to->peer != NULL;
+    for (size_t i = 0; good && i < N; i++) {
+        const char *value = tkr_http_field_of(from, names[i]);
+        if (value != NULL) {
+            fields[to->n_fields++] = (tkr_http_field){names[i], copy_text(arena, value)};
+            good = fields[to->n_fields - 1].value != NULL;
+        }
+    }
+    return good;
+}
 
 bool tkr_ws_read_id(char id[TKR_WS_ID], tkr_operation *op, const json_t *body) {
     const json_t *value = json_object_get(body, "id");

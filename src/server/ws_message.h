@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/ws_message: what stands in a message of /ws beside the fields of a request: its id, and the media of a binary
- * frame. */
+/* server/ws_message: what belongs to a message of /ws beside the fields of a request: its id, the media of a binary
+ * frame, and what the opening said. */
 #ifndef TKR_SERVER_WS_MESSAGE_H
 #define TKR_SERVER_WS_MESSAGE_H
 
 #include "server/operation.h"
 
 enum { TKR_WS_ID = 256, TKR_WS_MEDIA = 1024 }; /* bytes of an id as JSON, NUL included; media of a frame */
+
+/* Keeps of the opening what its messages need: the exchange may go before the last of them. false: no memory. */
+bool tkr_ws_copy_opening(tkr_http_request *to, tkr_arena *arena, const tkr_http_request *from);
 
 /* "id" as JSON text; without one id stays. false after tkr_refuse. */
 bool tkr_ws_read_id(char id[TKR_WS_ID], tkr_operation *op, const json_t *body);

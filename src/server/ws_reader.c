@@ -13,14 +13,17 @@ enum {
     NOT_UTF8 = 1007,
     TOO_BIG = 1009,
     INTERNAL = 1011,
+    TRY_LATER = 1013,
     NO_CODE = 1005,
     MAX_CONTROL = 125,
-    KEPT = 16 * 1024 /* room of a message's buffer that is kept for the next */
+    KEPT = 16 * 1024 /* room of a message's buffer that is kept for the next, and not counted */
 };
 
 struct tkr_ws_reader {
     wslay_frame_context_ptr frames;
     size_t max_message;
+    atomic_size_t *taken; /* with other readers */
+    size_t limit, counted;
     const char *in;
     size_t n_in;
     tkr_buf message;
@@ -43,23 +46,42 @@ static ssize_t on_more(uint8_t *out, size_t n, int flags, void *user) {
     return (ssize_t)n;
 }
 
-tkr_ws_reader *tkr_ws_reader_new(size_t max_message) {
+bool tkr_ws_count(atomic_size_t *taken, size_t limit, size_t more) {
+    if (atomic_fetch_add(taken, more) + more <= limit || limit == 0) return true;
+    atomic_fetch_sub(taken, more);
+    return false;
+}
+
+tkr_ws_reader *tkr_ws_reader_new(size_t max_message, atomic_size_t *taken, size_t limit) {
     const struct wslay_frame_callbacks callbacks = {.recv_callback = on_more};
     tkr_ws_reader *r = tkr_calloc(1, sizeof *r);
     if (!r) return NULL;
     r->max_message = max_message;
     r->message.cap = max_message;
+    r->taken = taken;
+    r->limit = limit;
     if (tkr_seam_allows('a') && wslay_frame_context_init(&r->frames, &callbacks, r) == 0) return r;
     tkr_free(r);
     return NULL;
 }
 
+static void free_message(tkr_ws_reader *r) {
+    tkr_buf_free(&r->message);
+    atomic_fetch_sub(r->taken, r->counted);
+    r->counted = 0;
+}
+
 void tkr_ws_reader_free(tkr_ws_reader **reader) {
     if (!reader || !*reader) return;
     wslay_frame_context_free((*reader)->frames);
-    tkr_buf_free(&(*reader)->message);
+    free_message(*reader);
     tkr_free(*reader);
     *reader = NULL;
+}
+
+bool tkr_ws_reader_is_within(const tkr_ws_reader *reader, size_t *size) {
+    *size = reader->message.size;
+    return reader->in_message;
 }
 
 static tkr_ws_event fail(tkr_ws_reader *r, unsigned code) {
@@ -105,6 +127,19 @@ static tkr_ws_event end_message(tkr_ws_reader *r) {
     return (tkr_ws_event){.kind = TKR_WS_MESSAGE, .binary = r->binary, .data = data, .size = r->message.size};
 }
 
+/* Makes room for n more bytes of the message: 0, or the code to close with. */
+static unsigned make_room(tkr_ws_reader *r, size_t n) {
+    const tkr_buf *message = &r->message;
+    const size_t wanted = message->size + n + 1; /* max_message + 1 at most: see check_head */
+    if (wanted <= message->room) return 0;
+    size_t room = message->room < r->max_message / 2 ? 2 * message->room : r->max_message + 1;
+    if (room < wanted) room = wanted;
+    const size_t counted = room > KEPT ? room : 0;
+    if (!tkr_ws_count(r->taken, r->limit, counted - r->counted)) return TRY_LATER;
+    r->counted = counted;
+    return tkr_buf_reserve(&r->message, room - 1 - message->size) ? 0 : INTERNAL;
+}
+
 /* Takes what came of a frame; true: *event is something. */
 static bool take(tkr_ws_reader *r, const struct wslay_frame_iocb *frame, tkr_ws_event *event) {
     const bool control = wslay_is_ctrl_frame(frame->opcode);
@@ -125,9 +160,13 @@ static bool take(tkr_ws_reader *r, const struct wslay_frame_iocb *frame, tkr_ws_
     if (control) {
         if (frame->data_length > 0) memcpy(r->control + r->n_control, frame->data, frame->data_length);
         r->n_control += frame->data_length;
-    } else if (!tkr_buf_append(&r->message, frame->data, frame->data_length)) {
-        *event = fail(r, INTERNAL);
-        return true;
+    } else {
+        const unsigned code = make_room(r, frame->data_length);
+        if (code != 0) {
+            *event = fail(r, code);
+            return true;
+        }
+        (void)tkr_buf_append(&r->message, frame->data, frame->data_length);
     }
     r->left -= frame->data_length;
     if (r->left > 0) return false;
@@ -142,7 +181,7 @@ tkr_ws_event tkr_ws_read(tkr_ws_reader *r, const char **bytes, size_t *n) {
     if (r->given) {
         r->given = false;
         r->message.size = 0;
-        if (r->message.room > KEPT) tkr_buf_free(&r->message);
+        if (r->message.room > KEPT) free_message(r);
     }
     r->in = *bytes;
     r->n_in = *n;

@@ -4,6 +4,7 @@
 #ifndef TKR_SERVER_WS_READER_H
 #define TKR_SERVER_WS_READER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,10 +26,16 @@ typedef struct tkr_ws_event {
     unsigned code; /* of a close frame: 1005 when it names none */
 } tkr_ws_event;
 
+/* Adds to what many take together; false, and nothing added, where that would be more than the limit (0: none). */
+bool tkr_ws_count(atomic_size_t *taken, size_t limit, size_t more);
+
 typedef struct tkr_ws_reader tkr_ws_reader;
-/* Messages above max_message bytes are errors (1009). NULL: no memory. */
-tkr_ws_reader *tkr_ws_reader_new(size_t max_message);
+/* Messages above max_message bytes are errors (1009). Their memory, beyond what each reader may keep, is counted in
+ * *taken before it is taken; where it would be too much that is an error, too (1013). NULL: no memory. */
+tkr_ws_reader *tkr_ws_reader_new(size_t max_message, atomic_size_t *taken, size_t limit);
 void tkr_ws_reader_free(tkr_ws_reader **reader);
+/* Within a message, between frames or in one: *size is what it has so far. */
+bool tkr_ws_reader_is_within(const tkr_ws_reader *reader, size_t *size);
 /* Reads on, first in what it still has, then in bytes[n], moving both forward: to be called until it gives TKR_WS_NONE.
  * After CLOSE and ERROR there is nothing more. */
 tkr_ws_event tkr_ws_read(tkr_ws_reader *reader, const char **bytes, size_t *n);

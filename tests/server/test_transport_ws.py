@@ -9,7 +9,8 @@ import struct
 import time
 import unittest
 
-from wire import BINARY, CLOSE, HELLO, PING, PONG, TEXT, Client, Server, WebSocket, frame, handshake
+from harness import SANITIZED
+from wire import BINARY, CLOSE, HELLO, PING, PONG, POST, TEXT, Client, Server, WebSocket, frame, handshake
 
 CERTIFICATES = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "server")
 
@@ -136,6 +137,14 @@ class Frames(unittest.TestCase):
             how(self.connect())
             self.server.wait_for("ws_close", skip=mark)
 
+    def test_peers_that_leave_before_the_answer(self):
+        for _ in range(400):
+            client = Client(socket.create_connection(self.server.address, 10))
+            client.send(handshake(b"/ws?greet"))
+            client.reset()
+        with self.connect() as ws:
+            self.assertEqual(ws.send(frame(TEXT, b"a")).frame(), (TEXT, b"a"))
+
     def test_a_peer_that_never_reads_is_not_read(self):
         with self.connect() as ws:
             ws.sock.setblocking(False)
@@ -213,6 +222,152 @@ class Limits(unittest.TestCase):
             self.assertEqual(dead.frame(), (PING, b""))
             self.assertTrue(dead.closed())
             self.assertEqual(server.saw("ws_close"), 1)
+        self.assertEqual(server.stop(), 0)
+
+
+MIB = 1 << 20
+
+
+class Memory(unittest.TestCase):
+    """Of messages, which counts with that of bodies."""
+
+    def setUp(self):
+        self.server = Server("--max-bodies", 16 * MIB, "--max-message", 2 * MIB, "--max-body", 32 * MIB,
+                             "--read-timeout", 60, "--loops", 2)
+        self.addCleanup(lambda: self.assertEqual(self.server.stop(), 0, self.server.lines[-5:]))
+
+    def connect(self):
+        ws = WebSocket(self.server.connect().sock)
+        self.addCleanup(ws.sock.close)
+        return ws
+
+    def post(self, n):
+        with self.server.connect() as client:
+            try:
+                client.send(POST + b"Content-Length: %d\r\n\r\n" % n + bytes(n))
+            except ConnectionError:
+                pass
+            return client.answer().status
+
+    def wait_for_room(self, n):
+        """Until a body of n bytes is taken."""
+        end = time.monotonic() + 10
+        while self.post(n) != 200:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+
+    def test_unfinished_messages(self):
+        before, most = self.server.memory(), 7 * MIB  # a body's buffer is twice as large at most
+        self.assertEqual(self.post(most), 200)
+        part = frame(BINARY, bytes(2 * MIB - 1), length=2 * MIB)
+        for again in range(2):
+            kept, refused = [], 0
+            for _ in range(60):
+                ws = self.connect()
+                ws.send(part)
+                ws.sock.settimeout(0.3 if len(kept) >= 7 else 0.05)
+                try:
+                    self.assertEqual(ws.frame(), (CLOSE, 1013))
+                    refused += 1
+                except socket.timeout:
+                    kept.append(ws)
+            self.assertEqual((len(kept), refused), (7, 53))  # 2 MiB and a byte each
+            self.assertEqual(self.post(most), 503)
+            self.assertEqual(self.post(1000), 200)
+            small = self.connect()
+            self.assertEqual(small.send(frame(TEXT, b"small")).frame(), (TEXT, b"small"))
+            if not SANITIZED:
+                self.assertLess(self.server.memory() - before, 40)
+            for ws in kept[:3]:  # whole: echoed
+                ws.sock.settimeout(10)
+                self.assertEqual(ws.send(b"\x04").frame(), (BINARY, bytes(2 * MIB)))
+            for ws in kept[3:]:
+                ws.reset()
+            self.wait_for_room(most)
+            self.assertEqual(small.send(frame(TEXT, b"small")).frame(), (TEXT, b"small"))
+
+    def test_that_the_application_keeps(self):
+        ws = self.connect()
+        for said, answer in ((b"keep 10000000", b"kept"), (b"keep 10000000", b"full"), (b"keep 6777216", b"kept"),
+                             (b"keep 1", b"full"), (b"give 6777216", b"given"), (b"keep 6777217", b"full")):
+            self.assertEqual(ws.send(frame(TEXT, said)).frame(), (TEXT, answer), said)
+        self.assertEqual(self.post(7 * MIB), 503)
+        self.assertEqual(ws.send(frame(TEXT, b"give 10000000")).frame(), (TEXT, b"given"))
+        self.assertEqual(self.post(7 * MIB), 200)
+
+    def test_of_small_messages_is_always_there(self):
+        ws = self.connect()
+        self.assertEqual(ws.send(frame(TEXT, b"keep %d" % (16 * MIB))).frame(), (TEXT, b"kept"))
+        self.assertEqual(ws.send(frame(BINARY, bytes(8000))).frame(), (BINARY, bytes(8000)))
+        self.assertEqual(ws.send(frame(BINARY, bytes(20000))).frame(), (CLOSE, 1013))
+
+
+class Slow(unittest.TestCase):
+    def setUp(self):
+        self.server = Server("--read-timeout", 1, "--max-bodies", 4 * MIB)
+        self.addCleanup(lambda: self.assertEqual(self.server.stop(), 0, self.server.lines[-5:]))
+
+    def connect(self):
+        ws = WebSocket(self.server.connect().sock)
+        self.addCleanup(ws.sock.close)
+        return ws
+
+    def closed_after(self, ws, keep_on):
+        began = time.monotonic()
+        ws.sock.settimeout(0.1)
+        while time.monotonic() < began + 20:
+            try:
+                keep_on()
+                got = ws.frame()
+                if got[0] == CLOSE:
+                    self.assertEqual(got[1], 1008)
+                    return time.monotonic() - began
+            except socket.timeout:
+                pass
+        self.fail("still open")
+
+    def test_message(self):
+        """Has its time and what the minimum rate allows; pings don't lengthen it."""
+        ws = self.connect()
+        ws.send(frame(TEXT, b"a", False))
+        self.assertTrue(1 <= self.closed_after(ws, lambda: (ws.send(frame(PING)), time.sleep(0.1))) < 3)
+        ws = self.connect()
+        ws.send(frame(BINARY, bytes(30720), length=100000))  # 3 s at the minimum rate
+        self.assertTrue(4 <= self.closed_after(ws, lambda: None) < 6)
+        ws = self.connect()
+        ws.send(frame(BINARY, bytes(10), length=100000))
+        self.assertTrue(1 <= self.closed_after(ws, lambda: ws.send(b"a")) < 3)
+
+    def test_messages_one_after_the_other(self):
+        """Each has a time of its own, though one has always begun."""
+        ws, data = self.connect(), frame(TEXT, b"hello")
+        ws.send(data[:8])
+        for _ in range(12):
+            time.sleep(0.25)
+            ws.send(data[8:] + data[:8])
+            self.assertEqual(ws.frame(), (TEXT, b"hello"))
+
+    def test_silence_between_messages(self):
+        ws = self.connect()
+        time.sleep(2.5)
+        self.assertEqual(ws.send(frame(TEXT, b"a")).frame(), (TEXT, b"a"))
+
+
+class NoMemory(unittest.TestCase):
+    def test_for_a_message_is_told_when_it_may_be_there_again(self):
+        server = Server("--fail-every", 37)
+        until = time.monotonic() + 20
+        while not server.saw("ws_full") and time.monotonic() < until:
+            with server.connect() as client:
+                try:
+                    ws = WebSocket(client.sock)
+                    ws.sock.settimeout(0.2)
+                    for _ in range(60):
+                        ws.send(frame(TEXT, b"a")).frame()
+                except (AssertionError, OSError):
+                    pass
+        full = next(i for i, line in enumerate(server.lines) if "ws_full" in line)
+        server.wait_for("ws_drained", skip=full)
         self.assertEqual(server.stop(), 0)
 
 

@@ -405,6 +405,20 @@ class Limits(ServerTest):
         self.assertEqual(len({json.dumps(reply["embeddings"]) for reply in replies}), 1)
 
 
+class Unfinished(unittest.TestCase):
+    def test_messages_have_their_time(self):
+        with Server(*EXACT, "--read-timeout", "1", model=BERT) as server:
+            late, other = Socket(server), Socket(server)
+            late.send(frame(TEXT, b'{"op":"embed","id":1,"texts":"a"}') + frame(BINARY, bytes(9000), length=1 << 20))
+            self.assertEqual(late.hear()["id"], 1)
+            began = time.monotonic()
+            self.assertEqual(late.frame(), (CLOSE, 1008))
+            self.assertLess(time.monotonic() - began, PATIENCE / 4)
+            self.assertEqual(other.ask({"op": "embed", "id": 2, "texts": "a"})["id"], 2)
+            late.sock.close()
+            other.sock.close()
+
+
 class End(unittest.TestCase):
     def test_replies_come_before_the_end(self):
         server = Server(*EXACT, model=BERT)

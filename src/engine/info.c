@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "core/digest.h"
+#include "core/json.h"
 #include "engine/engine.h"
+#include "engine/gguf_model.h"
 #include "engine/weight_cache.h"
 
 #define SAMPLES 8
 #define SAMPLE_BYTES 256
-#define MAX_CONFIG ((size_t)16 << 20)
 #define RELEASED_BYTES ((size_t)1 << 20)
 
 const tkr_model_info *tkr_model_get_info(const tkr_model *model) { return &model->info; }
@@ -27,19 +28,53 @@ void tkr_model_get_device_memory(tkr_device_memory *out, const tkr_model *model)
                                .total = device->about.memory_bytes};
 }
 
+static void add_file(tkr_digest *digest, const char *folder, const char *name) {
+    tkr_map map = {0};
+    char *path = tkr_path_join(folder, name);
+    if (path && tkr_map_open(&map, path, NULL) == TKR_OK) {
+        tkr_digest_add(digest, name, strlen(name));
+        tkr_digest_add(digest, map.data, map.size);
+    }
+    tkr_map_close(&map);
+    tkr_free(path);
+}
+
 /* What becomes of a picture changes its vector as weights do. */
 static void add_pictures(tkr_digest *digest, const tkr_model *model) {
     static const char *const names[] = {"processor_config.json", "preprocessor_config.json"};
     if (!model->processor) return;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        tkr_buf text = {0};
-        char *path = tkr_path_join(tkr_checkpoint_folder(&model->checkpoint, names[i]), names[i]);
-        if (path && tkr_file_read(&text, path, MAX_CONFIG, NULL) == TKR_OK)
-            tkr_digest_add(digest, text.data, text.size);
-        tkr_buf_free(&text);
-        tkr_free(path);
-    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        add_file(digest, tkr_checkpoint_folder(&model->checkpoint, names[i]), names[i]);
     tkr_digest_add(digest, &model->process, offsetof(tkr_process_options, pool));
+}
+
+static void add_metadata(tkr_digest *digest, const tkr_gguf_value *value) {
+    tkr_digest_add(digest, value->key, strlen(value->key));
+    tkr_digest_word(digest, value->kind);
+    tkr_digest_word(digest, (uint64_t)value->integer);
+    tkr_digest_add(digest, &value->number, sizeof value->number);
+    tkr_digest_add(digest, value->text, value->n_text);
+    for (size_t i = 0; i < value->n && value->kind == TKR_GGUF_ARRAY; i++) {
+        const double number = tkr_gguf_array_number(value, i);
+        const char *text = NULL;
+        size_t n = 0;
+        if (tkr_gguf_array_string(&text, &n, value, i))
+            tkr_digest_add(digest, text, n);
+        else
+            tkr_digest_add(digest, &number, sizeof number);
+    }
+}
+
+/* What computes with the tensors, and what makes ids of texts. Prompts and limits aren't there: they are the input's.
+ */
+static void add_settings(tkr_digest *digest, const tkr_checkpoint *c) {
+    static const char *const names[] = {
+        "config.json",  "tokenizer.json",  "tokenizer_config.json", "sentencepiece.bpe.model",
+        "spiece.model", "tokenizer.model", "adapter_config.json"};
+    for (size_t i = 0; c->gguf && i < tkr_gguf_count(c->gguf); i++) add_metadata(digest, tkr_gguf_at(c->gguf, i));
+    for (size_t i = 0; !c->gguf && i < sizeof names / sizeof *names; i++)
+        add_file(digest, tkr_checkpoint_folder(c, names[i]), names[i]);
+    tkr_digest_add(digest, &c->lowercase, sizeof c->lowercase);
 }
 
 /* A few samples of a tensor's bytes. */
@@ -53,28 +88,54 @@ static void add_samples(tkr_digest *digest, const tkr_tensor_view *view) {
     if (view->size >= RELEASED_BYTES) tkr_map_release(view->data, view->size); /* a touch may map megabytes */
 }
 
+static void add_tensors(tkr_digest *digest, const tkr_tensors *tensors) {
+    for (size_t i = 0; i < tkr_tensors_count(tensors); i++) {
+        const tkr_tensor_view *view = tkr_tensors_at(tensors, i);
+        tkr_digest_add(digest, view->name, strlen(view->name) + 1);
+        tkr_digest_add(digest, view->shape, view->n_dims * sizeof *view->shape);
+        tkr_digest_add(digest, &view->dtype, sizeof view->dtype);
+        add_samples(digest, view);
+        if (!view->low_rank) continue;
+        tkr_digest_add(digest, &view->low_rank->scale, sizeof view->low_rank->scale);
+        add_samples(digest, view->low_rank->a);
+        add_samples(digest, view->low_rank->b);
+    }
+}
+
+/* The modules behind the network; that their paths stay inside is known. */
+static void add_modules(tkr_digest *digest, const tkr_model *model) {
+    const tkr_post_info *post = tkr_post_get_info(model->post);
+    const char *root = model->checkpoint.folder;
+    json_t *list = NULL;
+    tkr_digest_add(digest, post->pooling, strlen(post->pooling));
+    tkr_digest_add(digest, &post->include_prompt, sizeof post->include_prompt);
+    tkr_digest_add(digest, &post->normalizes, sizeof post->normalizes);
+    if (model->dense) add_tensors(digest, model->dense);
+    if (model->checkpoint.gguf) return;
+    char *path = tkr_path_join(root, "modules.json");
+    if (path && tkr_path_exists(path)) (void)tkr_json_file(&list, path, NULL);
+    for (size_t i = 1; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(list, i), "path"));
+        char *folder = name && *name ? tkr_path_join(root, name) : NULL;
+        tkr_tensors *tensors = NULL;
+        if (folder) add_file(digest, folder, "config.json");
+        if (folder && tkr_tensors_open_folder(&tensors, folder, NULL) == TKR_OK) add_tensors(digest, tensors);
+        tkr_tensors_free(&tensors);
+        tkr_free(folder);
+    }
+    json_decref(list);
+    tkr_free(path);
+}
+
 /* Names, shapes and a few samples of every tensor, and the files that change vectors: two checkpoints that differ
  * anywhere but between the samples get different hashes, without reading gigabytes at every start. */
 static uint64_t model_hash(const tkr_model *model) {
     tkr_digest digest;
     tkr_digest_init(&digest);
-    for (size_t i = 0; i < tkr_tensors_count(model->tensors); i++) {
-        const tkr_tensor_view *view = tkr_tensors_at(model->tensors, i);
-        tkr_digest_add(&digest, view->name, strlen(view->name) + 1);
-        tkr_digest_add(&digest, view->shape, view->n_dims * sizeof *view->shape);
-        tkr_digest_add(&digest, &view->dtype, sizeof view->dtype);
-        add_samples(&digest, view);
-        if (!view->low_rank) continue;
-        tkr_digest_add(&digest, &view->low_rank->scale, sizeof view->low_rank->scale);
-        add_samples(&digest, view->low_rank->a);
-        add_samples(&digest, view->low_rank->b);
-    }
-    const tkr_post_info *post = tkr_post_get_info(model->post);
-    tkr_digest_add(&digest, post->pooling, strlen(post->pooling));
-    tkr_digest_add(&digest, &model->checkpoint.lowercase, sizeof model->checkpoint.lowercase);
+    add_tensors(&digest, model->tensors);
+    add_modules(&digest, model);
     add_pictures(&digest, model);
-    size_t pieces = tkr_tok_vocab_size(model->tokenizer.tok);
-    tkr_digest_add(&digest, &pieces, sizeof pieces);
+    add_settings(&digest, &model->checkpoint);
     return tkr_digest_end(&digest);
 }
 

@@ -69,11 +69,29 @@ static void put_options(struct sha256_ctx *hash, const tkr_input *input, const t
     put_number(hash, (uint64_t)input->hub_limits);
 }
 
-bool tkr_cache_key_of(tkr_cache_key *key, const char *fingerprint, tkr_result_kind kind, const tkr_input *input,
+/* The text that this name stands for in the model. */
+static void put_prompt(struct sha256_ctx *hash, const tkr_model_info *model, const char *name) {
+    const char *text = NULL;
+    for (size_t i = 0; name && !text && i < model->n_prompts; i++)
+        if (strcmp(model->prompts[i].name, name) == 0) text = model->prompts[i].value;
+    put_text(hash, text);
+}
+
+/* Of one fingerprint there may be models with other limits and prompts. */
+static void put_model(struct sha256_ctx *hash, const tkr_model_info *model, const tkr_input *input,
+                      const tkr_embed_options *options) {
+    put_text(hash, model->fingerprint);
+    put_number(hash, model->max_tokens);
+    put_prompt(hash, model, model->default_prompt);
+    put_prompt(hash, model, input->prompt_name);
+    put_prompt(hash, model, options->prompt_name);
+}
+
+bool tkr_cache_key_of(tkr_cache_key *key, const tkr_model_info *model, tkr_result_kind kind, const tkr_input *input,
                       const tkr_embed_options *options) {
     struct sha256_ctx hash;
     sha256_init(&hash);
-    put_text(&hash, fingerprint);
+    put_model(&hash, model, input, options);
     put_number(&hash, (uint64_t)kind);
     put_options(&hash, input, options);
     put_number(&hash, (uint64_t)input->kind);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* server/cache: results of inputs that came before: in memory, bounded by entries and bytes, scan-resistant; behind it
- * optionally Valkey or Redis. Keyed by fingerprint, options and content. Never fails: a miss is its worst. */
+ * optionally Valkey or Redis. Keyed by model, options and content. Never fails: a miss is its worst. */
 #ifndef TKR_SERVER_CACHE_H
 #define TKR_SERVER_CACHE_H
 
@@ -17,9 +17,10 @@ typedef struct tkr_cache tkr_cache;
 typedef struct tkr_cache_key {
     uint8_t digest[32]; /* SHA-256 */
 } tkr_cache_key;
-/* Hashes what a result depends on: fingerprint, kind of result, all options that change bits, and the input's content
- * (texts, ids, bytes of pictures). false for inputs that aren't cached (RGB, files, URLs that aren't data:). */
-bool tkr_cache_key_of(tkr_cache_key *key, const char *fingerprint, tkr_result_kind kind, const tkr_input *input,
+/* Hashes what a result depends on: the model's fingerprint, limit and prompts, kind of result, all options that change
+ * bits, and the input's content (texts, ids, bytes of pictures). false for inputs that aren't cached (RGB, files, URLs
+ * that aren't data:). */
+bool tkr_cache_key_of(tkr_cache_key *key, const tkr_model_info *model, tkr_result_kind kind, const tkr_input *input,
                       const tkr_embed_options *options);
 
 typedef struct tkr_cached {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* server/cache_redis: the shared level through hiredis: reads on the asker's thread with a short limit, writes on a
- * thread of its own. While the server is down nobody waits for it; it is tried again every second. */
+ * thread of its own. While the server is down nobody waits for it; it is tried again every second. What it answers is
+ * bounded in time and in bytes, whatever it is. */
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +13,13 @@
 #include "core/sync.h"
 #include "server/cache_far.h"
 
-#define LIMIT_MS 50
+#define READ_S 0.1    /* of all that tkr_far_get does */
+#define QUEUE_S 0.005 /* of it, waiting for another's to end */
+#define WRITE_S 0.5   /* of a value, and so of the end */
 #define RETRY_S 1.0
-#define MOST_WAITING (16u << 20) /* bytes of values to be written */
-#define MAGIC 0x31524b54u        /* "TKR1" */
+#define MOST_ANSWERED ((size_t)64 << 20) /* bytes of what is asked at once */
+#define MOST_WAITING (16u << 20)         /* bytes of values to be written */
+#define MAGIC 0x31524b54u                /* "TKR1" */
 
 /* In front of the rows. Both ends are little-endian machines of this program. */
 typedef struct header {
@@ -30,11 +34,13 @@ typedef struct waiting {
     char bytes[]; /* header and rows */
 } waiting;
 
-/* A connection and when it may be tried again. */
+/* A connection, of one thread at a time, and when it may be tried again. */
 typedef struct line {
-    tkr_mutex lock; /* held while it is used */
     redisContext *context;
     double retry_at;
+    double until;    /* the end of what is under way */
+    size_t n_read;   /* bytes of it */
+    const char *why; /* it failed */
 } line;
 
 struct tkr_far {
@@ -44,6 +50,8 @@ struct tkr_far {
     line reader, writer;
     tkr_mutex lock;
     tkr_cond wake;
+    tkr_cond idle; /* of the reader */
+    bool reading;  /* the reader is in use */
     waiting *first, *last;
     size_t n_waiting; /* bytes */
     bool stop, down;
@@ -66,33 +74,95 @@ static void note(tkr_far *far, bool up, const char *why) {
         tkr_log_line(&far->log, TKR_LOG_WARNING, "the shared cache doesn't answer (%s): computing instead", why);
 }
 
-static void hang_up(tkr_far *far, line *l, const char *why) {
-    note(far, false, why);
+static void hang_up(tkr_far *far, line *l) {
+    note(far, false, l->why);
     if (l->context) redisFree(l->context);
     l->context = NULL;
     l->retry_at = tkr_now() + RETRY_S;
 }
 
-/* Takes over the reply of a command that must not fail. */
-static bool is_fine(redisReply *reply) {
-    const bool fine = reply && reply->type != REDIS_REPLY_ERROR;
-    if (reply) freeReplyObject(reply);
-    return fine;
+static bool failed(line *l, const char *why) {
+    l->why = why;
+    return false;
 }
 
-static bool connect_line(tkr_far *far, line *l) {
+/* The next read or write may take what is left of the time. */
+static bool set_limit(line *l) {
+    const double left = l->until - tkr_now();
+    if (left <= 0) return failed(l, "it takes too long");
+    const struct timeval limit = {0, 1 + (suseconds_t)(left * 1e6)};
+    return redisSetTimeout(l->context, limit) == REDIS_OK || failed(l, l->context->errstr);
+}
+
+static bool send_all(line *l) {
+    for (int done = 0; !done;) {
+        if (!set_limit(l)) return false;
+        if (redisBufferWrite(l->context, &done) != REDIS_OK) return failed(l, l->context->errstr);
+    }
+    return true;
+}
+
+/* No command of ours has a list for an answer, whose claimed length would be believed. */
+static bool begins_well(const redisReader *r) { return r->ridx >= 0 || memchr("$+-:", r->buf[r->pos], 4) != NULL; }
+
+static redisReply *no_answer(line *l, const char *why) {
+    l->why = why;
+    return NULL;
+}
+
+/* The next answer; NULL: the line is to be hung up. */
+static redisReply *answer_of(line *l) {
+    redisReader *r = l->context->reader;
+    for (void *reply = NULL;;) {
+        if (r->pos < r->len) {
+            if (!begins_well(r)) return no_answer(l, "it answers what wasn't asked");
+            if (redisReaderGetReply(r, &reply) != REDIS_OK) return no_answer(l, r->errstr);
+            if (reply) return reply;
+        }
+        if (l->n_read > MOST_ANSWERED) return no_answer(l, "its answer has no end");
+        if (!set_limit(l)) return NULL;
+        const size_t before = r->len;
+        if (redisBufferRead(l->context) != REDIS_OK) return no_answer(l, l->context->errstr);
+        l->n_read += r->len - before;
+    }
+}
+
+/* Sends a command that redisAppendCommand has put; its answer may be an error only where `any`. */
+static bool is_done(line *l, int appended, bool any) {
+    if (appended != REDIS_OK) return failed(l, "no memory");
+    if (!send_all(l)) return false;
+    redisReply *reply = answer_of(l);
+    if (!reply) return false;
+    const bool fine = any || reply->type != REDIS_REPLY_ERROR;
+    freeReplyObject(reply);
+    return fine || failed(l, "it refuses a command");
+}
+
+static bool greet(const tkr_far *far, line *l) {
+    redisContext *c = l->context;
+    if (far->password[0] && !is_done(l, redisAppendCommand(c, "AUTH %s", far->password), false)) return false;
+    if (far->db && !is_done(l, redisAppendCommand(c, "SELECT %d", far->db), false)) return false;
+    return is_done(l, redisAppendCommand(c, "PING"), true);
+}
+
+static bool dial(const tkr_far *far, line *l) {
+    const double left = l->until - tkr_now();
+    const struct timeval limit = {0, left > 0.001 ? (suseconds_t)(left * 1e6) : 1000};
+    redisContext *c = l->context = far->path[0] ? redisConnectUnixWithTimeout(far->path, limit)
+                                                : redisConnectWithTimeout(far->host, far->port, limit);
+    if (!c) return failed(l, "no memory");
+    if (c->err) return failed(l, c->errstr);
+    return greet(far, l);
+}
+
+/* Connects where that is due; what follows may take `limit` seconds from `begin` on. */
+static bool open_line(tkr_far *far, line *l, double begin, double limit) {
+    l->until = begin + limit;
+    l->n_read = 0;
     if (l->context) return true;
     if (tkr_now() < l->retry_at) return false;
-    const struct timeval limit = {0, LIMIT_MS * 1000};
-    l->context = far->path[0] ? redisConnectUnixWithTimeout(far->path, limit)
-                              : redisConnectWithTimeout(far->host, far->port, limit);
-    if (!l->context || l->context->err || redisSetTimeout(l->context, limit) != REDIS_OK) {
-        hang_up(far, l, l->context ? l->context->errstr : "no memory");
-        return false;
-    }
-    if ((far->password[0] && !is_fine(redisCommand(l->context, "AUTH %s", far->password))) ||
-        (far->db && !is_fine(redisCommand(l->context, "SELECT %d", far->db)))) {
-        hang_up(far, l, "the password or the database number is refused");
+    if (!dial(far, l)) {
+        hang_up(far, l);
         return false;
     }
     note(far, true, NULL);
@@ -148,30 +218,49 @@ static bool ask(tkr_far *far, const tkr_cache_key *keys, size_t n) {
     return true;
 }
 
-void tkr_far_get(tkr_cached *out, bool *found, tkr_far *far, const tkr_cache_key *keys, size_t n) {
-    uint64_t hits = 0, misses = 0;
+/* The reader, unless others have it for too long. */
+static bool take_reader(tkr_far *far, double until) {
+    tkr_mutex_lock(&far->lock);
+    while (far->reading && tkr_cond_wait_until(&far->idle, &far->lock, until)) {
+    }
+    const bool taken = !far->reading;
+    if (taken) far->reading = true;
+    tkr_mutex_unlock(&far->lock);
+    return taken;
+}
+
+static void give_reader(tkr_far *far) {
+    tkr_mutex_lock(&far->lock);
+    far->reading = false;
+    tkr_cond_signal(&far->idle);
+    tkr_mutex_unlock(&far->lock);
+}
+
+static size_t read_values(tkr_cached *out, bool *found, tkr_far *far, const tkr_cache_key *keys, size_t n) {
     line *l = &far->reader;
-    tkr_mutex_lock(&l->lock);
-    bool fine = connect_line(far, l);
-    if (fine && !ask(far, keys, n)) {
-        hang_up(far, l, "no memory");
-        fine = false;
+    size_t hits = 0, i = 0;
+    l->why = "no memory";
+    for (bool good = ask(far, keys, n) && send_all(l); good && i < n; i++) {
+        redisReply *reply = answer_of(l);
+        if (!reply) break;
+        found[i] = reply->type == REDIS_REPLY_STRING && read_value(&out[i], reply->str, (size_t)reply->len);
+        hits += found[i];
+        freeReplyObject(reply);
     }
-    for (size_t i = 0; fine && i < n; i++) {
-        void *got = NULL;
-        if (redisGetReply(l->context, &got) != REDIS_OK) {
-            hang_up(far, l, l->context->errstr);
-            break;
-        }
-        redisReply *reply = got;
-        found[i] = reply && reply->type == REDIS_REPLY_STRING && read_value(&out[i], reply->str, (size_t)reply->len);
-        *(found[i] ? &hits : &misses) += 1;
-        if (reply) freeReplyObject(reply);
+    if (i < n) hang_up(far, l);
+    return hits;
+}
+
+void tkr_far_get(tkr_cached *out, bool *found, tkr_far *far, const tkr_cache_key *keys, size_t n) {
+    const double begin = tkr_now();
+    size_t hits = 0;
+    if (take_reader(far, begin + QUEUE_S)) {
+        if (open_line(far, &far->reader, begin, READ_S)) hits = read_values(out, found, far, keys, n);
+        give_reader(far);
     }
-    tkr_mutex_unlock(&l->lock);
     tkr_mutex_lock(&far->lock);
     far->hits += hits;
-    far->misses += misses;
+    far->misses += n - hits;
     tkr_mutex_unlock(&far->lock);
 }
 
@@ -235,11 +324,11 @@ static void write_values(void *arg) {
     line *l = &far->writer;
     while (!stopped(far)) {
         waiting *w = take(far);
-        if (connect_line(far, l) && w) {
+        if (open_line(far, l, tkr_now(), WRITE_S) && w) {
             char name[72];
             name_of(name, &w->key);
-            if (!is_fine(redisCommand(l->context, "SET %s %b", name, w->bytes, w->size)))
-                hang_up(far, l, l->context->err ? l->context->errstr : "it refuses to store");
+            if (!is_done(l, redisAppendCommand(l->context, "SET %s %b", name, w->bytes, w->size), false))
+                hang_up(far, l);
         }
         tkr_free(w);
     }
@@ -291,9 +380,8 @@ tkr_status tkr_far_create(tkr_far **out, const char *url, const tkr_log *log, tk
     if (!far) return TKR_FAIL(error, NO_MEMORY, "no memory for the shared cache");
     far->log = *log;
     tkr_mutex_init(&far->lock);
-    tkr_mutex_init(&far->reader.lock);
-    tkr_mutex_init(&far->writer.lock);
     tkr_cond_init(&far->wake);
+    tkr_cond_init(&far->idle);
     tkr_status status = parse_url(far, url)
                             ? TKR_OK
                             : TKR_FAIL(error, INVALID_ARGUMENT,
@@ -323,10 +411,9 @@ void tkr_far_free(tkr_far **out) {
     }
     if (far->reader.context) redisFree(far->reader.context);
     if (far->writer.context) redisFree(far->writer.context);
-    tkr_mutex_destroy(&far->reader.lock);
-    tkr_mutex_destroy(&far->writer.lock);
     tkr_mutex_destroy(&far->lock);
     tkr_cond_destroy(&far->wake);
+    tkr_cond_destroy(&far->idle);
     tkr_free(far);
     *out = NULL;
 }

@@ -97,7 +97,10 @@ static bool check_results(tkr_operation *op) {
     char name[64];
     if (job->status == TKR_CANCELLED) return tkr_refuse(op, CANCELLED, NULL, "the client has gone");
     if (job->status == TKR_DEADLINE)
-        return tkr_refuse(op, UNAVAILABLE, NULL, "the answer wasn't ready within the time limit of the server");
+        return tkr_refuse(
+            op, UNAVAILABLE, NULL,
+            "the answer wasn't ready within the %.0f seconds of server.timeout; fewer inputs in a request take less",
+            tkr_setting_of(op->server->settings, TKR_SET_TIMEOUT)->real);
     if (job->status != TKR_OK) return tkr_refuse(op, INTERNAL, NULL, "%s", tkr_status_text(job->status));
     for (size_t i = 0; i < job->n_items; i++) {
         const tkr_job_item *item = &job->items[i];
@@ -226,8 +229,7 @@ static void step_cache(void *arg) {
         for (size_t i = 0; i < n; i++) {
             tkr_job_item *item = &op->job.items[i];
             tkr_cached found;
-            r->keyed[i] =
-                tkr_cache_key_of(&r->keys[i], op->model->info->fingerprint, op->job.kind, &item->input, &item->options);
+            r->keyed[i] = tkr_cache_key_of(&r->keys[i], op->model->info, op->job.kind, &item->input, &item->options);
             if (!r->keyed[i] || !tkr_cache_get(&found, cache, &r->keys[i])) continue;
             take(item, &found);
             op->n_cached++;

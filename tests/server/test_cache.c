@@ -14,6 +14,8 @@
 #include "core/mem.h"
 #include "server/cache.h"
 
+static const tkr_model_info model = {.fingerprint = "m", .max_tokens = 512};
+
 static tkr_cache *open_cache(tkr_settings **settings, const char *entries, const char *bytes, const char *url) {
     const tkr_setting_flag flags[] = {
         {TKR_SET_CACHE_SIZE, entries}, {TKR_SET_CACHE_BYTES, bytes}, {TKR_SET_CACHE_URL, url}};
@@ -32,7 +34,7 @@ static tkr_cache_key key_of_number(size_t i) {
     tkr_cache_key key;
     tkr_embed_options_init(&options);
     const tkr_input input = {.text = text, .n_text = (size_t)snprintf(text, sizeof text, "text %zu", i)};
-    assert_true(tkr_cache_key_of(&key, "model", TKR_RESULT_DENSE, &input, &options));
+    assert_true(tkr_cache_key_of(&key, &model, TKR_RESULT_DENSE, &input, &options));
     return key;
 }
 
@@ -80,30 +82,67 @@ static void test_keys(void **state) {
                                 {.kind = TKR_INPUT_PARTS, .parts = &picture, .n_parts = 1, .max_pixels = 100},
                                 {.text = "ab", .n_text = 2, .prompt = "p"},
                                 {.text = "ab", .n_text = 2, .prompt_name = "p"}};
+    const tkr_model_info other = {.fingerprint = "other", .max_tokens = 512};
     tkr_embed_options options;
     tkr_embed_options_init(&options);
     for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++)
-        assert_true(tkr_cache_key_of(&keys[n++], "m", TKR_RESULT_DENSE, &inputs[i], &options));
-    assert_true(tkr_cache_key_of(&keys[n++], "other", TKR_RESULT_DENSE, &inputs[0], &options));
-    assert_true(tkr_cache_key_of(&keys[n++], "m", TKR_RESULT_TOKENS, &inputs[0], &options));
+        assert_true(tkr_cache_key_of(&keys[n++], &model, TKR_RESULT_DENSE, &inputs[i], &options));
+    assert_true(tkr_cache_key_of(&keys[n++], &other, TKR_RESULT_DENSE, &inputs[0], &options));
+    assert_true(tkr_cache_key_of(&keys[n++], &model, TKR_RESULT_TOKENS, &inputs[0], &options));
     options.dimensions = 8;
-    assert_true(tkr_cache_key_of(&keys[n++], "m", TKR_RESULT_DENSE, &inputs[0], &options));
+    assert_true(tkr_cache_key_of(&keys[n++], &model, TKR_RESULT_DENSE, &inputs[0], &options));
     options.dimensions = 0;
     options.normalize = TKR_NO;
-    assert_true(tkr_cache_key_of(&keys[n++], "m", TKR_RESULT_DENSE, &inputs[0], &options));
+    assert_true(tkr_cache_key_of(&keys[n++], &model, TKR_RESULT_DENSE, &inputs[0], &options));
     options.normalize = TKR_DEFAULT;
     options.truncate = TKR_TRUNCATE_LEFT;
-    assert_true(tkr_cache_key_of(&keys[n++], "m", TKR_RESULT_DENSE, &inputs[0], &options));
+    assert_true(tkr_cache_key_of(&keys[n++], &model, TKR_RESULT_DENSE, &inputs[0], &options));
     assert_int_equal(n, N);
     for (size_t a = 0; a < n; a++)
         for (size_t b = a + 1; b < n; b++) assert_memory_not_equal(&keys[a], &keys[b], sizeof keys[0]);
     options.truncate = TKR_TRUNCATE_RIGHT;
     tkr_cache_key again;
-    assert_true(tkr_cache_key_of(&again, "m", TKR_RESULT_DENSE, &inputs[0], &options));
+    assert_true(tkr_cache_key_of(&again, &model, TKR_RESULT_DENSE, &inputs[0], &options));
     assert_memory_equal(&again, &keys[0], sizeof again);
     const tkr_input fetched = {
         .kind = TKR_INPUT_PARTS, .parts = &url, .n_parts = 1}; /* may be another picture tomorrow */
-    assert_false(tkr_cache_key_of(&again, "m", TKR_RESULT_DENSE, &fetched, &options));
+    assert_false(tkr_cache_key_of(&again, &model, TKR_RESULT_DENSE, &fetched, &options));
+}
+
+static bool same_key(const tkr_model_info *a, const tkr_model_info *b, const char *prompt_name) {
+    tkr_cache_key keys[2];
+    tkr_embed_options options;
+    const tkr_input input = {.text = "a", .n_text = 1};
+    tkr_embed_options_init(&options);
+    options.prompt_name = prompt_name;
+    assert_true(tkr_cache_key_of(&keys[0], a, TKR_RESULT_DENSE, &input, &options));
+    assert_true(tkr_cache_key_of(&keys[1], b, TKR_RESULT_DENSE, &input, &options));
+    return memcmp(&keys[0], &keys[1], sizeof keys[0]) == 0;
+}
+
+/* Models of one fingerprint share what can't differ, and nothing else. */
+static void test_keys_of_models(void **state) {
+    (void)state;
+    const tkr_pair here[] = {{"query", "query: "}, {"passage", "passage: "}},
+                   there[] = {{"query", "search_query: "}, {"passage", "passage: "}};
+    const tkr_model_info plain = {.fingerprint = "m", .max_tokens = 512, .prompts = here, .n_prompts = 2};
+    tkr_model_info other = plain;
+    other.reference = "another place";
+    assert_true(same_key(&plain, &other, NULL));
+    assert_true(same_key(&plain, &other, "query"));
+    other.max_tokens = 16;
+    assert_false(same_key(&plain, &other, NULL));
+    other = plain;
+    other.prompts = there;
+    assert_true(same_key(&plain, &other, NULL));
+    assert_true(same_key(&plain, &other, "passage"));
+    assert_false(same_key(&plain, &other, "query"));
+    other.default_prompt = "query";
+    assert_false(same_key(&plain, &other, NULL));
+    tkr_model_info third = plain;
+    third.default_prompt = "query";
+    assert_false(same_key(&third, &other, NULL));
+    assert_true(same_key(&third, &third, NULL));
 }
 
 static void test_bounds(void **state) {
@@ -201,8 +240,9 @@ static void test_urls(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),     cmocka_unit_test(test_bounds),      cmocka_unit_test(test_scan),
-        cmocka_unit_test(test_same_key), cmocka_unit_test(test_shared_down), cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_keys_of_models), cmocka_unit_test(test_keys),     cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_scan),           cmocka_unit_test(test_same_key), cmocka_unit_test(test_shared_down),
+        cmocka_unit_test(test_urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

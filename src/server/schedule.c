@@ -19,6 +19,7 @@
 #define PATIENCE 50.0
 #define MOST_PATIENCE (QUEUE_SECONDS / 4)
 #define MOST_RETRY (3 * QUEUE_SECONDS) /* beyond the time that makes room */
+#define LITTLE_WAIT 0.1                /* of the time left: less than it isn't what makes a job late */
 #define MOST_SHARE 0.95                /* of bulk work: something has to be left for the others */
 #define LENT_QUANTA 0.25               /* that a submitting thread may compute for */
 #define LENT_PAUSE 0.5e-3              /* since the last batch */
@@ -275,36 +276,62 @@ static double time_until_done(const tkr_scheduler *s, const tkr_job *job, unsign
     return before + own;
 }
 
-/* When a refused job is to come again. All that were refused will: each is told a time after those before it, so that
- * they find room one after the other. */
-static double promise(tkr_queue *queue, double now, double over, double own) {
-    double after = queue->promised - now > over ? queue->promised - now : over;
-    if (after > over + MOST_RETRY) after = over + MOST_RETRY;
-    queue->promised = now + after + own;
+/* Seconds until the queues in front have let go of so much that `slack` seconds of them are left: of jobs that are
+ * computed, or late themselves. */
+static double time_until_left(const tkr_scheduler *s, unsigned q, double pace, double slack, double now) {
+    const unsigned lanes[] = {TKR_QUEUE_INTERACTIVE, q};
+    double seconds = 0, last = 0;
+    for (unsigned i = q == TKR_QUEUE_INTERACTIVE; i < 2; i++) {
+        const tkr_queue *queue = &s->queues[lanes[i]];
+        seconds += queue->seconds / pace;
+        for (const tkr_job *job = queue->head; job; job = job->next) {
+            const double deadline = job->deadline > 0 ? job->deadline : HUGE_VAL;
+            last = deadline > last ? deadline : last;
+        }
+    }
+    const double after = seconds - slack < last - now ? seconds - slack : last - now;
     return after > LEAST_RETRY ? after : LEAST_RETRY;
 }
 
+/* When a refused job is to come again. All that were refused will: each is told a time after those before it, so that
+ * they find room one after the other. What was told is forgotten in the time in which the present queue is done: who
+ * comes early, again and again, doesn't push the others away. */
+static double promise(tkr_queue *queue, double now, double over, double own, double drain) {
+    const double age = now > queue->promised_at ? now - queue->promised_at : 0;
+    const double told = queue->promised * exp(-age / (drain > LEAST_RETRY ? drain : LEAST_RETRY));
+    const double after = over + (told < MOST_RETRY ? told : MOST_RETRY);
+    queue->promised = after - over + own;
+    queue->promised_at = now;
+    return after > LEAST_RETRY ? after : LEAST_RETRY;
+}
+
+/* For its deadline a job is refused only because of what waits: alone it has its chance, however long it seems to take.
+ * The estimate may be wrong, only computing mends it, and nobody else has a use for the time. */
 static tkr_status admit(tkr_scheduler *s, const tkr_job *job, unsigned q, double *retry_after_s, tkr_error *error) {
     tkr_queue *queue = &s->queues[q];
+    const double now = job->submitted;
     bool known = false;
     (void)tkr_served_rate(&known, job->model);
     /* What the other queue leaves. */
     const bool shared = q == TKR_QUEUE_INTERACTIVE && s->queues[TKR_QUEUE_BULK].head;
     const double pace = shared ? 1 - s->options.bulk_share : 1;
-    const double over = excess(s, queue, job) / pace, wait = time_until_done(s, job, q) / pace;
-    const double late = job->deadline > 0 && known ? job->submitted + wait - job->deadline : 0;
+    const double over = excess(s, queue, job) / pace, own = (double)job->estimate / job->rate / pace;
+    const double before = time_until_done(s, job, q) / pace - own;
+    const double left = job->deadline > now ? job->deadline - now : 0;
     if (atomic_load(&s->stopping)) return TKR_FAIL(error, CANCELLED, "the server ends");
     if (over > 0) {
-        *retry_after_s = promise(queue, job->submitted, over, (double)job->estimate / job->rate / pace);
-        return TKR_FAIL(error, LIMIT, "too much work waits: %zu tokens, %.1f seconds; try again in %.2f seconds",
-                        queue->n_tokens, queue->seconds, *retry_after_s);
+        const double drain = queue->seconds / pace;
+        *retry_after_s = promise(queue, now, over, own, drain);
+        return TKR_FAIL(
+            error, LIMIT, "too much work waits: %zu tokens, %.2f seconds%s; try again in %.2f seconds", queue->n_tokens,
+            drain, *retry_after_s - over > LEAST_RETRY ? ", and others were told to come before" : "", *retry_after_s);
     }
-    if (late > 0) {
-        *retry_after_s = late > LEAST_RETRY ? late : LEAST_RETRY;
+    if (job->deadline > 0 && known && before + own > left && before > LITTLE_WAIT * left) {
+        *retry_after_s = time_until_left(s, q, pace, left > own ? left - own : 0, now);
         return TKR_FAIL(error, DEADLINE,
-                        "it would take %.1f seconds with what waits before it, %.1f are left; try again "
-                        "in %.2f seconds",
-                        wait, job->deadline - job->submitted, *retry_after_s);
+                        "it would take %.2f seconds after %.2f of what waits before it, %.2f are left; try again in "
+                        "%.2f seconds",
+                        own, before, left, *retry_after_s);
     }
     return TKR_OK;
 }

@@ -79,8 +79,9 @@ void tkr_scheduler_free(tkr_scheduler **scheduler);
 
 /* Thread-safe. While nothing else is at work, a short job may be computed, and `done` called, in this very call.
  * TKR_LIMIT when the queue is full: then *retry_after_s is when it will have room, by the measured rate
- * and after those that were told so before. TKR_DEADLINE when the job can't be done before its deadline by that rate
- * (*retry_after_s as well). In both cases `done` isn't called. */
+ * and after those that were told so of late. TKR_DEADLINE when, by that rate, the job can't be done before its deadline
+ * because of what waits: then *retry_after_s is when enough of that will be gone; all of it, where the job alone seems
+ * to take longer than it may. In both cases `done` isn't called. A job that finds nothing waiting is taken. */
 tkr_status tkr_scheduler_submit(tkr_scheduler *scheduler, tkr_job *job, double *retry_after_s, tkr_error *error);
 /* Thread-safe; the job ends soon with TKR_CANCELLED (`done` is still called), or as if nothing had happened. Harmless
  * after `done` while the job's memory is there. */

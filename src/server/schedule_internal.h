@@ -19,7 +19,8 @@ typedef struct tkr_queue {
     tkr_job *head, *tail;
     size_t n_tokens;      /* of items that no batch took yet, estimated; */
     double seconds;       /* and how long they will take */
-    double promised;      /* until when those that were refused have been told to come again */
+    double promised;      /* seconds of work of those that were refused of late and told to come again, */
+    double promised_at;   /* and when it was so: it fades */
     atomic_size_t n_jobs; /* changed under the lock, looked at without */
 } tkr_queue;
 

@@ -115,13 +115,14 @@ size_t tkr_bulk_limit(const tkr_scheduler *scheduler, const tkr_served_model *mo
 
 /* ---- learning ---- */
 
-/* Batches of a few tokens say little about speed: they teach only what is faster than known. */
+/* Batches of a few tokens say little about speed: they teach only what is faster than known. The first one, which may
+ * be cold as well, counts by its size. */
 static void learn_rate(tkr_served_model *model, size_t tokens, double seconds) {
     bool known = false;
     const double before = tkr_served_rate(&known, model), sample = (double)tokens / (seconds > 1e-9 ? seconds : 1e-9);
     if (tokens == 0) return;
     if (!known)
-        learn(&model->tokens_per_s, sample, sample, 1);
+        learn(&model->tokens_per_s, sample, before, (double)tokens / (double)(tokens + LEAST_PIECE));
     else if (tokens >= LEAST_PIECE || sample > before)
         learn(&model->tokens_per_s, sample, before, RATE_WEIGHT);
 }

@@ -11,6 +11,7 @@ from harness import PATIENCE, Server
 from test_operations import samples, until
 
 FLAGS = ("--cache", "false", "--log-level", "warning")
+ROOM = ("--max-queue-tokens", "100000000")  # on a busy machine ten seconds of work are few
 MIB = 1 << 20
 
 
@@ -84,10 +85,22 @@ class Overload(unittest.TestCase):
             self.assertEqual(status_of(first), 200)
             first.close()
 
+    def test_idle_server_takes_what_seems_too_much(self):
+        """With nothing waiting, no estimate refuses: the deadline decides, and nothing is refused ahead of it."""
+        with Server(*FLAGS, "--timeout", "0.1") as server:
+            for _ in range(3):
+                late = server.post("/embed/text", long_body(2048))
+                self.assertEqual(late.status, 503, late.body[:300])
+                self.assertIn(b"of server.timeout", late.body)
+                until(lambda: metrics(server)["te_queue_size"] == 0, "it is dropped")
+            self.assertEqual(server.post("/embed/text", {"texts": "short"}).status, 200)
+        with Server(*FLAGS) as server:
+            self.assertEqual(server.post("/embed/text", long_body(2048)).status, 200)
+
 
 class GivenUp(unittest.TestCase):
     def test_gone_clients_free_their_work(self):
-        with Server(*FLAGS) as server:
+        with Server(*FLAGS, *ROOM) as server:
             clients = [send(server, long_body(1000)) for _ in range(8)]
             until(lambda: metrics(server)["te_queue_size"] >= 6, "six wait")
             for connection in clients:
@@ -99,7 +112,7 @@ class GivenUp(unittest.TestCase):
             self.assertEqual(server.post("/embed/text", {"texts": "alive"}).status, 200)
 
     def test_nothing_of_them_is_cached(self):
-        with Server("--log-level", "warning", "--cache-size", "100000") as server:
+        with Server("--log-level", "warning", "--cache-size", "100000", *ROOM) as server:
             clients = [send(server, long_body(1000)) for _ in range(8)]
             until(lambda: metrics(server)["te_queue_size"] >= 6, "six wait")
             for connection in clients:
@@ -110,7 +123,7 @@ class GivenUp(unittest.TestCase):
             self.assertEqual({len(row) for row in got["embeddings"]}, {144})
 
     def test_deadline(self):
-        with Server(*FLAGS, "--timeout", "0.2", "--max-queue-tokens", "100000000") as server:
+        with Server(*FLAGS, "--timeout", "0.2", *ROOM) as server:
             late = server.post("/embed/text", long_body(2048))
             self.assertEqual(late.status, 503, late.body[:300])
             self.assertGreaterEqual(int(late.headers["retry-after"]), 1)
@@ -121,7 +134,7 @@ class GivenUp(unittest.TestCase):
 
 class Lanes(unittest.TestCase):
     def test_short_requests_go_before_bulk(self):
-        with Server(*FLAGS) as server:
+        with Server(*FLAGS, *ROOM) as server:
             alone = server.post("/embed/text", {"texts": "a short one"}).json()["embeddings"]
             ends, order = [], []
 

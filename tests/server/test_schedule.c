@@ -317,6 +317,27 @@ static void progress_is_told(void **state) {
     ends_destroy(&e);
 }
 
+/* ---- speed ---- */
+
+static void a_cold_start_is_forgotten(void **state) {
+    (void)state;
+    tkr_served_model model = {0};
+    const tkr_serve_batch batch = {.model = &model};
+    bool known = false;
+    const double first = tkr_served_rate(&known, &model);
+    assert_false(known);
+    tkr_batch_learn(&batch, 8, 2); /* cold and small: 4 a second */
+    assert_true(tkr_served_rate(&known, &model) > first * 0.9);
+    assert_true(known);
+    tkr_batch_learn(&batch, 8, 2);
+    assert_true(tkr_served_rate(&known, &model) > first * 0.9);
+    model.tokens_per_s = 300; /* measured on a busy machine */
+    for (unsigned i = 0; i < 12; i++) tkr_batch_learn(&batch, 500, 0.1);
+    assert_true(tkr_served_rate(&known, &model) > 4500);
+    for (unsigned i = 0; i < 12; i++) tkr_batch_learn(&batch, 500, 1);
+    assert_true(tkr_served_rate(&known, &model) < 900);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_are_those_of_a_plain_call),
@@ -330,6 +351,7 @@ int main(void) {
         cmocka_unit_test(bulk_work_has_its_share),
         cmocka_unit_test(long_jobs_are_not_passed_for_ever),
         cmocka_unit_test(progress_is_told),
+        cmocka_unit_test(a_cold_start_is_forgotten),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

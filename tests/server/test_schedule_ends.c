@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scheduler answers every job once, whatever happens: cancelling, deadlines, full queues, its own end, many
  * threads, failing allocations. It refuses what it can't do in time. */
+#include "core/fsops.h"
 #include "serving.h"
 
 #include "../countdown.h"
@@ -72,26 +73,166 @@ static void deadlines_end_jobs(void **state) {
     ends_destroy(&e);
 }
 
-static void impossible_deadlines_are_refused(void **state) {
-    (void)state;
-    ends e;
-    ticket job;
+/* ---- refusals, with the scheduler held still: the queues and the speed are what a test says ---- */
+
+typedef struct still {
+    ends ends;
+    ticket gate;
+    tkr_scheduler *scheduler;
+    atomic_bool open;
+} still;
+
+static void wait_at_the_gate(tkr_job *job) {
+    ticket *t = job->user;
+    still *s = (still *)((char *)t - offsetof(still, gate));
+    ticket_done(job);
+    while (!atomic_load(&s->open)) tkr_sleep(0.001);
+}
+
+static void still_open(still *s, const tkr_scheduler_options *options, double tokens_per_s) {
+    atomic_store(&s->open, false);
+    ends_init(&s->ends);
+    s->scheduler = start(options);
+    ticket_open(&s->gate, &s->ends, &served, 1, 5, 1);
+    s->gate.job.lane = TKR_LANE_BULK;
+    s->gate.job.done = wait_at_the_gate;
+    ticket_submit(&s->gate, s->scheduler);
+    ticket_wait(&s->gate);
+    served.tokens_per_s = tokens_per_s;
+}
+
+/* Lets it go on, and ends it. */
+static void still_close(still *s) {
+    atomic_store(&s->open, true);
+    tkr_scheduler_free(&s->scheduler);
+    served.tokens_per_s = 0;
+    ticket_close(&s->gate);
+    ends_destroy(&s->ends);
+}
+
+/* A bulk job that by its estimate takes about so many seconds of 1000 tokens each. */
+static void ticket_of_seconds(ticket *t, still *s, double seconds, double deadline) {
+    ticket_open(t, &s->ends, &served, (size_t)(seconds * 50), 1, 1);
+    t->job.lane = TKR_LANE_BULK;
+    t->job.deadline = deadline > 0 ? tkr_now() + deadline : 0;
+    for (size_t i = 0; i < t->job.n_items; i++) { /* 20 tokens, whatever was learnt of texts */
+        static const int32_t ids[20] = {0};
+        t->job.items[i].input = (tkr_input){.kind = TKR_INPUT_TOKENS, .ids = ids, .n_ids = sizeof ids / sizeof *ids};
+    }
+}
+
+static double refused(still *s, ticket *t, tkr_status expected, const char *message) {
     tkr_error error = {TKR_OK, NULL, ""};
     double retry = 0;
-    ends_init(&e);
-    tkr_scheduler *scheduler = start(&usual);
-    ticket_open(&job, &e, &served, 1000, 20, 1);
-    served.tokens_per_s = 1000;
-    job.job.deadline = tkr_now() + 1;
-    assert_int_equal(tkr_scheduler_submit(scheduler, &job.job, &retry, &error), TKR_DEADLINE);
-    assert_true(retry > 1);
-    assert_non_null(strstr(error.message, "seconds"));
-    assert_int_equal(job.place, 0);
-    tkr_scheduler_free(&scheduler);
-    assert_int_equal(job.place, 0); /* never taken */
-    served.tokens_per_s = 0;
-    ticket_close(&job);
-    ends_destroy(&e);
+    assert_int_equal(tkr_scheduler_submit(s->scheduler, &t->job, &retry, &error), expected);
+    if (!strstr(error.message, message)) fail_msg("%s", error.message);
+    assert_int_equal(t->place, 0); /* never taken */
+    return retry;
+}
+
+static void with_nothing_waiting_any_deadline_has_its_chance(void **state) {
+    (void)state;
+    still s;
+    ticket slow, passed;
+    still_open(&s, &usual, 1000);
+    ticket_of_seconds(&slow, &s, 200, 60);
+    ticket_submit(&slow, s.scheduler);
+    tkr_scheduler_cancel(s.scheduler, &slow.job);
+    atomic_store(&s.open, true);
+    ticket_wait(&slow);
+    ticket_of_seconds(&passed, &s, 1, 1e-9);
+    ticket_submit(&passed, s.scheduler);
+    ticket_wait(&passed);
+    assert_int_equal(passed.job.status, TKR_DEADLINE); /* which decides */
+    still_close(&s);
+    ticket_close(&slow);
+    ticket_close(&passed);
+}
+
+static void late_because_of_others_is_told_when_they_are_gone(void **state) {
+    (void)state;
+    still s;
+    ticket first, fits, fitting, late, hopeless;
+    still_open(&s, &usual, 1000);
+    ticket_of_seconds(&first, &s, 8, 0);
+    ticket_of_seconds(&fits, &s, 5, 30);
+    ticket_of_seconds(&fitting, &s, 1, 20);
+    ticket_of_seconds(&late, &s, 6, 10);
+    ticket_of_seconds(&hopeless, &s, 300, 10);
+    ticket_submit(&first, s.scheduler);
+    ticket_submit(&fits, s.scheduler);
+    ticket_submit(&fitting, s.scheduler);
+    late.job.deadline = tkr_now() + 10;
+    const double some = refused(&s, &late, TKR_DEADLINE, "after 12.00 of what waits before it"); /* in turns */
+    assert_true(some > 9.99 && some < 11);                                                       /* 14 wait, 4 may */
+    for (unsigned i = 0; i < 2; i++) { /* and asking again moves nothing */
+        const double all = refused(&s, &hopeless, TKR_DEADLINE, "it would take 300.00 seconds after 14.00");
+        assert_true(all > 13.99 && all < 14.01);
+    }
+    still_close(&s);
+    ticket_close(&first);
+    ticket_close(&fits);
+    ticket_close(&fitting);
+    ticket_close(&late);
+    ticket_close(&hopeless);
+}
+
+static void what_waits_is_gone_by_its_deadline(void **state) {
+    (void)state;
+    still s;
+    ticket first, late;
+    still_open(&s, &usual, 1000);
+    ticket_of_seconds(&first, &s, 200, 60);
+    ticket_of_seconds(&late, &s, 100, 60);
+    ticket_submit(&first, s.scheduler);
+    const double retry = refused(&s, &late, TKR_DEADLINE, "it would take 100.00 seconds after 100.00");
+    assert_true(retry > 50 && retry <= 60);
+    still_close(&s);
+    ticket_close(&first);
+    ticket_close(&late);
+}
+
+static void a_little_in_front_makes_nobody_late(void **state) {
+    (void)state;
+    still s;
+    ticket first, slow;
+    still_open(&s, &usual, 1000);
+    ticket_of_seconds(&first, &s, 1, 60);
+    ticket_of_seconds(&slow, &s, 200, 60);
+    ticket_submit(&first, s.scheduler);
+    ticket_submit(&slow, s.scheduler);
+    still_close(&s);
+    ticket_close(&first);
+    ticket_close(&slow);
+}
+
+static void refusals_are_told_one_after_the_other_and_forgotten(void **state) {
+    (void)state;
+    still s;
+    ticket first, next;
+    double most = 0;
+    tkr_scheduler_options options = usual;
+    options.max_queued_tokens = 100;
+    still_open(&s, &options, 2000);
+    ticket_of_seconds(&first, &s, 4, 0); /* 2 at this speed */
+    ticket_of_seconds(&next, &s, 1, 0);  /* 0.5 */
+    ticket_submit(&first, s.scheduler);
+    const double one = refused(&s, &next, TKR_LIMIT, "4000 tokens, 2.00 seconds; try again in 2.00");
+    const double two = refused(&s, &next, TKR_LIMIT, "2.00 seconds, and others were told to come before; try again");
+    assert_true(two > one && two < one + 0.51);
+    served.tokens_per_s = 40000; /* 0.1 and 0.025 */
+    tkr_sleep(1);
+    for (const double end = tkr_now() + 1; tkr_now() < end;) { /* at least four times what can be done */
+        const double again = refused(&s, &next, TKR_LIMIT, "try again in");
+        most = again > most ? again : most;
+        tkr_sleep(0.006);
+    }
+    assert_true(most < 1); /* not ever more */
+    tkr_sleep(1);
+    assert_true(refused(&s, &next, TKR_LIMIT, "try again in") < 0.11);
+    still_close(&s);
+    ticket_close(&first);
+    ticket_close(&next);
 }
 
 static void a_full_queue_refuses(void **state) {
@@ -303,7 +444,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cancelled_jobs_end),
         cmocka_unit_test(deadlines_end_jobs),
-        cmocka_unit_test(impossible_deadlines_are_refused),
+        cmocka_unit_test(with_nothing_waiting_any_deadline_has_its_chance),
+        cmocka_unit_test(late_because_of_others_is_told_when_they_are_gone),
+        cmocka_unit_test(what_waits_is_gone_by_its_deadline),
+        cmocka_unit_test(a_little_in_front_makes_nobody_late),
+        cmocka_unit_test(refusals_are_told_one_after_the_other_and_forgotten),
         cmocka_unit_test(a_full_queue_refuses),
         cmocka_unit_test(the_end_answers_everybody),
         cmocka_unit_test(crowds_are_answered),

@@ -132,7 +132,7 @@ static tkr_status take(void *user, size_t i, tkr_image *image, tkr_error *error)
     r->bytes += n_bytes;
     if (most > 0 && r->bytes > most)
         return TKR_FAIL(error, LIMIT,
-                        "the video's frames take more than %llu MiB together: lower max_frames, or raise --max-memory",
+                        "the video's frames take more than %llu MiB together: lower max_frames, or raise max_memory",
                         (unsigned long long)(most >> 20));
     if (j->pixels && !j->pixels->hold(j->pixels->user, n_bytes))
         return TKR_FAIL(error, LIMIT, "no room for the frames of the video");

@@ -184,7 +184,7 @@ static tkr_status process(tkr_picture *picture, const tkr_model *model, const tk
         status = TKR_FAIL(
             error, LIMIT,
             "%zu x %zu pixels give %zu patches; memory is planned for %zu a picture: lower the input's max_pixels, or "
-            "raise the model's --max-pixels or --max-memory",
+            "raise the model's max_pixels or max_memory",
             image->width, image->height, t * h * w, model->plan.group_patches);
     if (status != TKR_OK) return status;
     if (!second) return tkr_processor_apply(&picture->patches, model->processor, image, options, error);
@@ -277,7 +277,7 @@ static void settle(tkr_call *call, const tkr_picture *pictures) {
             tkr_error error;
             TKR_FAIL(&error, LIMIT,
                      "%zu pictures have %zu patches together; memory is planned for %zu an input: give fewer pictures, "
-                     "lower max_pixels, or raise --max-pixels or --max-memory of the model",
+                     "lower max_pixels, or raise max_pixels or max_memory of the model",
                      item->n_pictures, item->n_patches, plan->max_patches);
             tkr_item_fail(item, &error);
         }

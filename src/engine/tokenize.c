@@ -109,7 +109,7 @@ static tkr_status unknown_prompt(const tkr_checkpoint *checkpoint, const char *n
     for (size_t i = 0; i < checkpoint->n_prompts && at < sizeof known; i++)
         at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", checkpoint->prompts[i].name);
     return TKR_FAIL(error, INVALID_ARGUMENT, "prompt name \"%.60s\" is not one of this model's: %s", name,
-                    checkpoint->n_prompts ? known : "it has none; give the text itself with --prompt");
+                    checkpoint->n_prompts ? known : "it has none; give the text itself as the prompt");
 }
 
 static tkr_status instruct(tkr_prompt *prompt, const tkr_checkpoint *checkpoint, const char *task, tkr_error *error) {
@@ -118,8 +118,8 @@ static tkr_status instruct(tkr_prompt *prompt, const tkr_checkpoint *checkpoint,
     if (recipe && recipe->default_instruction) return TKR_OK; /* has its place in the model's template */
     if (!arch || !arch->instruct_before)
         return TKR_FAIL(error, INVALID_ARGUMENT,
-                        "an instruction was given, but %s%s models have no form for one; give the text itself with "
-                        "--prompt",
+                        "an instruction was given, but %s%s models have no form for one; give the text itself as "
+                        "the prompt",
                         arch ? "" : "of an unknown family: ", arch ? arch->name : "such");
     *prompt = (tkr_prompt){{arch->instruct_before, task, arch->instruct_after}};
     return TKR_OK;

@@ -264,9 +264,9 @@ tkr_verdict tkr_auth_check(const tkr_identity **identity, double *retry_after_s,
             verdict = TKR_NO_KEY;
         } else if ((k->identity.scopes & (unsigned)scope) == 0) {
             verdict = TKR_WRONG_SCOPE;
-        } else if ((*retry_after_s = take(k, now)) > 0) {
-            verdict = TKR_TOO_FAST;
         } else {
+            *retry_after_s = take(k, now);
+            verdict = *retry_after_s > 0 ? TKR_TOO_FAST : TKR_PASS;
             k->holders++;
             *identity = &k->identity;
         }

@@ -32,7 +32,8 @@ tkr_status tkr_auth_reload(tkr_auth *auth, bool force, tkr_error *error);
 typedef enum tkr_verdict { TKR_PASS, TKR_NO_KEY, TKR_WRONG_SCOPE, TKR_TOO_FAST } tkr_verdict;
 
 /* `authorization` and `x_api_key` are the header values or NULL; constant time in the key. On TKR_PASS *identity is
- * held (NULL without keys) and one request is counted; on TKR_TOO_FAST *retry_after_s says when. Thread-safe. */
+ * held (NULL without keys) and one request is counted; on TKR_TOO_FAST *retry_after_s says when, and *identity is held
+ * where it is the key that was too fast (NULL: the address). Else it is NULL. Thread-safe. */
 tkr_verdict tkr_auth_check(const tkr_identity **identity, double *retry_after_s, tkr_auth *auth, tkr_scope scope,
                            const char *authorization, const char *x_api_key, const char *peer);
 /* Counts tokens after they are known; later requests of the key wait for them. */

@@ -109,8 +109,9 @@ static tkr_status read_line(tkr_key_line *key, bool *is_key, char *line, const c
     }
     const char *hash = next_word(&at);
     if (hash == NULL) { /* not what is there: somebody may have put the key itself */
-        return TKR_FAIL(error, FORMAT, "%s:%zu: one word only, expected NAME sha256:... as `tkr-embed key new` prints it",
-                        where, number);
+        return TKR_FAIL(error, FORMAT,
+                        "%s:%zu: one word only, expected NAME sha256:... as `tkr-embed key new` prints it", where,
+                        number);
     }
     memcpy(key->name, name, strlen(name) + 1);
     key->scopes = TKR_SCOPE_EMBED;

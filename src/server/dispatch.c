@@ -51,12 +51,27 @@ const tkr_route *tkr_route_find(const char *method, const char *path, char allow
     return NULL;
 }
 
+static bool has(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return value && (!json_is_null(value) || strcmp(key, "input_type") == 0);
+}
+
+/* "a.b" */
+static bool has_inside(const json_t *body, char *key) {
+    char *inner = strchr(key, '.');
+    *inner++ = '\0';
+    const json_t *outer = json_object_get(body, key), *value;
+    size_t i;
+    json_array_foreach(outer, i, value) if (has(value, inner)) return true;
+    return has(outer, inner);
+}
+
 static bool has_any(const json_t *body, const char *keys) {
     char key[64];
     while (*keys) {
         const size_t n = strcspn(keys, " ");
         (void)snprintf(key, sizeof key, "%.*s", (int)n, keys);
-        if (json_object_get(body, key)) return true;
+        if (strchr(key, '.') ? has_inside(body, key) : has(body, key)) return true;
         keys += n + (keys[n] == ' ');
     }
     return false;

@@ -31,6 +31,7 @@ typedef enum unit { SECONDS, COUNT } unit;
 #define SECONDS_BUCKETS 35 /* 1e-5 * 1.5^n seconds */
 #define COUNT_BUCKETS 21   /* 2^n */
 #define MOST_BUCKETS 36
+#define LEAST_SPEED 0.01 /* tokens a second: what is less is what remains of an average */
 
 static const struct {
     const char *name, *label, *help;
@@ -261,7 +262,8 @@ static void put_scheduler(tkr_buf *out, tkr_server *server) {
     put_number(out, "tkr_batches_total", "counter", "Batches computed", (double)c.batches);
     put_number(out, "tkr_tokens_total", "counter", "Tokens computed", (double)c.tokens);
     put_number(out, "tkr_busy_seconds_total", "counter", "Time spent computing", c.busy_s);
-    put_number(out, "tkr_tokens_per_second", "gauge", "Speed of late", c.tokens_per_s);
+    put_number(out, "tkr_tokens_per_second", "gauge", "Speed of late",
+               c.tokens_per_s < LEAST_SPEED ? 0 : c.tokens_per_s);
     put_number(out, "tkr_yields_total", "counter", "Times that short requests went before bulk work", (double)c.yields);
     put_number(out, "tkr_cancelled_total", "counter", "Requests whose client went away", (double)c.cancelled);
     put_number(out, "tkr_expired_total", "counter", "Requests whose deadline passed", (double)c.expired);
@@ -284,8 +286,9 @@ static void put_cache(tkr_buf *out, tkr_cache *cache) {
 
 static void put_label(tkr_buf *out, const char *text) {
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\') tkr_buf_putc(out, '\\');
-        tkr_buf_putc(out, *text == '\n' ? ' ' : *text);
+        const unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') tkr_buf_putc(out, '\\');
+        tkr_buf_putc(out, c < ' ' || c == 0x7F ? ' ' : *text);
     }
 }
 

@@ -21,10 +21,21 @@ static bool has_name(const tkr_served_model *served, const char *name) {
     return strcmp(served->name, name) == 0 || strcmp(served->reference, name) == 0;
 }
 
-static tkr_served_model *find(const tkr_models *models, const char *name) {
+static tkr_served_model *find_exactly(const tkr_models *models, const char *name) {
     tkr_served_model *m = models->first;
     while (m && !has_name(m, name)) m = m->next;
     return m;
+}
+
+/* Ollama's clients add ":latest" to names without a tag. */
+static tkr_served_model *find(const tkr_models *models, const char *name) {
+    static const char latest[] = ":latest";
+    char plain[256];
+    const size_t n = strlen(name), n_latest = sizeof latest - 1;
+    tkr_served_model *m = find_exactly(models, name);
+    if (m || n <= n_latest || n - n_latest >= sizeof plain || strcmp(name + n - n_latest, latest) != 0) return m;
+    (void)snprintf(plain, sizeof plain, "%.*s", (int)(n - n_latest), name);
+    return find_exactly(models, plain);
 }
 
 /* A new entry behind the others, when its name is free; else NULL. Under the lock. */
@@ -192,7 +203,7 @@ tkr_status tkr_models_add(tkr_models *models, const char *name, const char *refe
 tkr_status tkr_models_unload(tkr_models *models, const char *name, tkr_error *error) {
     tkr_status status = TKR_OK;
     tkr_mutex_lock(&models->lock);
-    tkr_served_model *m = find(models, name);
+    tkr_served_model *m = find_exactly(models, name);
     if (!m) {
         status = unknown(models, name, error);
     } else if (m->state == TKR_MODEL_LOADING) {

@@ -185,6 +185,22 @@ static double measure(tkr_session *session) {
     return seconds > 0 ? (double)n_tokens / seconds : 0;
 }
 
+/* Requests that name no prompt would all be refused by a model that lacks the default one. */
+static tkr_status check_prompt(const tkr_model_info *info, const tkr_settings *settings, const char *name,
+                               tkr_error *error) {
+    const char *wanted = tkr_setting_of(settings, TKR_SET_DEFAULT_PROMPT)->text;
+    char known[256] = "";
+    size_t n = 0;
+    if (!wanted || *wanted == '\0') return TKR_OK;
+    for (size_t i = 0; i < info->n_prompts; i++) {
+        if (strcmp(info->prompts[i].name, wanted) == 0) return TKR_OK;
+        if (n < sizeof known)
+            n += (size_t)snprintf(known + n, sizeof known - n, "%s\"%s\"", n ? ", " : "", info->prompts[i].name);
+    }
+    return TKR_FAIL(error, INVALID_ARGUMENT, "%s: the model %.100s has no prompt \"%.60s\"; it has %s",
+                    tkr_settings_table[TKR_SET_DEFAULT_PROMPT].key, name, wanted, n ? known : "none");
+}
+
 static tkr_status load(tkr_model_instance *instance, tkr_served_model *served, const tkr_models *models, const room *r,
                        tkr_error *error) {
     tkr_model_options options = served->options;
@@ -196,6 +212,8 @@ static tkr_status load(tkr_model_instance *instance, tkr_served_model *served, c
         const tkr_error reason = *error;
         return no_room(r, reason.message, error);
     }
+    if (status == TKR_OK)
+        status = check_prompt(tkr_model_get_info(instance->model), models->settings, served->name, error);
     if (status == TKR_OK) status = open_sessions(instance, r, error);
     if (status != TKR_OK || !models->warm_up) return status;
     tkr_session *const interactive = instance->sessions[1] ? instance->sessions[1] : instance->sessions[0];

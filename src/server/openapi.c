@@ -186,6 +186,71 @@ static void put_form(tkr_buf *out, const tkr_handler *handler) {
     put(out, "}}}");
 }
 
+static void allow_null(json_t *schema);
+
+/* A field may hold null, which means that it is absent. */
+static void add_null(json_t *field) {
+    json_t *type = json_object_get(field, "type"), *words = json_object_get(field, "enum");
+    json_t *ways = json_object_get(field, "oneOf");
+    if (json_is_string(type)) {
+        (void)json_object_set_new(field, "type", json_pack("[O, s]", type, "null"));
+    }
+    if (words != NULL) {
+        (void)json_array_append_new(words, json_null());
+    }
+    if (ways != NULL) {
+        (void)json_array_append_new(ways, json_pack("{s:s}", "type", "null"));
+    }
+}
+
+static bool is_required(const json_t *schema, const char *name) {
+    size_t i;
+    const json_t *value;
+    json_array_foreach(json_object_get(schema, "required"), i, value) {
+        if (strcmp(json_string_value(value), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In an object of options. One that has a single member of several is none. */
+static void allow_nulls_in_fields(json_t *schema) {
+    json_t *fields = json_object_get(schema, "properties"), *field;
+    const char *name;
+    json_object_foreach(fields, name, field) {
+        allow_null(field);
+        if (json_object_get(schema, "maxProperties") == NULL && !is_required(schema, name)) {
+            add_null(field);
+        }
+    }
+}
+
+static void allow_null(json_t *schema) {
+    json_t *way;
+    size_t i;
+    allow_nulls_in_fields(schema);
+    json_array_foreach(json_object_get(schema, "oneOf"), i, way) { allow_null(way); }
+    if (json_object_get(schema, "items") != NULL) {
+        allow_null(json_object_get(schema, "items"));
+    }
+}
+
+/* Our own routes read null as absent (tkr_fields_get): their schemas leave that out, as it holds for every field. */
+static void put_request(tkr_buf *out, const tkr_handler *handler) {
+    const char *text = handler->request_schema;
+    json_t *schema = NULL;
+    if (handler->api != &tkr_api_native || tkr_json_parse(&schema, text, strlen(text), "schema", NULL) != TKR_OK) {
+        put(out, text);
+        return;
+    }
+    allow_null(schema);
+    if (json_dump_callback(schema, append_json, out, JSON_COMPACT) != 0) {
+        out->failed = true;
+    }
+    json_decref(schema);
+}
+
 static void put_body(tkr_buf *out, const tkr_meaning *meanings, size_t n) {
     const tkr_handler *first = meanings[0].handler;
     size_t n_schemas = 0;
@@ -196,7 +261,7 @@ static void put_body(tkr_buf *out, const tkr_meaning *meanings, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (meanings[i].handler->request_schema != NULL) {
             tkr_put_comma(out, n_schemas++);
-            put(out, meanings[i].handler->request_schema);
+            put_request(out, meanings[i].handler);
         }
     }
     put(out, n_schemas > 0 ? "]}" : "{\"type\":\"object\"}]}");
@@ -216,18 +281,27 @@ static void put_body(tkr_buf *out, const tkr_meaning *meanings, size_t n) {
     put(out, "}}");
 }
 
+/* Without parameters. */
+static int media_length(const char *type) { return (int)strcspn(type, ";"); }
+
 static void put_success(tkr_buf *out, const tkr_route *route, const tkr_meaning *meanings, size_t n) {
+    const char *type = route->handler->content_type != NULL ? route->handler->content_type : "application/json";
     size_t n_schemas = 0;
     if (route->handler == &tkr_handler_web_socket) {
         put(out, "\"101\":{\"description\":\"The connection speaks WebSocket from here on\"},\"426\":{\"description\":"
-                 "\"No WebSocket was asked for\"}");
+                 "\"No WebSocket was asked for\",\"content\":{\"application/json\":{\"schema\":{\"$ref\":"
+                 "\"#/components/schemas/native_error\"}}}}");
         return;
     }
     put(out, "\"200\":{\"description\":\"Done\",\"headers\":{\"x-request-id\":{\"$ref\":"
              "\"#/components/headers/RequestId\"}}");
     for (size_t i = 0; i < n; i++) {
         if (meanings[i].handler->response_schema != NULL) {
-            put(out, n_schemas == 0 ? ",\"content\":{\"application/json\":{\"schema\":{\"anyOf\":[" : ",");
+            if (n_schemas == 0) {
+                tkr_buf_printf(out, ",\"content\":{\"%.*s\":{\"schema\":{\"anyOf\":[", media_length(type), type);
+            } else {
+                put(out, ",");
+            }
             put(out, meanings[i].handler->response_schema);
             n_schemas++;
         }

@@ -101,6 +101,7 @@ typedef struct tkr_handler {
      */
     bool wants_model;
     const char *request_schema, *response_schema; /* JSON Schema objects for /openapi.json, or NULL */
+    const char *content_type;                     /* of what `parse` answers; NULL: application/json */
 } tkr_handler;
 #define TKR_HANDLER(name) extern const tkr_handler tkr_handler_##name;
 #include "server/handlers.def"

@@ -62,7 +62,7 @@ static void go_on(tkr_operation *op, tkr_crew *crew, void (*step)(void *arg)) {
 
 bool tkr_pipeline_is_cancelled(tkr_operation *op) {
     if (!atomic_load(&tkr_pipeline_run_of(op)->cancelled)) return false;
-    tkr_refuse(op, CANCELLED, NULL, "the client has gone");
+    tkr_refuse(op, CANCELLED, NULL, "the request was cancelled");
     return true;
 }
 
@@ -95,7 +95,7 @@ void tkr_pipeline_name_item(char out[64], const tkr_operation *op, size_t index)
 static bool check_results(tkr_operation *op) {
     const tkr_job *job = &op->job;
     char name[64];
-    if (job->status == TKR_CANCELLED) return tkr_refuse(op, CANCELLED, NULL, "the client has gone");
+    if (job->status == TKR_CANCELLED) return tkr_refuse(op, CANCELLED, NULL, "the request was cancelled");
     if (job->status == TKR_DEADLINE)
         return tkr_refuse(
             op, UNAVAILABLE, NULL,

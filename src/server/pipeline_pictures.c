@@ -93,7 +93,12 @@ static bool check_pictures(tkr_operation *op) {
         const bool ours = error->status == TKR_NO_MEMORY || error->status == TKR_INTERNAL ||
                           error->status == TKR_NOT_FOUND; /* what isn't there is the decoder */
         const bool late = error->status == TKR_DEADLINE && tkr_now() >= tkr_operation_stop(op).deadline;
-        const tkr_fault_kind kind = ours ? TKR_FAULT_INTERNAL : late ? TKR_FAULT_UNAVAILABLE : TKR_FAULT_MEDIA;
+        const bool cannot =
+            error->status == TKR_INVALID_ARGUMENT && p->part->kind == TKR_PART_VIDEO; /* native pooling */
+        const tkr_fault_kind kind = ours     ? TKR_FAULT_INTERNAL
+                                    : late   ? TKR_FAULT_UNAVAILABLE
+                                    : cannot ? TKR_FAULT_UNSUPPORTED
+                                             : TKR_FAULT_MEDIA;
         tkr_refuse_with(op, kind, name, "%s", error->message);
         return false;
     }
@@ -110,7 +115,7 @@ static void step_picture(void *arg) {
         if (i >= r->n_pictures) break;
         tkr_pipeline_picture *p = &r->pictures[i];
         if (atomic_load(&r->cancelled))
-            tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the client has gone");
+            tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the request was cancelled");
         else if (atomic_load(&r->no_room))
             break;
         else if (p->part->kind == TKR_PART_VIDEO)

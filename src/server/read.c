@@ -523,17 +523,50 @@ static bool same_word(const char *text, size_t n, const char *word) {
     return i == n && word[i] == '\0';
 }
 
-bool tkr_accepts(const tkr_http_request *request, const char *type) {
+/* The weight of a range's parameters ("; q=0.5"), in thousandths; 1000 without one. */
+static unsigned weight_of(const char *at, const char *end) {
+    while (at < end && (at = memchr(at, ';', (size_t)(end - at))) != NULL) {
+        at += 1 + strspn(at + 1, " \t");
+        if (at + 1 >= end || (*at != 'q' && *at != 'Q') || at[1] != '=') {
+            continue;
+        }
+        unsigned weight = at + 2 < end && at[2] == '1' ? 1000 : 0, unit = 100;
+        if (at + 3 < end && at[3] == '.') {
+            for (at += 4; at < end && *at >= '0' && *at <= '9'; at++, unit /= 10) {
+                weight += unit * (unsigned)(*at - '0');
+            }
+        }
+        return weight < 1000 ? weight : 1000;
+    }
+    return 1000;
+}
+
+/* The weight that "Accept" gives to a range by this name; -1: it doesn't name it. */
+static int accepted(const tkr_http_request *request, const char *range) {
     const char *at = tkr_http_field_of(request, "accept");
     while (at != NULL && *at != '\0') {
         at += strspn(at, " \t,");
         const size_t all = strcspn(at, ","), n = strcspn(at, ",; \t");
-        const char *q = strstr(at, ";q=0");
-        const bool off = q != NULL && (size_t)(q - at) < all && strspn(q + 4, ".0") == strcspn(q + 4, ",; \t");
-        if (n > 0 && same_word(at, n, type)) {
-            return !off;
+        if (n > 0 && same_word(at, n, range)) {
+            return (int)weight_of(at, at + all);
         }
         at += all;
     }
-    return false;
+    return -1;
+}
+
+bool tkr_accepts(const tkr_http_request *request, const char *type) {
+    /* JSON goes to who accepts everything; the others want to be named. */
+    static const char *const json[] = {"application/json", "application/*", "*/*"};
+    static const char *const others[] = {"application/octet-stream", "application/x-npy"};
+    const int weight = accepted(request, type);
+    int most = -1;
+    for (size_t i = 0; i < sizeof json / sizeof *json && most < 0; i++) {
+        most = accepted(request, json[i]);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        const int other = accepted(request, others[i]);
+        most = other > most ? other : most;
+    }
+    return weight > 0 && weight >= most;
 }

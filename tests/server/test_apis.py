@@ -59,6 +59,7 @@ class Texts(ApiTest):
         self.assertEqual({**model, "created": 0},
                          {"id": "tiny", "object": "model", "created": 0, "owned_by": "tkr-embed"})
         self.assertEqual(self.server.get("/v1/models").json(), {"object": "list", "data": [model]})
+        self.assertEqual(self.server.get("/models/tiny").json(), model)
         reply = self.server.get("/v1/models/org/other")
         self.assertEqual((reply.status, reply.json()), (404, {"error": {
             "message": "The model 'org/other' does not exist or you do not have access to it.",
@@ -172,6 +173,41 @@ class Texts(ApiTest):
         reply = self.server.post("/v1/embeddings", {"input": [{"image": "AAAA"}]})
         self.assertEqual((reply.status, list(reply.json())), (400, ["detail"]))
 
+    def test_what_selects_an_api(self):
+        """Fields that change a vector do so beside plain texts, too; null is absent."""
+        raw, cut = self.vectors([TEXT], normalize=False), self.vectors([TEXT], dimensions=8)
+        for path in ("/v1/embeddings", "/embeddings"):
+            reply = self.ok(path, {"input": [TEXT], "normalized": False})
+            self.assertEqual([single(item["embedding"]) for item in reply["data"]], raw)
+            self.says(path, {"input": [TEXT], "return_tokenized_input": True}, 422, {
+                "detail": "return_tokenized_input: is not done here; POST /tokenize gives the tokens"})
+            self.says(path, {"input": [TEXT], "return_multivector": True}, 422, {
+                "detail": 'return_multivector: must be false: the model "tiny" gives one vector an input'})
+            for key in ("truncate", "truncation"):
+                reply = self.server.post(path, {"input": ["x", LONG], key: False})
+                self.assertIn(reply.status, (400, 422), key)
+                self.assertRegex(reply.json()["detail"], r"^input\[1\]: .*402 tokens")
+            reply = self.ok(path, {"input": [TEXT], "input_type": "query", "dimensions": 8})
+            self.assertEqual([single(item["embedding"]) for item in reply["data"]], cut)
+            reply = self.ok(path, {"input": [{"text": TEXT}], "encoding_format": "base64"})
+            self.assertEqual(floats(base64.b64decode(reply["data"][0]["embedding"])), self.vectors([TEXT])[0])
+            self.assertEqual(self.ok(path, {"input": TEXT, "content": None})["object"], "list")
+        reply = self.ok("/v1/embeddings", {"input": [TEXT], "embd_normalize": -1})
+        self.assertEqual([single(item["embedding"]) for item in reply["data"]], raw)
+        reply = self.ok("/embeddings", {"input": [TEXT], "embd_normalize": -1, "encoding_format": "base64"})
+        self.assertEqual(floats(base64.b64decode(reply[0]["embedding"][0])), raw[0])
+        self.assertEqual(len(self.ok("/tokenize", {"inputs": "x", "content": None})[0]), 3)
+
+    def test_texts_of_one_item(self):
+        """A blank is between them; they count as text."""
+        content = [{"type": "text", "text": "I"}, {"type": "text", "text": "walk"}]
+        wanted = self.vectors([TEXT])[0]
+        reply = self.ok("/v2/embed", {"inputs": [{"content": content}]})
+        self.assertEqual(single(reply["embeddings"]["float"][0]), wanted)
+        reply = self.ok("/v1/multimodalembeddings", {"inputs": [{"content": content}]})
+        self.assertEqual(single(reply["data"][0]["embedding"]), wanted)
+        self.assertEqual((reply["usage"]["text_tokens"], reply["usage"]["total_tokens"]), (5, 5))
+
     def test_voyage(self):
         reply = self.ok("/v1/embeddings", {"model": "m", "input": [TEXT], "input_type": None, "output_dtype": "uint8",
                                            "encoding_format": "base64"})
@@ -214,6 +250,14 @@ class Texts(ApiTest):
         self.assertEqual(self.ok("/tokenize", {"content": TEXT, "add_special": True}),
                          {"tokens": [3, 287, 301, 560, 4]})
         self.assertEqual(self.ok("/detokenize", {"tokens": [287, 301, 560]}), {"content": "i walk"})
+        nested = self.ok("/embedding", {"content": [[TEXT, "x"], ["x y"]]})
+        self.assertEqual([[single(row) for row in item["embedding"]] for item in nested],
+                         [[row] for row in self.vectors([TEXT, "x", "x y"])])
+        reply = self.ok("/v1/embeddings", {"input": [{"prompt_string": TEXT}]})
+        self.assertEqual(single(reply["data"][0]["embedding"]), wanted)
+        self.says("/embedding", {"content": TEXT, "encoding_format": "hex"}, 400, {"error": {
+            "code": 400, "message": "The format to return the embeddings in. Can be either float or base64",
+            "type": "invalid_request_error"}})
         self.says("/embedding", {"content": ""}, 400, {"error": {
             "code": 400, "message": "Input content cannot be empty", "type": "invalid_request_error"}})
         self.says("/embeddings", {"content": [760]}, 400, {"error": {
@@ -231,9 +275,14 @@ class Strict(ApiTest):
         self.assertEqual((reply.status, reply.json()["error"]["code"], reply.json()["error"]["param"]),
                          (404, "model_not_found", "model"))
         self.says("/api/embed", {"input": "x", "model": "other"}, 404, {"error": "model 'other' not found"})
+        self.assertEqual(self.ok("/api/embed", {"input": "x", "model": "tiny:latest"})["model"], "tiny:latest")
+        self.says("/api/embed", {"input": "x", "model": "other:latest"}, 404,
+                  {"error": "model 'other:latest' not found"})
         self.says("/api/embeddings", {"prompt": "x", "model": "other"}, 404,
                   {"error": "model \"other\" not found, try pulling it first"})
         reply = self.server.post("/v1/embeddings", {"input": [{"text": "x"}], "model": "other"})
+        self.assertEqual((reply.status, list(reply.json())), (400, ["detail"]))
+        reply = self.server.post("/v1/embeddings", {"input": ["x"], "input_type": None, "model": "other"})
         self.assertEqual((reply.status, list(reply.json())), (400, ["detail"]))
         self.assertEqual(self.server.post("/embedding", {"content": "x", "model": "other"}).json()["error"]["type"],
                          "not_found_error")
@@ -252,6 +301,9 @@ class Strict(ApiTest):
                            ("/api/embed", {"input": LONG}), ("/v1/embeddings", {"input": LONG, "input_type": None}),
                            ("/v1/embeddings", {"input": [{"text": LONG}]}), ("/embed_all", {"inputs": LONG})):
             self.assertIn(self.server.post(path, body).status, (400, 422), path)
+        self.says("/v2/embed", {"texts": ["x", LONG], "truncate": "NONE"}, 400, {
+            "message": "texts[1]: too many tokens: total number of tokens in the input cannot exceed 40 - "
+                       "received 402"})
         self.ok("/embed", {"inputs": LONG, "truncate": True})
 
 

@@ -363,7 +363,11 @@ static void test_key_limits(void **state) {
     tkr_buf_free(&fields);
     tkr_auth_count_tokens(auth, first, 160);
     assert_int_equal(tkr_auth_check(&identity, &wait, auth, TKR_SCOPE_EMBED, header, NULL, "192.0.2.1"), TKR_TOO_FAST);
-    assert_null(identity);
+    assert_ptr_equal(identity, first); /* so that the refusal has its fields */
+    tkr_auth_add_fields(&fields, auth, identity);
+    assert_non_null(strstr(fields.data, "X-RateLimit-Limit-Tokens: 100\r\nX-RateLimit-Remaining-Tokens: 0\r\n"));
+    tkr_buf_free(&fields);
+    tkr_auth_release(auth, identity);
     is_near(wait, 61 * 60 / 100.0, 0.5);
     tkr_auth_release(auth, first);
     tkr_auth_free(&auth);
@@ -372,6 +376,7 @@ static void test_key_limits(void **state) {
     for (int i = 0; i < 3; i++) assert_int_equal(check(auth, TKR_SCOPE_EMBED, key), TKR_PASS);
     assert_int_equal(tkr_auth_check(&identity, &wait, auth, TKR_SCOPE_EMBED, header, NULL, "192.0.2.1"), TKR_TOO_FAST);
     is_near(wait, 20, 0.5);
+    tkr_auth_release(auth, identity);
     tkr_auth_free(&auth);
 
     auth = open_auth(flags, 2); /* the messages of a WebSocket are requests, too */
@@ -381,6 +386,7 @@ static void test_key_limits(void **state) {
     for (int i = 0; i < 2; i++) assert_int_equal(check(auth, TKR_SCOPE_EMBED, key), TKR_PASS);
     assert_int_equal(tkr_auth_check(&first, &wait, auth, TKR_SCOPE_EMBED, header, NULL, "192.0.2.1"), TKR_TOO_FAST);
     is_near(wait, 20, 0.5);
+    tkr_auth_release(auth, first);
     tkr_auth_release(auth, identity);
     tkr_auth_free(&auth);
 }
@@ -397,6 +403,7 @@ static void test_address_limit(void **state) {
     assert_int_equal(tkr_auth_check(&identity, &wait, auth, TKR_SCOPE_EMBED, NULL, NULL, "192.0.2.9"), TKR_PASS);
     assert_int_equal(tkr_auth_check(&identity, &wait, auth, TKR_SCOPE_EMBED, NULL, NULL, "192.0.2.1"), TKR_TOO_FAST);
     assert_true(wait > 14 && wait <= 15);
+    assert_null(identity);
     tkr_auth_free(&auth);
 }
 

@@ -68,6 +68,8 @@ static void tei_as_its_clients_know_it(void **state) {
          J({"error" : "batch size 5 > maximum allowed batch size 4", "error_type" : "Validation"}), NULL},
         {"dimensions 0", "/embed", J({"inputs" : "a", "dimensions" : 0}), 422,
          J({"error" : "`dimensions` should be positive", "error_type" : "Validation"}), NULL},
+        {"dimensions -1", "/embed", J({"inputs" : "a", "dimensions" : -1}), 422,
+         J({"error" : "`dimensions` should be positive", "error_type" : "Validation"}), NULL},
         {"dimensions 9", "/embed", J({"inputs" : "a", "dimensions" : 9}), 422, J({
              "error" : "`dimensions` should be smaller than the maximum embedding dimension.",
              "error_type" : "Validation"
@@ -212,6 +214,27 @@ static void jina_as_its_clients_know_it(void **state) {
              "usage" : {"prompt_tokens" : 3, "total_tokens" : 3}
          }),
          NULL},
+        {"OpenAI's word for base64", "/v1/embeddings", J({"input" : [ {"text" : "a"} ], "encoding_format" : "base64"}),
+         200, J({
+             "object" : "list",
+             "data" : [ {"object" : "embedding", "index" : 0, "embedding" : "AACAPwAAAD8AAIC+AAAAAA=="} ],
+             "model" : "m",
+             "usage" : {"prompt_tokens" : 3, "total_tokens" : 3}
+         }),
+         NULL},
+        {"Jina's word comes first", "/v1/embeddings",
+         J({"input" : "a", "embedding_type" : "float", "encoding_format" : "base64"}), 200, LIST_OF_ONE, NULL},
+        {"known by normalized", "/v1/embeddings", J({"input" : ["a"], "normalized" : false}), 200, LIST_OF_ONE,
+         "- right no 0 0"},
+        {"known by truncate", "/embeddings", J({"input" : ["a"], "truncate" : false}), 200, LIST_OF_ONE,
+         "- error yes 0 0"},
+        {"known by return_multivector", "/v1/embeddings", J({"input" : ["a"], "return_multivector" : true}), 422,
+         J({"detail" : "return_multivector: must be false: the model \"m\" gives one vector an input"}), NULL},
+        {"known by return_tokenized_input", "/embeddings", J({"input" : ["a"], "return_tokenized_input" : true}), 422,
+         J({"detail" : "return_tokenized_input: is not done here; POST /tokenize gives the tokens"}), NULL},
+        {"null is absent", "/v1/embeddings",
+         J({"input" : "a", "dimensions" : 9, "task" : null, "embedding_type" : null, "output_dtype" : null}), 400,
+         OPENAI_ERROR("Invalid value for 'dimensions' = 9. Must be less than or equal to 8.", "\"dimensions\""), NULL},
         {"late chunking", "/v1/embeddings", J({"input" : "a", "late_chunking" : true}), 422,
          J({"detail" : "late_chunking: is not done here; send each chunk as an input of its own, with false"}), NULL},
         {"several vectors", "/v1/embeddings", J({"input" : [ {"text" : "a"} ], "return_multivector" : true}), 422,
@@ -257,6 +280,8 @@ static void voyage_as_its_clients_know_it(void **state) {
          }),
          "- error yes 4 0"},
         {"an empty text", "/v1/embeddings", J({"input" : [""], "input_type" : null}), 400,
+         J({"detail" : "input[0]: an empty text has no embedding"}), NULL},
+        {"an empty text alone", "/v1/embeddings", J({"input" : "", "input_type" : null}), 400,
          J({"detail" : "input: an empty text has no embedding"}), NULL},
         {"text and picture", "/v1/multimodalembeddings", J({
              "model" : "m",
@@ -285,6 +310,35 @@ static void voyage_as_its_clients_know_it(void **state) {
          J({"detail" : "inputs[0].content: is an empty list"}), NULL},
         {"a video", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : [ {"type" : "video_url"} ]} ]}), 400,
          J({"detail" : "inputs[0].content[0].type: \"video_url\": this server reads no videos"}), NULL},
+    };
+    PLAY(*state, cases, 1);
+}
+
+/* Fields that make a body Voyage's, and OpenAI's names in it. */
+static void voyage_with_the_words_of_others(void **state) {
+    static const transcript cases[] = {
+        {"known by truncation", "/v1/embeddings", J({"input" : ["a"], "truncation" : false}), 200, LIST_OF_ONE,
+         "- error yes 0 0"},
+        {"the same at /embeddings", "/embeddings", J({"input" : ["a"], "truncation" : false}), 200, LIST_OF_ONE,
+         "- error yes 0 0"},
+        {"OpenAI's name of the dimensions", "/v1/embeddings",
+         J({"input" : "a", "input_type" : "query", "dimensions" : 4, "encoding_format" : "float"}), 200, LIST_OF_ONE,
+         "query right yes 4 0"},
+        {"both names", "/v1/embeddings", J({"input" : "a", "output_dimension" : 4, "dimensions" : 4}), 200, LIST_OF_ONE,
+         "- right yes 4 0"},
+        {"both names, two numbers", "/v1/embeddings", J({"input" : "a", "output_dimension" : 2, "dimensions" : 4}), 400,
+         J({"detail" : "dimensions: is 4, but output_dimension is 2"}), NULL},
+        {"too many dimensions", "/v1/embeddings", J({"input" : "a", "input_type" : null, "dimensions" : 9}), 400,
+         J({"detail" : "dimensions: is 9, expected 1 to 8"}), NULL},
+        {"several texts of one item", "/v1/multimodalembeddings",
+         J({"inputs" : [ {"content" : [ {"type" : "text", "text" : "a"}, {"type" : "text", "text" : "b"} ]} ]}), 200,
+         J({
+             "object" : "list",
+             "data" : [ {"object" : "embedding", "index" : 0, "embedding" : [ 1, 0.5, -0.25, 0 ]} ],
+             "model" : "m",
+             "usage" : {"text_tokens" : 3, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 3}
+         }),
+         "- right yes 0 0"},
     };
     PLAY(*state, cases, 1);
 }
@@ -356,6 +410,62 @@ static void llama_as_its_clients_know_it(void **state) {
     PLAY(*state, cases, 1);
 }
 
+/* llama-server's and OpenAI's list, base64, lists inside lists. */
+static void llama_lists_and_formats(void **state) {
+    static const transcript cases[] = {
+        {"OpenAI's list", "/v1/embeddings", J({"input" : "a", "embd_normalize" : 1}), 200, J({
+             "object" : "list",
+             "data" : [ {"object" : "embedding", "index" : 0, "embedding" : [ 0.5714286, 0.2857143, -0.14285715, 0 ]} ],
+             "model" : "m",
+             "usage" : {"prompt_tokens" : 3, "total_tokens" : 3}
+         }),
+         "- right no 0 0"},
+        {"OpenAI's list in base64", "/v1/embeddings",
+         J({"input" : [ {"prompt_string" : "a"} ], "encoding_format" : "base64"}), 200, J({
+             "object" : "list",
+             "data" : [ {
+                 "object" : "embedding",
+                 "index" : 0,
+                 "embedding" : "AACAPwAAAD8AAIC+AAAAAA==",
+                 "encoding_format" : "base64"
+             } ],
+             "model" : "m",
+             "usage" : {"prompt_tokens" : 3, "total_tokens" : 3}
+         }),
+         NULL},
+        {"a prompt alone", "/embeddings", J({"input" : {"prompt_string" : "a"}}), 200,
+         J([ {"index" : 0, "embedding" : [[ 1, 0.5, -0.25, 0 ]]} ]), NULL},
+        {"as they are, by embd_normalize", "/embeddings", J({"input" : "a", "embd_normalize" : -1}), 200,
+         J([ {"index" : 0, "embedding" : [[ 1, 0.5, -0.25, 0 ]]} ]), "- right no 0 0"},
+        {"base64", "/embedding", J({"content" : "a", "encoding_format" : "base64"}), 200,
+         J([ {"index" : 0, "embedding" : ["AACAPwAAAD8AAIC+AAAAAA=="]} ]), NULL},
+        {"no such format", "/embedding", J({"content" : "a", "encoding_format" : "hex"}), 400,
+         LLAMA_ERROR(400, "The format to return the embeddings in. Can be either float or base64",
+                     "invalid_request_error"),
+         NULL},
+        {"a format of the wrong type", "/embeddings", J({"content" : "a", "encoding_format" : 3}), 400,
+         LLAMA_ERROR(400, "The format to return the embeddings in. Can be either float or base64",
+                     "invalid_request_error"),
+         NULL},
+        {"lists in a list", "/embedding", J({"content" : [ [ "a", "b" ], ["c"] ]}), 200, J([
+             {"index" : 0, "embedding" : [[ 1, 0.5, -0.25, 0 ]]}, {"index" : 1, "embedding" : [[ 1, 0.5, -0.25, 0 ]]},
+             {"index" : 2, "embedding" : [[ 1, 0.5, -0.25, 0 ]]}
+         ]),
+         NULL},
+        {"an empty list in a list", "/embedding", J({"content" : [ "a", [] ]}), 400,
+         LLAMA_ERROR(400, "Input content cannot be empty", "invalid_request_error"), NULL},
+        {"too many in lists", "/embedding", J({"content" : [ [ "a", "b", "c" ], [ "d", "e" ] ]}), 400,
+         LLAMA_ERROR(400, "5 inputs; at most 4 go into one request", "invalid_request_error"), NULL},
+        {"lists too deep", "/embedding", J({"content" : [[[[[[[[["a"]]]]]]]]]}), 400,
+         LLAMA_ERROR(400, "content[0][0][0][0][0][0][0][0]: lists of more than 8 levels", "invalid_request_error"),
+         NULL},
+        {"content that is null", "/embeddings", J({"input" : "a", "content" : null}), 200, LIST_OF_ONE, NULL},
+        {"null to tokenise", "/tokenize", J({"inputs" : ["I"], "content" : null, "add_special_tokens" : false}), 200,
+         J([[ {"id" : 287, "text" : "I", "special" : false, "start" : 0, "stop" : 1} ]]), NULL},
+    };
+    PLAY(*state, cases, 1);
+}
+
 /* [12, "text", 34]: the ids of one input. */
 static void llama_mixes_ids_and_texts(void **state) {
     static const int32_t expected[] = {5, 287, 6};
@@ -370,6 +480,30 @@ static void llama_mixes_ids_and_texts(void **state) {
     act_close(&a);
 }
 
+/* Texts of one item that follow each other: a blank between them unless there is one. */
+static void texts_of_an_item_are_joined(void **state) {
+    act a;
+    act_open(&a, *state, "/v2/embed", J({
+        "inputs" : [ {
+            "content" : [
+                {"type" : "text", "text" : "This is a"}, {"type" : "text", "text" : ""},
+                {"type" : "text", "text" : "banana"}, {"type" : "text", "text" : " split"},
+                {"type" : "image_url", "image_url" : {"url" : "data:image/png;base64,AAAA"}},
+                {"type" : "text", "text" : "x"}
+            ]
+        } ]
+    }));
+    assert_true(a.op.handler->parse(&a.op));
+    const tkr_input *input = &a.op.job.items[0].input;
+    assert_int_equal(input->n_parts, 3);
+    assert_int_equal(input->parts[0].kind, TKR_PART_TEXT);
+    assert_int_equal(input->parts[0].n_data, strlen("This is a banana split"));
+    assert_memory_equal(input->parts[0].data, "This is a banana split", input->parts[0].n_data);
+    assert_int_equal(input->parts[1].kind, TKR_PART_IMAGE);
+    assert_int_equal(input->parts[2].n_data, 1);
+    act_close(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(openai_as_its_clients_know_it),
@@ -378,9 +512,12 @@ int main(void) {
         cmocka_unit_test(cohere_as_its_clients_know_it),
         cmocka_unit_test(jina_as_its_clients_know_it),
         cmocka_unit_test(voyage_as_its_clients_know_it),
+        cmocka_unit_test(voyage_with_the_words_of_others),
         cmocka_unit_test(ollama_as_its_clients_know_it),
         cmocka_unit_test(llama_as_its_clients_know_it),
+        cmocka_unit_test(llama_lists_and_formats),
         cmocka_unit_test(llama_mixes_ids_and_texts),
+        cmocka_unit_test(texts_of_an_item_are_joined),
     };
     return cmocka_run_group_tests(tests, open_scene, close_scene);
 }

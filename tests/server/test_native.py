@@ -7,7 +7,6 @@ import os
 import socket
 import struct
 import unittest
-import urllib.parse
 
 from harness import BINARY, Server, ServerTest, cli, multipart
 
@@ -47,10 +46,11 @@ def data_uri(data):
 
 class NativeTest(ServerTest):
     ARGS = (*EXACT, "--max-body", "2M", "--max-client-batch-size", "64")
+    CONFIG_FILE = "test_native.yaml"
 
     @classmethod
     def setUpClass(cls):
-        config = os.path.join(os.environ["TKR_BUILD_DIR"], "test_native.yaml")
+        config = os.path.join(os.environ["TKR_BUILD_DIR"], cls.CONFIG_FILE)
         with open(config, "w", encoding="utf-8") as file:
             file.write(CONFIG)
         cls.server = Server("--config", config, *cls.ARGS, model=None)
@@ -196,6 +196,14 @@ class Forms(NativeTest):
     def test_json_when_nothing_else_is_asked(self):
         for accept in ("*/*", "application/json", "application/x-npy;q=0", "text/html"):
             self.assertEqual(self.raw(accept=accept).headers["content-type"], "application/json")
+
+    def test_the_heavier_form_wins(self):
+        json_type, raw, npy = "application/json", "application/octet-stream", "application/x-npy"
+        for accept, given in ((f"{json_type}, {raw};q=0.1", json_type), (f"{json_type};q=0.1, {raw}", raw),
+                              (f"{json_type}, {raw}", raw), (f"{npy};q=0.5, {raw};q=0.9", raw),
+                              (f"{raw}, {npy}", npy), (f"*/*, {raw}; q=0.9", json_type),
+                              (f"{raw}, */*;q=0.8", raw)):
+            self.assertEqual(self.raw(accept=accept).headers["content-type"], given, accept)
 
     def test_unknown_form(self):
         self.refused({"texts": ["a"]}, 400, "invalid_value", '"xml"', param="format", path="/embed/text?format=xml")
@@ -491,76 +499,6 @@ class BadInput(NativeTest):
     def test_control_characters_of_a_request_stay_out_of_messages(self):
         error = self.refused({"texts": "a", "no\nsuch\u001b[31m": 1}, 400, "invalid_value")
         self.assertNotIn("\x1b", error["message"])
-
-
-class Descriptions(NativeTest):
-    def test_openapi(self):
-        reply = self.server.get("/openapi.json")
-        self.assertEqual(reply.headers["content-type"], "application/json")
-        document = reply.json()
-        self.assertEqual(document["openapi"], "3.1.0")
-        self.assertEqual(document["info"]["version"], cli.run("--version").stdout.split()[1].decode())
-        seen = set()
-        for path, operations in document["paths"].items():
-            for method, operation in operations.items():
-                self.assertIn(method, ("get", "post"))
-                self.assertNotIn(operation["operationId"], seen)
-                seen.add(operation["operationId"])
-                self.assertTrue({"400", "401", "429", "500", "503"} <= set(operation["responses"]), path)
-                if method == "post":
-                    content = operation["requestBody"]["content"]["application/json"]
-                    self.assertTrue(content["examples"], path)
-                    self.assertTrue(content["schema"]["anyOf"], path)
-        for path in ("/embed/text", "/embed/image", "/embed/multimodal", "/v1/embeddings", "/v2/embed", "/api/embed"):
-            self.assertIn("post", document["paths"][path])
-        for path, names in (("/embed/video", {"videos", "max_frames", "pooling", "fps", "dimensions"}),
-                            ("/embed/document", {"documents", "mode", "chunk_tokens", "chunk_overlap", "dimensions"})):
-            content = document["paths"][path]["post"]["requestBody"]["content"]
-            schema = content["application/json"]["schema"]["anyOf"][0]
-            form = content["multipart/form-data"]["schema"]
-            self.assertLessEqual(names, set(schema["properties"]))
-            self.assertEqual(set(form["properties"]), set(schema["properties"]) - set(schema["required"]) | {"file"})
-            replies = document["paths"][path]["post"]["responses"]["200"]["content"]
-            self.assertEqual(set(replies), {"application/json", "application/octet-stream", "application/x-npy"})
-        for text in json.dumps(document).split('"$ref": "')[1:]:  # every reference leads somewhere
-            at = document
-            for key in text.split('"')[0].removeprefix("#/").split("/"):
-                at = at[urllib.parse.unquote(key)]
-        names = document["paths"]["/v1/embeddings"]["post"]["requestBody"]["content"]["application/json"]["examples"]
-        self.assertEqual(set(names), {"openai_embeddings", "jina_embeddings", "voyage_embeddings", "llama_embeddings"})
-
-    def test_fields_of_the_schema_are_the_fields(self):
-        document = self.server.get("/openapi.json").json()
-        body = document["paths"]["/embed/text"]["post"]["requestBody"]
-        schema = body["content"]["application/json"]["schema"]["anyOf"][0]
-        known = {"texts": "a", "ids": [3], "model": "bert", "normalize": True, "dimensions": 8, "prompt_name": "query",
-                 "prompt": "p", "instruction": None, "instruct": None, "truncate": True, "max_tokens": 9,
-                 "encoding_format": "float", "output_dtype": "float", "priority": "bulk"}
-        self.assertEqual(set(schema["properties"]), set(known))
-        del known["ids"]
-        self.ok("/embed/text", known)
-
-    def test_examples_work(self):
-        document = self.server.get("/openapi.json").json()
-        for path in ("/embed/text", "/embed/multimodal", "/embed/image", "/embed/video", "/embed/document"):
-            body = document["paths"][path]["post"]["requestBody"]
-            example, = body["content"]["application/json"]["examples"].values()
-            self.ok(path, {**example["value"], "model": "siglip"})
-
-    def test_docs(self):
-        reply = self.server.get("/docs")
-        self.assertEqual(reply.headers["content-type"], "text/html; charset=utf-8")
-        policy = reply.headers["content-security-policy"]
-        self.assertIn("default-src 'none'", policy)
-        page = reply.body.decode()
-        for path in self.server.get("/openapi.json").json()["paths"]:
-            self.assertIn(f"<code>{path}</code>", page)
-        self.assertNotIn("<script", page)
-        self.assertNotIn("style=", page)
-        for name in ("texts", "output_dtype", "min_pixels"):
-            self.assertIn(f"<code>{name}</code>", page)
-        evil = self.server.get("/docs", headers={"Host": 'x"><b>'})
-        self.assertTrue(evil.status == 400 or b'x"><b>' not in evil.body)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,11 @@ class Shared(ServerTest):
         self.assertEqual(len(buckets), 36)  # 35 bounds as Text Embeddings Inference has them, and +Inf
         self.assertEqual(buckets, sorted(buckets))
 
+    def test_speed_of_an_idle_server_is_none(self):
+        def speed():
+            return samples(self.server.get("/metrics").body.decode())["tkr_tokens_per_second"]
+        self.assertTrue(speed() == 0 or speed() >= 0.01)
+
     def test_cache(self):
         body = {"texts": ["cached once", "cached twice"]}
         first = self.server.post("/embed/text", body)
@@ -146,14 +151,15 @@ class Drain(unittest.TestCase):
             self.assertEqual(server.process.returncode, 0)
 
     def test_answers_under_way_are_given(self):
-        with Server("--cache", "false", "--drain-timeout", "30") as server:
+        with Server("--cache", "false", "--drain-timeout", "30", "--max-queue-tokens", "100000000") as server:
             replies = []
             body = {"texts": [f"a text of some words, number {i} of many, to be computed" for i in range(2000)]}
             threads = [threading.Thread(target=lambda: replies.append(server.post("/embed/text", body).status))
                        for _ in range(3)]
             for thread in threads:
                 thread.start()
-            until(lambda: samples(server.get("/metrics").body.decode())["tkr_requests_waiting"] >= 3, "three wait")
+            until(lambda: samples(server.get("/metrics").body.decode())["tkr_requests_waiting"] >= 4,
+                  "three wait, and this one")
             self.assertEqual(server.stop(), 0)
             for thread in threads:
                 thread.join(PATIENCE)
@@ -241,6 +247,10 @@ class Keys(unittest.TestCase):
             self.assertGreater(float(late[0].headers["retry-after-ms"]), 0)
             self.assertGreaterEqual(int(late[0].headers["retry-after"]), 1)
             self.assertEqual(late[0].json()["error"]["code"], "rate_limit_exceeded")
+            self.assertEqual(late[0].headers["x-ratelimit-limit-requests"], "5")
+            self.assertEqual(late[0].headers["x-ratelimit-remaining-requests"], "0")
+            self.assertEqual({name for name in late[0].headers if name.startswith("x-ratelimit")},
+                             {name for name in replies[0].headers if name.startswith("x-ratelimit")})
 
 
 class Sockets(unittest.TestCase):
@@ -267,6 +277,35 @@ class Sockets(unittest.TestCase):
             self.assertEqual(over_unix(admin, "POST", "/admin/models/load", {"model": "/nothing/there"}).status, 404)
             self.assertEqual(over_unix(admin, "POST", "/admin/cache/clear").status, 200)
 
+    def test_names_and_words_of_a_load(self):
+        golden = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "bert", "bert-mean", "model")
+        with Server("--admin-socket", "admin.sock", env={
+                **environment(), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}) as server:
+            admin = os.path.join(server.folder.name, "admin.sock")
+
+            def load(**body):
+                return over_unix(admin, "POST", "/admin/models/load", body)
+            for name, says in (("", "empty"), ("a\n<b>", "control"), ("a\r\nx: y", "control"), ("\x7f", "control"),
+                               ("\u0085", "control"), ("n" * 201, "201 bytes"), ("ü" * 101, "202 bytes"),
+                               ("n" * 5000, "5000 bytes")):
+                reply = load(model=golden, name=name)
+                error = reply.json()["error"]
+                self.assertEqual((reply.status, error["code"], error["param"]), (400, "invalid_value", "name"), error)
+                self.assertIn(says, error["message"])
+            for body, param in (({"model": golden, "quantization": "q5"}, "quantization"), ({"model": ""}, "model"),
+                                ({"model": "a\nb"}, "model")):
+                reply = load(**body)
+                error = reply.json()["error"]
+                self.assertEqual((reply.status, error["code"], error["param"]), (400, "invalid_value", param), error)
+            self.assertEqual(len(over_unix(admin, "GET", "/admin/models").json()["models"]), 1)
+            reply = load(model="nobody/nothing-there")  # the hub doesn't answer: no mistake of the client
+            self.assertEqual((reply.status, reply.json()["error"]["code"]), (503, "unavailable"), reply.body)
+            for name in ('a"b\\c', "n" * 200):
+                self.assertEqual(load(model=golden, name=name, quantization=None).status, 200)
+            text = server.get("/metrics").body.decode()
+            self.assertIn('tkr_model_ready{model="a\\"b\\\\c",', text)
+            samples(text)
+
     def test_idle_models_sleep_and_wake(self):
         with Server("--idle-unload", "1", "--admin-socket", "admin.sock") as server:
             admin = os.path.join(server.folder.name, "admin.sock")
@@ -276,6 +315,24 @@ class Sockets(unittest.TestCase):
             reply = server.post("/embed/text", {"texts": "y", "model": "demo"})
             self.assertEqual(reply.status, 200, reply.body)
             self.assertEqual(server.post("/embed/text", {"texts": "x"}).json()["embeddings"], first)
+
+
+class DefaultPrompt(unittest.TestCase):
+    def test_a_model_needs_the_default_prompt(self):
+        golden = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "bert")
+        has, lacks = (os.path.join(golden, name, "model") for name in ("bert-cls", "bert-mean"))
+        for model, name, says in ((has, "zz", b'has no prompt "zz"; it has "'), (lacks, "query", b"it has none")):
+            done = cli.run("serve", "-m", model, "--port", "0", "--default-prompt-name", name)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(b"processing.default_prompt_name: ", done.stdout + done.stderr)
+            self.assertIn(says, done.stdout + done.stderr)
+        with Server("--default-prompt-name", "query", "--admin-socket", "admin.sock", model=has) as server:
+            wanted = server.post("/embed/text", {"texts": "x", "prompt_name": "query"}).json()["embeddings"]
+            self.assertEqual(server.post("/embed/text", {"texts": "x"}).json()["embeddings"], wanted)
+            admin = os.path.join(server.folder.name, "admin.sock")
+            reply = over_unix(admin, "POST", "/admin/models/load", {"model": lacks, "name": "other"})
+            self.assertEqual(reply.status, 400, reply.body)
+            self.assertIn('has no prompt "query"; it has none', reply.json()["error"]["message"])
 
 
 class SharedCache(unittest.TestCase):

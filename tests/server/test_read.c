@@ -301,6 +301,17 @@ static void accept(void **state) {
     (void)state;
     assert_true(accepts("application/octet-stream", "application/octet-stream"));
     assert_true(accepts("text/html, Application/X-NPY;q=0.5", "application/x-npy"));
+    assert_false(accepts("application/json, application/octet-stream;q=0.1", "application/octet-stream"));
+    assert_true(accepts("application/json;q=0.1, application/octet-stream", "application/octet-stream"));
+    assert_true(accepts("application/json, application/octet-stream", "application/octet-stream"));
+    assert_true(accepts("application/json;q=0.10, application/octet-stream;q=0.1", "application/octet-stream"));
+    assert_false(accepts("application/json;q=0.011, application/octet-stream;q=0.01", "application/octet-stream"));
+    assert_true(accepts("application/octet-stream;v=1 ; Q=0.9, application/json;q=0.8", "application/octet-stream"));
+    assert_false(accepts("*/*, application/octet-stream;q=0.9", "application/octet-stream"));
+    assert_true(accepts("*/*, application/json;q=0, application/octet-stream;q=0.9", "application/octet-stream"));
+    assert_false(accepts("application/x-npy;q=0.5, application/octet-stream;q=0.9", "application/x-npy"));
+    assert_false(accepts("application/octet-stream;q=", "application/octet-stream"));
+    assert_false(accepts("application/octet-stream;q=x", "application/octet-stream"));
     assert_false(accepts("application/x-npy;q=0, */*", "application/x-npy"));
     assert_false(accepts("application/x-npy;q=0.000", "application/x-npy"));
     assert_true(accepts("application/x-npy;q=0.001", "application/x-npy"));

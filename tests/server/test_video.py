@@ -53,6 +53,7 @@ class Videos(ServerTest):
         reply = self.send(*files, **fields)
         self.assertEqual(reply.status, status, reply.body)
         self.assertIn(says, reply.json()["error"]["message"])
+        return reply.json()["error"]
 
     def test_the_command_lines_bits(self):
         names = ["moving_h264.mp4", "moving_vp9.webm"]
@@ -121,7 +122,8 @@ class Videos(ServerTest):
             self.refused(422, "no video", good, (name, content(BROKEN, name)))
         self.refused(422, "empty", ("empty.webm", b""))
         self.refused(422, "reads text only", good, model="bert")
-        self.refused(422, "native", good, pooling="native")
+        error = self.refused(422, "native", good, pooling="native")
+        self.assertEqual(error["code"], "unsupported")
         self.assertEqual(self.good(good)["frames"], [6])
 
     def test_bad_fields(self):

@@ -69,7 +69,7 @@ static bool answer_live(tkr_operation *op) {
 /* An empty body when fine, as Text Embeddings Inference answers. */
 static bool answer_ping(tkr_operation *op) {
     const char *why = NULL;
-    if (!tkr_server_is_ready(op->server, &why)) return tkr_refuse(op, UNAVAILABLE, NULL, "%s", why);
+    if (!tkr_server_is_ready(op->server, &why)) return tkr_refuse(op, UNAVAILABLE, NULL, "unhealthy");
     tkr_shape_reply(op, 200);
     op->response->content_type = NULL;
     return true;
@@ -209,7 +209,7 @@ static bool answer_metrics(tkr_operation *op) {
     if (!tkr_setting_on(tkr_server_settings(op->server), TKR_SET_METRICS))
         return tkr_refuse(op, NOT_FOUND, NULL, "metrics are switched off (monitoring.enable_metrics)");
     tkr_buf *out = tkr_shape_reply(op, 200);
-    op->response->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    op->response->content_type = tkr_handler_metrics.content_type;
     return tkr_metrics_write(out, tkr_server_metrics(op->server), op->server) ||
            tkr_refuse(op, INTERNAL, NULL, "no memory for the metrics");
 }
@@ -218,4 +218,5 @@ const tkr_handler tkr_handler_metrics = {.name = "metrics",
                                          .api = &tkr_api_native,
                                          .body = TKR_BODY_NONE,
                                          .parse = answer_metrics,
+                                         .content_type = "text/plain; version=0.0.4; charset=utf-8",
                                          .response_schema = "{\"type\":\"string\"}"};

@@ -3,8 +3,12 @@
  * admin socket. */
 #include <string.h>
 
+#include "core/value.h"
 #include "server/cache.h"
+#include "server/config.h"
 #include "server/routes/shape.h"
+
+enum { MAX_NAME = 200 }; /* bytes of what requests call a model */
 
 /* ---- models ---- */
 
@@ -41,6 +45,7 @@ static bool answer_models(tkr_operation *op) {
 static bool refuse_model(tkr_operation *op, tkr_status status, const tkr_error *error) {
     const tkr_fault_kind kind = status == TKR_NOT_FOUND                             ? TKR_FAULT_NO_MODEL
                                 : status == TKR_BUSY || status == TKR_LIMIT         ? TKR_FAULT_CONFLICT
+                                : status == TKR_NETWORK || status == TKR_DEADLINE   ? TKR_FAULT_UNAVAILABLE
                                 : status == TKR_NO_MEMORY || status == TKR_INTERNAL ? TKR_FAULT_INTERNAL
                                                                                     : TKR_FAULT_VALUE;
     return tkr_refuse_with(op, kind, "model", "%s", error->message);
@@ -57,6 +62,27 @@ static bool read_fields(tkr_operation *op, const char **model, const char **name
            (tkr_fields_string(name, &fields, "name") && tkr_fields_string(quantization, &fields, "quantization"));
 }
 
+/* A name stands in headers, logs and metrics: what "alias" in the configuration may be, and not without end. */
+static bool check_name(tkr_operation *op, const char *name, const char *model) {
+    const char *param = name ? "name" : "model"; /* which is the name then */
+    const char *text = name ? name : model;
+    tkr_error error;
+    if (*text == '\0') return tkr_refuse(op, VALUE, param, "%s: is an empty string", param);
+    if (name && strlen(name) > MAX_NAME)
+        return tkr_refuse(op, VALUE, param, "%s: has %zu bytes, expected at most %d", param, strlen(name),
+                          (int)MAX_NAME);
+    return tkr_setting_check_text(text, param, &error) == TKR_OK || tkr_refuse(op, VALUE, param, "%s", error.message);
+}
+
+static bool check_quantization(tkr_operation *op, const char *word) {
+    const tkr_value_rule rule = tkr_setting_rule(TKR_SET_QUANTIZATION);
+    uint64_t number = 0;
+    double real = 0;
+    tkr_error error;
+    return tkr_value_read(&number, &real, &rule, word, "quantization", &error) == TKR_OK ||
+           tkr_refuse(op, VALUE, "quantization", "%s", error.message);
+}
+
 static bool say_models(tkr_operation *op, tkr_status status, const tkr_error *error) {
     return status == TKR_OK ? answer_models(op) : refuse_model(op, status, error);
 }
@@ -64,7 +90,9 @@ static bool say_models(tkr_operation *op, tkr_status status, const tkr_error *er
 static bool answer_load(tkr_operation *op) {
     const char *model = NULL, *name = NULL, *quantization = NULL;
     tkr_error error;
-    if (!read_fields(op, &model, &name, &quantization)) return false;
+    if (!read_fields(op, &model, &name, &quantization) || !check_name(op, name, model) ||
+        (quantization && !check_quantization(op, quantization)))
+        return false;
     return say_models(
         op, tkr_models_add(tkr_server_models(op->server), name ? name : model, model, quantization, &error), &error);
 }
@@ -92,8 +120,9 @@ const tkr_handler tkr_handler_admin_load = {
     .blocks = true,
     .request_schema = "{\"type\":\"object\",\"required\":[\"model\"],\"properties\":{\"model\":{\"type\":\"string\","
                       "\"description\":\"folder, GGUF file, Hugging Face id or alias\"},\"name\":{\"type\":\"string\","
-                      "\"description\":\"what requests call it\"},\"quantization\":{\"enum\":[\"auto\",\"none\",\"q8\","
-                      "\"q4\"]}}}",
+                      "\"minLength\":1,\"maxLength\":200,\"description\":\"what requests call it; 200 bytes at "
+                      "most\"},\"quantization\":{\"type\":\"string\",\"enum\":[\"auto\",\"none\",\"q8\",\"q4\"]}},"
+                      "\"additionalProperties\":false}",
     .response_schema = MODELS_SCHEMA};
 const tkr_handler tkr_handler_admin_unload = {
     .name = "admin_unload",

@@ -15,12 +15,13 @@ static void error(tkr_operation *op) {
     const tkr_fault_kind kind = op->fault.kind;
     const bool refused = kind == TKR_FAULT_TYPE || kind == TKR_FAULT_TOO_MANY || kind == TKR_FAULT_TOO_LONG;
     tkr_buf *out = tkr_shape_reply(op, refused ? 400 : tkr_fault_status(kind));
-    tkr_buf_printf(out, "{\"message\":");
+    char message[TKR_SHAPE_MESSAGE];
     if (tkr_shape_too_long(&n_tokens, &limit, op))
-        tkr_buf_printf(out, "\"too many tokens: total number of tokens in the input cannot exceed %zu - received %zu\"",
-                       limit, n_tokens);
-    else
-        tkr_put_text(out, op->fault.message);
+        (void)snprintf(op->fault.message, sizeof op->fault.message,
+                       "too many tokens: total number of tokens in the input cannot exceed %zu - received %zu", limit,
+                       n_tokens);
+    tkr_buf_printf(out, "{\"message\":");
+    tkr_put_text(out, tkr_shape_message(message, op));
     tkr_buf_putc(out, '}');
 }
 

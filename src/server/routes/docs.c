@@ -312,7 +312,7 @@ static bool add_policy(tkr_http_response *response) {
 
 static bool parse(tkr_operation *op) {
     tkr_buf *out = tkr_shape_reply(op, 200);
-    op->response->content_type = "text/html; charset=utf-8";
+    op->response->content_type = tkr_handler_docs.content_type;
     put(out, "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport "
              "content=\"width=device-width,initial-scale=1\"><meta name=color-scheme content=\"light dark\">"
              "<title>tkr-embed API</title><style>");
@@ -327,4 +327,9 @@ static bool parse(tkr_operation *op) {
     return (add_policy(op->response) && !out->failed) || tkr_refuse(op, INTERNAL, NULL, "no memory for the page");
 }
 
-const tkr_handler tkr_handler_docs = {.name = "docs", .api = &tkr_api_plain, .body = TKR_BODY_NONE, .parse = parse};
+const tkr_handler tkr_handler_docs = {.name = "docs",
+                                      .api = &tkr_api_plain,
+                                      .body = TKR_BODY_NONE,
+                                      .parse = parse,
+                                      .content_type = "text/html; charset=utf-8",
+                                      .response_schema = "{\"type\":\"string\"}"};

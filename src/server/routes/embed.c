@@ -213,6 +213,12 @@ bool tkr_embed_parse_items(tkr_operation *op) {
     static const char *const list_names[] = {"items", NULL};
     tkr_fields fields;
     const json_t *list = json_object_get(op->body, "items");
+    for (size_t i = 0; list != NULL && tkr_embed_item_names[i] != NULL; i++) {
+        const char *other = tkr_embed_item_names[i];
+        if (json_object_get(op->body, other) != NULL) {
+            return tkr_refuse(op, VALUE, other, "%s: belongs into an item of \"items\", not beside them", other);
+        }
+    }
     if (!tkr_embed_begin(&fields, op, list != NULL ? list_names : tkr_embed_item_names)) {
         return false;
     }

@@ -165,6 +165,17 @@ static tkr_status ask_room(void *user, size_t n_bytes, tkr_error *error) {
     return r->no_room ? TKR_FAIL(error, LIMIT, "%s", r->op->fault.message) : TKR_OK;
 }
 
+/* Whose value the engine says doesn't go with the model: how many tokens stand around a text shows there only. */
+static const char *blamed_option(const reader *r, const tkr_error *error) {
+    if (strncmp(error->message, "an overlap", 10) == 0) {
+        return "chunk_overlap";
+    }
+    if (strncmp(error->message, "passages", 8) != 0) {
+        return "";
+    }
+    return r->options.chunk_tokens > 0 ? "chunk_tokens" : r->embed.max_tokens > 0 ? "max_tokens" : "";
+}
+
 /* Why a document couldn't be read. */
 static bool refuse_file(const reader *r, tkr_status status, const char *param, const tkr_error *error) {
     tkr_operation *op = r->op;
@@ -177,7 +188,10 @@ static bool refuse_file(const reader *r, tkr_status status, const char *param, c
     const tkr_fault_kind kind = status == TKR_LIMIT      ? TKR_FAULT_TOO_LARGE
                                 : status == TKR_DEADLINE ? TKR_FAULT_MEDIA
                                                          : tkr_fault_of_status(status);
-    return tkr_refuse_with(op, kind, status == TKR_INVALID_ARGUMENT ? "" : param, "%s", error->message);
+    const char *blamed = status == TKR_INVALID_ARGUMENT ? blamed_option(r, error) : NULL;
+    return blamed != NULL && *blamed != '\0'
+               ? tkr_refuse_with(op, kind, blamed, "%s: %s", blamed, error->message)
+               : tkr_refuse_with(op, kind, blamed != NULL ? "" : param, "%s", error->message);
 }
 
 static bool add_file(reader *r, const tkr_form_part *file, size_t index) {

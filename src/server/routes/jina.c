@@ -111,7 +111,7 @@ static bool read_forms(tkr_list_form *list, const tkr_fields *fields) {
                 return tkr_fields_refuse(fields, TKR_FAULT_VALUE, "embedding_type", "names one type twice");
     list->forms = forms;
     list->n = n;
-    return true;
+    return types || tkr_shape_format(&forms[0], fields, "encoding_format"); /* OpenAI's name for it */
 }
 
 /* What would change vectors and can't be done is refused, not left out. */
@@ -208,6 +208,8 @@ const tkr_handler tkr_handler_jina_embeddings = {
                     }
                 ]
             },
+            "encoding_format" :
+                {"enum" : [ "float", "base64" ], "description" : "means something without embedding_type only"},
             "normalized" : {"type" : "boolean", "default" : true},
             "late_chunking" : {"const" : false},
             "truncate" : {"type" : "boolean"},

@@ -14,7 +14,6 @@ static const char *type_of(tkr_fault_kind kind) {
     case TKR_FAULT_FORBIDDEN: return "permission_error";
     case TKR_FAULT_NO_MODEL:
     case TKR_FAULT_NOT_FOUND: return "not_found_error";
-    case TKR_FAULT_UNSUPPORTED: return "not_supported_error";
     case TKR_FAULT_RATE:
     case TKR_FAULT_OVERLOADED:
     case TKR_FAULT_UNAVAILABLE: return "unavailable_error";
@@ -27,8 +26,8 @@ static const char *type_of(tkr_fault_kind kind) {
 static void error(tkr_operation *op) {
     size_t n_tokens, limit;
     const tkr_fault *fault = &op->fault;
-    const bool refused = fault->kind == TKR_FAULT_TOO_LONG || fault->kind == TKR_FAULT_TOO_MANY;
-    const unsigned status = refused ? 400 : tkr_fault_status(fault->kind);
+    const unsigned own = tkr_fault_status(fault->kind), status = own == 422 ? 400 : own;
+    char message[TKR_SHAPE_MESSAGE];
     tkr_buf *out = tkr_shape_reply(op, status);
     tkr_buf_printf(out, "{\"error\":{\"code\":%u,\"message\":", status);
     if (tkr_shape_too_long(&n_tokens, &limit, op)) {
@@ -38,7 +37,7 @@ static void error(tkr_operation *op) {
                        n_tokens, limit, n_tokens, limit);
         return;
     }
-    tkr_put_text(out, fault->message);
+    tkr_put_text(out, tkr_shape_message(message, op));
     tkr_buf_printf(out, ",\"type\":\"%s\"}}", type_of(fault->kind));
 }
 
@@ -135,16 +134,41 @@ static bool read_prompt(tkr_input *input, tkr_operation *op, const json_t *value
     return (json_is_array(value) ? read_mixed : tkr_shape_one_text)(input, op, value, path);
 }
 
-static bool take_prompts(tkr_operation *op, const json_t *value, const char *name) {
-    const bool list = json_is_array(value) && !has_numbers(value);
-    const size_t n = list ? json_array_size(value) : 1;
-    char path[64];
-    tkr_input *inputs = tkr_operation_fits(op, n) ? tkr_operation_alloc(op, (n ? n : 1) * sizeof *inputs) : NULL;
-    if (!inputs) return false;
-    for (size_t i = 0; i < n; i++) {
-        (void)snprintf(path, sizeof path, list ? "%s[%zu]" : "%s", name, i);
-        if (!read_prompt(&inputs[i], op, list ? json_array_get(value, i) : value, path)) return false;
+enum { MAX_NESTED = 8 }; /* lists of prompts in lists of prompts */
+
+/* A list of prompts; what holds a number is one prompt, and so is what holds nothing. */
+static bool is_list(const json_t *value) { return json_array_size(value) > 0 && !has_numbers(value); }
+
+static size_t count_prompts(const json_t *value, unsigned depth) {
+    const json_t *inner;
+    size_t n = 0, i;
+    if (!is_list(value) || depth == MAX_NESTED) return 1;
+    json_array_foreach(value, i, inner) n += count_prompts(inner, depth + 1);
+    return n;
+}
+
+/* Appends the prompts of `value` to inputs[*n]. */
+static bool read_prompts(tkr_input *inputs, size_t *n, tkr_operation *op, const json_t *value, const char *path,
+                         unsigned depth) {
+    const json_t *inner;
+    char inside[64];
+    size_t i;
+    if (!is_list(value)) return read_prompt(&inputs[(*n)++], op, value, path);
+    if (depth == MAX_NESTED) return tkr_refuse(op, TYPE, path, "%s: lists of more than %d levels", path, MAX_NESTED);
+    json_array_foreach(value, i, inner) {
+        (void)snprintf(inside, sizeof inside, "%s[%zu]", path, i);
+        if (!read_prompts(inputs, n, op, inner, inside, depth + 1)) return false;
     }
+    return true;
+}
+
+static bool take_prompts(tkr_operation *op, const json_t *value, const char *name) {
+    const bool none = json_is_array(value) && json_array_size(value) == 0;
+    const size_t most = none ? 0 : count_prompts(value, 0);
+    size_t n = 0;
+    tkr_input *inputs =
+        tkr_operation_fits(op, most) ? tkr_operation_alloc(op, (most ? most : 1) * sizeof *inputs) : NULL;
+    if (!inputs || (!none && !read_prompts(inputs, &n, op, value, name, 0))) return false;
     for (size_t i = 0; i < n; i++)
         if (inputs[i].n_text == 0 && inputs[i].n_ids == 0 && inputs[i].n_parts == 0)
             return tkr_refuse(op, EMPTY, name, "Input content cannot be empty");
@@ -152,21 +176,42 @@ static bool take_prompts(tkr_operation *op, const json_t *value, const char *nam
                  : tkr_refuse(op, EMPTY, name, "\"input\" or \"content\" must be provided");
 }
 
-/* ---- POST /embeddings, /embedding ---- */
+/* ---- POST /embeddings, /embedding, and /v1/embeddings ---- */
+
+typedef struct llama_state {
+    int64_t norm;
+    tkr_form form;
+    tkr_list_form list; /* n 0: llama-server's own list, else OpenAI's */
+} llama_state;
+
+static bool read_format(tkr_form *form, const tkr_fields *fields) {
+    const json_t *format = tkr_fields_get(fields, "encoding_format");
+    const char *word = format ? json_string_value(format) : "float";
+    form->base64 = word && strcmp(word, "base64") == 0;
+    return (word && (form->base64 || strcmp(word, "float") == 0)) ||
+           tkr_refuse(fields->op, VALUE, "encoding_format",
+                      "The format to return the embeddings in. Can be either float or base64");
+}
 
 static bool embeddings_parse(tkr_operation *op) {
     tkr_fields fields;
-    int64_t *norm = tkr_operation_alloc(op, sizeof *norm);
-    if (!norm || !tkr_fields_of(&fields, op, op->body, "")) return false;
+    llama_state *state = tkr_operation_alloc(op, sizeof *state);
+    if (!state || !tkr_fields_of(&fields, op, op->body, "")) return false;
     const json_t *input = tkr_fields_get(&fields, "input"), *content = tkr_fields_get(&fields, "content");
-    *norm = 2;
+    const bool listed = !content && op->route && strcmp(op->route->path, "/v1/embeddings") == 0;
+    state->norm = 2;
     if (!input && !content) return tkr_refuse(op, TYPE, NULL, "\"input\" or \"content\" must be provided");
     if (!take_prompts(op, input ? input : content, input ? "input" : "content") ||
-        !tkr_fields_integer(norm, &fields, "embd_normalize", -1, INT32_MAX))
+        !tkr_fields_integer(&state->norm, &fields, "embd_normalize", -1, INT32_MAX) ||
+        !read_format(&state->form, &fields))
         return false;
-    tkr_shape_options(op)->normalize = *norm == 2 ? TKR_YES : TKR_NO;
+    if (listed && op->model->info->multi_vector)
+        return tkr_refuse(op, VALUE, "model",
+                          "Pooling type 'none' is not OAI compatible. Please use a different pooling type");
+    tkr_shape_options(op)->normalize = state->norm == 2 ? TKR_YES : TKR_NO;
     tkr_shape_share(op);
-    op->state = norm;
+    state->list = (tkr_list_form){.forms = &state->form, .n = listed, .named = true};
+    op->state = state;
     return true;
 }
 
@@ -181,20 +226,25 @@ static double row_norm(const float *row, size_t n, int64_t norm) {
     return norm == 0 ? sum / 32760 : pow(sum, 1 / (double)norm);
 }
 
+static void scale_rows(const tkr_job_item *item, int64_t norm) {
+    for (size_t r = 0; r < item->n_rows; r++) {
+        float *row = item->rows + r * item->dimensions;
+        const double by = row_norm(row, item->dimensions, norm);
+        for (size_t k = 0; by > 0 && by != 1 && k < item->dimensions; k++) row[k] = (float)(row[k] / by);
+    }
+}
+
 static bool embeddings_render(tkr_operation *op) {
-    const int64_t *norm = op->state;
+    const llama_state *state = op->state;
+    for (size_t i = 0; i < op->job.n_items; i++) scale_rows(&op->job.items[i], state->norm);
+    if (state->list.n > 0) return tkr_list_render(op, &state->list);
     tkr_buf *out = tkr_shape_result(op);
     tkr_buf_putc(out, '[');
     for (size_t i = 0; i < op->job.n_items; i++) {
         const tkr_job_item *item = &op->job.items[i];
-        for (size_t r = 0; r < item->n_rows; r++) {
-            float *row = item->rows + r * item->dimensions;
-            const double by = row_norm(row, item->dimensions, *norm);
-            for (size_t k = 0; by > 0 && by != 1 && k < item->dimensions; k++) row[k] = (float)(row[k] / by);
-        }
         tkr_put_comma(out, i);
         tkr_buf_printf(out, "{\"index\":%zu,\"embedding\":", i);
-        tkr_put_rows(out, (tkr_form){0}, item);
+        tkr_put_rows(out, state->form, item);
         tkr_buf_putc(out, '}');
     }
     tkr_buf_putc(out, ']');
@@ -225,7 +275,8 @@ const tkr_handler tkr_handler_llama_embeddings = {
                     }
                 ]
             },
-            "input" : {"description" : "the same as content"},
+            "input" : {"description" : "the same as content; on /v1/embeddings the reply is then OpenAI's list"},
+            "encoding_format" : {"enum" : [ "float", "base64" ], "default" : "float"},
             "embd_normalize" : {
                 "type" : "integer",
                 "minimum" : -1,
@@ -241,7 +292,11 @@ const tkr_handler tkr_handler_llama_embeddings = {
             "required" : [ "index", "embedding" ],
             "properties" : {
                 "index" : {"type" : "integer"},
-                "embedding" : {"type" : "array", "items" : {"type" : "array", "items" : {"type" : "number"}}}
+                "embedding" : {
+                    "type" : "array",
+                    "items" :
+                        {"anyOf" : [ {"type" : "array", "items" : {"type" : "number"}}, {"type" : "string"} ]}
+                }
             }
         }
     }),

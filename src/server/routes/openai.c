@@ -79,23 +79,20 @@ static bool read_dimensions(tkr_embed_options *options, const tkr_fields *fields
 }
 
 static bool embeddings_parse(tkr_operation *op) {
-    static const char *const formats[] = {"float", "base64", NULL};
     static const tkr_shape_empty empty = {"'input' is an empty list. It must hold at least one text or list of tokens.",
                                           "'input' holds an empty text or list of tokens, which has no embedding."};
     tkr_form *form = tkr_operation_alloc(op, sizeof *form);
     tkr_list_form *list = tkr_operation_alloc(op, sizeof *list);
     tkr_fields fields;
     const json_t *input;
-    size_t format = 0;
     if (!form || !list || !tkr_fields_of(&fields, op, op->body, "") || !tkr_fields_require(&input, &fields, "input") ||
         !tkr_shape_inputs(op, input, "input", TKR_READ_TEXT | TKR_READ_IDS, &empty) ||
-        !tkr_fields_word(&format, &fields, "encoding_format", formats))
+        !tkr_shape_format(form, &fields, "encoding_format"))
         return false;
     tkr_embed_options *options = tkr_shape_options(op);
     options->normalize = TKR_YES;
     if (!read_dimensions(options, &fields) || !tkr_shape_one_vector(op, "OpenAI's API")) return false;
     tkr_shape_share(op);
-    form->base64 = format == 1;
     *list = (tkr_list_form){.forms = form, .n = 1};
     op->state = list;
     return true;
@@ -159,7 +156,7 @@ const tkr_handler tkr_handler_openai_embeddings = {
     }),
 };
 
-/* ---- GET /v1/models, /v1/models/{name} ---- */
+/* ---- GET /v1/models, /v1/models/{name}, and both without /v1 ---- */
 
 typedef struct model_list {
     tkr_buf *out;
@@ -186,8 +183,9 @@ static bool models_parse(tkr_operation *op) {
 }
 
 static bool model_parse(tkr_operation *op) {
-    static const char before[] = "/v1/models/";
-    model_list list = {.out = tkr_shape_reply(op, 200), .only = op->request->path + sizeof before - 1};
+    static const char before[] = "/models/"; /* /v1 in front of it, or nothing */
+    const char *at = strstr(op->request->path, before);
+    model_list list = {.out = tkr_shape_reply(op, 200), .only = at ? at + sizeof before - 1 : ""};
     tkr_models_each(tkr_server_models(op->server), put_model, &list);
     return list.n > 0 || tkr_refuse(op, NO_MODEL, "model",
                                     "The model '%.200s' does not exist or you do not have access to it.", list.only);

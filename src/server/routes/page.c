@@ -27,7 +27,7 @@ static bool answer_page(tkr_operation *op) {
     if (!tkr_random_bytes(random, sizeof random)) return tkr_refuse(op, INTERNAL, NULL, "no random numbers");
     (void)snprintf(nonce, sizeof nonce, "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
     op->response->status = 200;
-    op->response->content_type = "text/html; charset=utf-8";
+    op->response->content_type = tkr_handler_page.content_type;
     tkr_http_add_field(
         op->response, "Content-Security-Policy",
         "default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; img-src 'self' data: blob:; media-src blob:; "
@@ -42,4 +42,5 @@ const tkr_handler tkr_handler_page = {.name = "page",
                                       .api = &tkr_api_plain,
                                       .body = TKR_BODY_NONE,
                                       .parse = answer_page,
+                                      .content_type = "text/html; charset=utf-8",
                                       .response_schema = "{\"type\":\"string\"}"};

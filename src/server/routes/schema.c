@@ -64,15 +64,18 @@
     "\"items\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"}," \
     "\"image\":" PICTURE ",\"video\":" ENCODED                                                                         \
     "},\"additionalProperties\":false,\"minProperties\":1,\"maxProperties\":1}]}}," SIZES "," FRAMES
+#define IDS                                                                                                    \
+    "\"oneOf\":[{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0},\"minItems\":1},{\"type\":" \
+    "\"array\","                                                                                               \
+    "\"items\":{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}},\"minItems\":1}]"
 #define STRICT ",\"additionalProperties\":false}"
 
 const char tkr_schema_embed_text[] =
     "{\"type\":\"object\",\"properties\":{"
     "\"texts\":{\"description\":\"One text, or several.\",\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\","
     "\"items\":{\"type\":\"string\"},\"minItems\":1}]},"
-    "\"ids\":{\"description\":\"In place of texts: token ids, special ones included, of one input or of several.\","
-    "\"oneOf\":[{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0},\"minItems\":1},{\"type\":\"array\","
-    "\"items\":{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}},\"minItems\":1}]}," OPTIONS
+    "\"ids\":{\"description\":\"In place of texts: token ids, special ones included, of one input or of several.\"," IDS
+    "},\"input_ids\":{\"description\":\"The same as ids.\"," IDS "}," OPTIONS
     "},\"examples\":[{\"texts\":[\"A dog plays in the snow.\",\"Der Hund spielt im Schnee.\"]}]" STRICT;
 
 const char tkr_schema_embed_image[] =
@@ -110,7 +113,8 @@ const char tkr_schema_embed_document[] =
     "\"pictures\":{\"type\":\"boolean\",\"default\":false,\"description\":\"The pictures inside, too. For models that "
     "read pictures.\"},"
     "\"chunk_tokens\":{\"type\":\"integer\",\"minimum\":8,\"description\":\"Of a passage at most; 512, or as many as "
-    "the model reads.\"},"
+    "the model reads. At least 8 beside the special tokens and the prompt that stand around it: 10 where there are two "
+    "and no prompt.\"},"
     "\"chunk_overlap\":{\"type\":\"integer\",\"minimum\":0,\"default\":0,\"description\":\"Tokens that a passage "
     "repeats of the one before, in whole sentences.\"},"
     "\"late_chunking\":{\"type\":\"boolean\",\"default\":false,\"description\":\"A passage's vector is the mean of its "

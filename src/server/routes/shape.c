@@ -12,12 +12,19 @@
 bool tkr_shape_take(tkr_operation *op, const tkr_input *inputs, size_t n, const char *name) {
     tkr_job_item *items = tkr_operation_items(op, n);
     if (!items) return false;
+    const bool foreign = op->handler->api != &tkr_api_native; /* our own routes have asked already */
+    char param[64];
+    op->items_name = name;
     for (size_t i = 0; i < n; i++) {
+        (void)snprintf(param, sizeof param, n == 1 ? "%s" : "%s[%zu]", name, i);
+        if (foreign && op->model->info->modalities && !tkr_read_fits(op, &inputs[i], param)) {
+            op->fault.kind = TKR_FAULT_VALUE; /* a 400 in all of these APIs */
+            return false;
+        }
         const tkr_embed_options *options = items[i].input.options;
         items[i].input = inputs[i];
         items[i].input.options = options;
     }
-    op->items_name = name;
     return true;
 }
 
@@ -52,6 +59,14 @@ bool tkr_shape_truncate(tkr_embed_options *options, const tkr_fields *fields, co
 
 bool tkr_shape_dimensions(tkr_embed_options *options, const tkr_fields *fields, const char *name) {
     return tkr_fields_count(&options->dimensions, fields, name, 1, fields->op->model->info->dimensions);
+}
+
+bool tkr_shape_format(tkr_form *form, const tkr_fields *fields, const char *name) {
+    static const char *const formats[] = {"float", "base64", NULL};
+    size_t format = form->base64;
+    if (!tkr_fields_word(&format, fields, name, formats)) return false;
+    form->base64 = format == 1;
+    return true;
 }
 
 const char *const tkr_shape_query[] = {"search_query", "query", "retrieval.query", NULL};
@@ -132,8 +147,45 @@ static bool read_piece(tkr_part *part, tkr_operation *op, const json_t *value, c
     return true;
 }
 
+static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+/* Makes one text of the n that begin at parts[0], a blank between two that have none there. */
+static bool join_texts(tkr_part *out, tkr_operation *op, const tkr_part *parts, size_t n) {
+    size_t size = 0, used = 0;
+    for (size_t i = 0; i < n; i++) size += parts[i].n_data + 1;
+    char *text = tkr_operation_alloc(op, size);
+    if (!text) return false;
+    for (size_t i = 0; i < n; i++) {
+        const char *data = parts[i].data;
+        if (parts[i].n_data == 0) continue;
+        if (used > 0 && !is_blank(text[used - 1]) && !is_blank(data[0])) text[used++] = ' ';
+        memcpy(text + used, data, parts[i].n_data);
+        used += parts[i].n_data;
+    }
+    *out = (tkr_part){.kind = TKR_PART_TEXT, .data = text, .n_data = used};
+    return true;
+}
+
+/* Texts that follow each other become one. */
+static bool join_parts(tkr_part *parts, size_t *n, tkr_operation *op) {
+    size_t kept = 0;
+    for (size_t i = 0, run; i < *n; i += run) {
+        run = 0;
+        while (i + run < *n && parts[i + run].kind == TKR_PART_TEXT) run++;
+        if (run > 1) {
+            if (!join_texts(&parts[kept++], op, parts + i, run)) return false;
+        } else {
+            run = 1;
+            parts[kept++] = parts[i];
+        }
+    }
+    *n = kept;
+    return true;
+}
+
 static bool read_content(tkr_input *input, tkr_operation *op, const json_t *content, const char *path) {
     const size_t n = json_array_size(content);
+    size_t n_parts = n;
     char name[96];
     if (!json_is_array(content))
         return tkr_refuse(op, TYPE, path, "%s: is %s, expected a list of pieces", path, tkr_json_type_name(content));
@@ -144,9 +196,10 @@ static bool read_content(tkr_input *input, tkr_operation *op, const json_t *cont
         (void)snprintf(name, sizeof name, "%s[%zu]", path, i);
         if (!read_piece(&parts[i], op, json_array_get(content, i), name)) return false;
     }
-    *input = n == 1 && parts[0].kind == TKR_PART_TEXT
+    if (!join_parts(parts, &n_parts, op)) return false;
+    *input = n_parts == 1 && parts[0].kind == TKR_PART_TEXT
                  ? (tkr_input){.kind = TKR_INPUT_TEXT, .text = parts[0].data, .n_text = parts[0].n_data}
-                 : (tkr_input){.kind = TKR_INPUT_PARTS, .parts = parts, .n_parts = n};
+                 : (tkr_input){.kind = TKR_INPUT_PARTS, .parts = parts, .n_parts = n_parts};
     return true;
 }
 
@@ -267,6 +320,7 @@ static void put_entry(tkr_buf *out, const tkr_list_form *list, const tkr_job_ite
             tkr_buf_printf(out, "%c\"%s\":", i ? ',' : '{', form.base64 ? "base64" : tkr_wire_type_name(form.type));
         put_form(out, form, list->rows, item);
     }
+    if (list->named && list->forms->base64) tkr_buf_printf(out, ",\"encoding_format\":\"base64\"");
     tkr_buf_printf(out, list->n > 1 ? "}}" : "}");
 }
 
@@ -314,9 +368,20 @@ bool tkr_shape_too_long(size_t *n_tokens, size_t *limit, tkr_operation *op) {
     return false;
 }
 
+const char *tkr_shape_message(char out[static TKR_SHAPE_MESSAGE], const tkr_operation *op) {
+    const char *param = op->fault.param, *message = op->fault.message;
+    const size_t n = strlen(param), n_list = strcspn(param, "[");
+    if (n_list == n || strncmp(message, param, n) == 0) return message;
+    /* "input: is empty" of input[2] */
+    if (strncmp(message, param, n_list) == 0 && strncmp(message + n_list, ": ", 2) == 0) message += n_list + 2;
+    (void)snprintf(out, TKR_SHAPE_MESSAGE, "%s: %s", param, message);
+    return out;
+}
+
 void tkr_shape_detail(tkr_operation *op, unsigned status) {
+    char message[TKR_SHAPE_MESSAGE];
     tkr_buf *out = tkr_shape_reply(op, status);
     tkr_buf_printf(out, "{\"detail\":");
-    tkr_put_text(out, op->fault.message);
+    tkr_put_text(out, tkr_shape_message(message, op));
     tkr_buf_putc(out, '}');
 }

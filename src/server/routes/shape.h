@@ -12,6 +12,12 @@
 
 /* ---- requests ---- */
 
+/* How vectors are written. */
+typedef struct tkr_form {
+    tkr_wire_type type;
+    bool base64;
+} tkr_form;
+
 /* Makes the job's items of read inputs and calls them `name` in messages. */
 bool tkr_shape_take(tkr_operation *op, const tkr_input *inputs, size_t n, const char *name);
 
@@ -38,8 +44,12 @@ extern const char *const tkr_shape_query[], *const tkr_shape_document[];
 /* UNSUPPORTED where the model gives several vectors an input, which `api` has no place for. */
 bool tkr_shape_one_vector(tkr_operation *op, const char *api);
 
+/* encoding_format: "float" or "base64". Absent: `form` stays. */
+bool tkr_shape_format(tkr_form *form, const tkr_fields *fields, const char *name);
+
 /* "inputs": [{"content": [{"type": "text"|"image_url"|"image_base64", ...}, ...]}, ...], as Cohere and Voyage have it:
- * tkr_shape_take. A single text becomes a TKR_INPUT_TEXT. *n_images: pictures of all. */
+ * tkr_shape_take. Texts that follow each other become one, a blank between them, and texts alone a TKR_INPUT_TEXT.
+ * *n_images: pictures of all. */
 bool tkr_shape_contents(tkr_operation *op, size_t *n_images, const json_t *inputs);
 /* An input that is one text; TYPE for all but a string. */
 bool tkr_shape_one_text(tkr_input *input, tkr_operation *op, const json_t *value, const char *path);
@@ -68,11 +78,6 @@ bool tkr_put_text(tkr_buf *out, const char *text); /* as a JSON string; NULL: nu
 /* A comma before all but the first. */
 void tkr_put_comma(tkr_buf *out, size_t index);
 
-/* How vectors are written. */
-typedef struct tkr_form {
-    tkr_wire_type type;
-    bool base64;
-} tkr_form;
 void tkr_put_vector(tkr_buf *out, tkr_form form, const float *values, size_t n);
 /* "[row, row]" */
 void tkr_put_rows(tkr_buf *out, tkr_form form, const tkr_job_item *item);
@@ -85,6 +90,7 @@ typedef struct tkr_list_form {
     const tkr_form *forms; /* [n] */
     size_t n;
     bool rows;
+    bool named; /* entries in base64 say so, as llama-server's do */
 } tkr_list_form;
 bool tkr_list_render(tkr_operation *op, const tkr_list_form *form);
 /* The same without what comes behind "usage":. */
@@ -92,8 +98,12 @@ tkr_buf *tkr_list_begin(tkr_operation *op, const tkr_list_form *form);
 
 /* ---- errors ---- */
 
+enum { TKR_SHAPE_MESSAGE = 720 };
+
 /* Of a text that was too long: its tokens and the limit. false: the fault is of another kind. */
 bool tkr_shape_too_long(size_t *n_tokens, size_t *limit, tkr_operation *op);
+/* The fault's message, behind the input that it is about where several came and it doesn't say: "input[2]: ...". */
+const char *tkr_shape_message(char out[static TKR_SHAPE_MESSAGE], const tkr_operation *op);
 /* {"detail":"..."} of Jina and Voyage. */
 void tkr_shape_detail(tkr_operation *op, unsigned status);
 

@@ -84,13 +84,13 @@ static bool read_common(tkr_embed_options *options, const tkr_fields *fields) {
 static bool read_dimensions(tkr_embed_options *options, const tkr_fields *fields) {
     const tkr_fields nullable = tkr_tei_nullable(fields);
     const size_t most = fields->op->model->info->dimensions;
-    size_t n = most;
-    if (!tkr_fields_count(&n, &nullable, "dimensions", 0, SIZE_MAX / 2)) return false;
-    if (n == 0) return tkr_refuse(fields->op, VALUE, "dimensions", "`dimensions` should be positive");
-    if (n > most)
+    int64_t n = 1;
+    if (!tkr_fields_integer(&n, &nullable, "dimensions", INT64_MIN, INT64_MAX)) return false;
+    if (n <= 0) return tkr_refuse(fields->op, VALUE, "dimensions", "`dimensions` should be positive");
+    if ((uint64_t)n > most)
         return tkr_refuse(fields->op, VALUE, "dimensions",
                           "`dimensions` should be smaller than the maximum embedding dimension.");
-    if (tkr_fields_get(&nullable, "dimensions")) options->dimensions = n;
+    if (tkr_fields_get(&nullable, "dimensions")) options->dimensions = (size_t)n;
     return true;
 }
 

@@ -12,8 +12,9 @@
 
 static void error(tkr_operation *op) {
     const unsigned status = tkr_fault_status(op->fault.kind);
-    /* Its client tells 400 and 422 apart: 422 is malformed. */
-    tkr_shape_detail(op, status == 422 ? 400 : status);
+    /* Its client knows no other status of a mistake. */
+    const bool mistake = status == 404 || status == 413 || status == 415 || status == 422;
+    tkr_shape_detail(op, mistake ? 400 : status);
 }
 
 const tkr_api tkr_api_voyage = {.name = "voyage", .error = error};
@@ -24,12 +25,23 @@ static bool read_form(tkr_form *form, const tkr_fields *fields, const char *form
     static const char *const types[] = {"float", "int8", "uint8", "binary", "ubinary", NULL};
     static const tkr_wire_type wire[] = {TKR_WIRE_FLOAT, TKR_WIRE_INT8, TKR_WIRE_UINT8, TKR_WIRE_BINARY,
                                          TKR_WIRE_UBINARY};
-    static const char *const formats[] = {"base64", NULL};
-    size_t type = 0, format = SIZE_MAX;
-    if (!tkr_fields_word(&type, fields, "output_dtype", types) ||
-        !tkr_fields_word(&format, fields, format_name, formats))
+    size_t type = 0;
+    if (!tkr_fields_word(&type, fields, "output_dtype", types) || !tkr_shape_format(form, fields, format_name))
         return false;
-    *form = (tkr_form){.type = wire[type], .base64 = format == 0};
+    form->type = wire[type];
+    return true;
+}
+
+/* output_dimension, or OpenAI's name for it. */
+static bool read_dimensions(tkr_embed_options *options, const tkr_fields *fields) {
+    size_t other = 0;
+    if (!tkr_shape_dimensions(options, fields, "output_dimension") ||
+        !tkr_fields_count(&other, fields, "dimensions", 1, fields->op->model->info->dimensions))
+        return false;
+    if (other && options->dimensions && other != options->dimensions)
+        return tkr_fields_refuse(fields, TKR_FAULT_VALUE, "dimensions", "is %zu, but output_dimension is %zu", other,
+                                 options->dimensions);
+    if (other) options->dimensions = other;
     return true;
 }
 
@@ -40,8 +52,8 @@ static bool read_common(tkr_operation *op, const tkr_fields *fields, const char 
     tkr_embed_options *options = tkr_shape_options(op);
     size_t type = SIZE_MAX;
     if (!form || !read_form(form, fields, format_name) || !tkr_fields_word(&type, fields, "input_type", types) ||
-        !tkr_shape_truncate(options, fields, "truncation") ||
-        !tkr_shape_dimensions(options, fields, "output_dimension") || !tkr_shape_one_vector(op, "Voyage's API"))
+        !tkr_shape_truncate(options, fields, "truncation") || !read_dimensions(options, fields) ||
+        !tkr_shape_one_vector(op, "Voyage's API"))
         return false;
     if (type != SIZE_MAX) tkr_shape_prompt(options, op, type == 0 ? tkr_shape_query : tkr_shape_document);
     options->normalize = TKR_YES;
@@ -63,10 +75,11 @@ static bool embeddings_render(tkr_operation *op) {
     return tkr_list_render(op, &(tkr_list_form){.forms = op->state, .n = 1});
 }
 
-#define COMMON_SCHEMA                                                                                         \
-    "\"model\":{\"type\":\"string\"},\"input_type\":{\"enum\":[null,\"query\",\"document\"]},"                \
-    "\"truncation\":{\"type\":[\"boolean\",\"null\"]},\"output_dimension\":{\"type\":[\"integer\",\"null\"]," \
-    "\"minimum\":1},\"output_dtype\":{\"enum\":[null,\"float\",\"int8\",\"uint8\",\"binary\",\"ubinary\"]}"
+#define COMMON_SCHEMA                                                                                                 \
+    "\"model\":{\"type\":\"string\"},\"input_type\":{\"enum\":[null,\"query\",\"document\"]},"                        \
+    "\"truncation\":{\"type\":[\"boolean\",\"null\"]},\"output_dimension\":{\"type\":[\"integer\",\"null\"],"         \
+    "\"minimum\":1},\"dimensions\":{\"type\":[\"integer\",\"null\"],\"minimum\":1},\"output_dtype\":{\"enum\":[null," \
+    "\"float\",\"int8\",\"uint8\",\"binary\",\"ubinary\"]}"
 #define LIST_SCHEMA                                                    \
     TKR_SCHEMA({                                                       \
         "type" : "object",                                             \
@@ -97,9 +110,10 @@ const tkr_handler tkr_handler_voyage_embeddings = {
     .parse = embeddings_parse,
     .render = embeddings_render,
     .wants_model = true,
-    .request_schema = "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":{\"anyOf\":[{\"type\":"
-                      "\"string\",\"minLength\":1},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\","
-                      "\"minLength\":1}}]}," COMMON_SCHEMA ",\"encoding_format\":{\"enum\":[null,\"base64\"]}}}",
+    .request_schema =
+        "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":{\"anyOf\":[{\"type\":"
+        "\"string\",\"minLength\":1},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\","
+        "\"minLength\":1}}]}," COMMON_SCHEMA ",\"encoding_format\":{\"enum\":[null,\"float\",\"base64\"]}}}",
     .response_schema = LIST_SCHEMA,
 };
 
@@ -118,7 +132,9 @@ static bool multimodal_render(tkr_operation *op) {
     size_t text_tokens = 0, pixels = 0;
     for (size_t i = 0; i < op->job.n_items; i++) {
         const tkr_job_item *item = &op->job.items[i];
-        if (item->input.n_parts == 0) text_tokens += item->n_tokens;
+        bool text = true;
+        for (size_t k = 0; k < item->input.n_parts; k++) text = text && item->input.parts[k].kind == TKR_PART_TEXT;
+        if (text) text_tokens += item->n_tokens;
         for (size_t k = 0; k < item->input.n_parts; k++)
             if (item->input.parts[k].kind == TKR_PART_RGB)
                 pixels += item->input.parts[k].width * item->input.parts[k].height;
@@ -144,6 +160,6 @@ const tkr_handler tkr_handler_voyage_multimodal = {
         "\"image_url\"],\"properties\":{\"type\":{\"const\":\"image_url\"},\"image_url\":{\"type\":\"string\"}}},"
         "{\"type\":\"object\",\"required\":[\"type\",\"image_base64\"],\"properties\":{\"type\":{\"const\":"
         "\"image_base64\"},\"image_base64\":{\"type\":\"string\"}}}]}}}}}," COMMON_SCHEMA
-        ",\"output_encoding\":{\"enum\":[null,\"base64\"]}}}",
+        ",\"output_encoding\":{\"enum\":[null,\"float\",\"base64\"]}}}",
     .response_schema = LIST_SCHEMA,
 };

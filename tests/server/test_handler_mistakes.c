@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The APIs of others, without sockets: which input a mistake is about, and statuses that their clients know. */
+#include "handling.h"
+
+#define LLAMA_ERROR(code, message, type) \
+    "{\"error\":{\"code\":" #code ",\"message\":\"" message "\",\"type\":\"" type "\"}}"
+
+/* The input at fault is named, as the API calls it, in its place; and what is no mistake of an input isn't. */
+static void the_input_at_fault_is_named(void **state) {
+    static const struct {
+        const char *path, *body, *param, *message;
+        unsigned status;
+        const char *reply;
+    } cases[] = {
+        {"/v1/embeddings", J({"input" : [ {"text" : "a"} ]}), "input[2]", "why", 422, J({"detail" : "input[2]: why"})},
+        {"/v1/embeddings", J({"input" : [ {"text" : "a"} ]}), "input[2]", "input[2].image: why", 422,
+         J({"detail" : "input[2].image: why"})},
+        {"/v1/embeddings", J({"input" : [ {"text" : "a"} ]}), "input", "why", 422, J({"detail" : "why"})},
+        {"/v1/multimodalembeddings", J({"inputs" : []}), "inputs[1]", "why", 400, J({"detail" : "inputs[1]: why"})},
+        {"/v2/embed", J({"images" : []}), "images[1]", "why", 422, J({"message" : "images[1]: why"})},
+        {"/embedding", J({"content" : "a"}), "content[1]", "why", 400,
+         LLAMA_ERROR(400, "content[1]: why", "invalid_request_error")},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        act a;
+        act_open(&a, *state, cases[i].path, cases[i].body);
+        tkr_refuse(&a.op, MEDIA, cases[i].param, "%s", cases[i].message);
+        a.op.handler->api->error(&a.op);
+        act_expect(&a, cases[i].param, cases[i].status, cases[i].reply);
+        act_close(&a);
+    }
+}
+
+/* No advice about a command line, and the place of the picture. */
+static void pictures_for_a_model_of_texts(void **state) {
+    scene *s = *state;
+    s->info.modalities = "text";
+#define NO_PICTURE(field) field "[1]: has a picture, but bert reads text only"
+    static const transcript cases[] = {
+        {"Jina", "/v1/embeddings", J({"input" : [ "a", {"image" : "AAAA"} ]}), 400,
+         "{\"detail\":\"" NO_PICTURE("input") "\"}", NULL},
+        {"Cohere", "/v2/embed", J({"images" : [ "data:image/png;base64,AAAA", "data:image/png;base64,AAAA" ]}), 400,
+         J({"message" : "images[0]: has a picture, but bert reads text only"}), NULL},
+        {"Voyage", "/v1/multimodalembeddings", J({
+             "inputs" : [
+                 {"content" : [ {"type" : "text", "text" : "a"} ]},
+                 {"content" : [ {"type" : "image_base64", "image_base64" : "data:image/png;base64,AAAA"} ]}
+             ]
+         }),
+         400, "{\"detail\":\"" NO_PICTURE("inputs") "\"}", NULL},
+        {"llama-server", "/embedding",
+         J({"content" : [ "a", {"prompt_string" : "<__media__>", "multimodal_data" : ["AAAA"]} ]}), 400,
+         LLAMA_ERROR(400, NO_PICTURE("content"), "invalid_request_error"), NULL},
+    };
+    PLAY(s, cases, 1);
+    s->info.modalities = NULL;
+}
+
+/* Mistakes have the statuses that Voyage's client knows; llama-server's types go with their own. */
+static void statuses_that_clients_know(void **state) {
+    static const struct {
+        const char *path;
+        tkr_fault_kind kind;
+        unsigned status;
+        const char *reply;
+    } cases[] = {
+        {"/v1/multimodalembeddings", TKR_FAULT_NO_MODEL, 400, J({"detail" : "why"})},
+        {"/v1/multimodalembeddings", TKR_FAULT_TOO_LARGE, 400, J({"detail" : "why"})},
+        {"/v1/multimodalembeddings", TKR_FAULT_MEDIA_TYPE, 400, J({"detail" : "why"})},
+        {"/v1/multimodalembeddings", TKR_FAULT_RATE, 429, J({"detail" : "why"})},
+        {"/embedding", TKR_FAULT_MEDIA, 400, LLAMA_ERROR(400, "why", "invalid_request_error")},
+        {"/embedding", TKR_FAULT_UNSUPPORTED, 400, LLAMA_ERROR(400, "why", "invalid_request_error")},
+        {"/embedding", TKR_FAULT_NO_MODEL, 404, LLAMA_ERROR(404, "why", "not_found_error")},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        act a;
+        act_open(&a, *state, cases[i].path, "{}");
+        tkr_refuse_with(&a.op, cases[i].kind, NULL, "why");
+        a.op.handler->api->error(&a.op);
+        act_expect(&a, cases[i].path, cases[i].status, cases[i].reply);
+        act_close(&a);
+    }
+}
+
+static void ping_of_a_server_that_is_not_ready(void **state) {
+    scene *s = *state;
+    act a;
+    act_open(&a, s, "/embed", "");
+    a.op.handler = &tkr_handler_tei_ping;
+    atomic_store(&s->server.phase, TKR_PHASE_LEAVING);
+    act_run(&a, 1, -1);
+    act_expect(&a, "ping", 503, J({"error" : "unhealthy", "error_type" : "Unhealthy"}));
+    atomic_store(&s->server.phase, TKR_PHASE_READY);
+    act_close(&a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_input_at_fault_is_named),
+        cmocka_unit_test(pictures_for_a_model_of_texts),
+        cmocka_unit_test(statuses_that_clients_know),
+        cmocka_unit_test(ping_of_a_server_that_is_not_ready),
+    };
+    return cmocka_run_group_tests(tests, open_scene, close_scene);
+}

@@ -90,8 +90,7 @@ static bool check_pictures(tkr_operation *op) {
         if (p->frames) op->job.items[p->item].n_lost_frames += tkr_tools_lost_frames(p->frames);
         if (error->status == TKR_OK) continue;
         tkr_pipeline_name_item(name, op, r->pictures[i].item);
-        const bool ours = error->status == TKR_NO_MEMORY || error->status == TKR_INTERNAL ||
-                          error->status == TKR_NOT_FOUND; /* what isn't there is the decoder */
+        const bool ours = tkr_fault_of_status(error->status) == TKR_FAULT_INTERNAL; /* no decoder, for one */
         const bool late = error->status == TKR_DEADLINE && tkr_now() >= tkr_operation_stop(op).deadline;
         const bool cannot =
             error->status == TKR_INVALID_ARGUMENT && p->part->kind == TKR_PART_VIDEO; /* native pooling */

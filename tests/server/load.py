@@ -65,7 +65,7 @@ def finish(process):
     return json.loads(out)
 
 
-def memory(pid):
-    """Anonymous resident bytes of a process."""
+def memory(pid, field="RssAnon"):
+    """Anonymous resident bytes of a process, or another of its figures: VmHWM, resident bytes at most so far."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon:"))
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":"))

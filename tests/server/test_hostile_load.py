@@ -4,21 +4,16 @@ import gzip
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 import unittest
 
 import load
-from harness import SANITIZED, Server
+from harness import SANITIZED, Server, environment
 
 MIB = 1 << 20
 COLQWEN = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "qwen2_5_vl", "colqwen2_5", "model")
-
-
-def peak(pid):
-    """Resident bytes at most so far."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
 class Costly(unittest.TestCase):
@@ -38,7 +33,7 @@ class Costly(unittest.TestCase):
                 self.assertIn(reply.status, (413, 422), reply.body[:200])
                 self.assertIn(b"100000", reply.body)
             if not SANITIZED:
-                self.assertLess(peak(server.process.pid) - before, 512 * MIB)
+                self.assertLess(load.memory(server.process.pid, "VmHWM") - before, 512 * MIB)
 
     def test_rows_of_many_inputs_are_told(self):
         """What a body of bytes can't say stands in its fields, however many inputs there are."""
@@ -76,6 +71,28 @@ class Hurry(unittest.TestCase):
             client.join()
         self.assertLessEqual(set(problems), {200, 503})
         self.assertTrue(set(problems) != {200} or not problems, "nothing was cut: the work was too small")
+
+
+class Installation(unittest.TestCase):
+    def test_a_missing_decoder_is_not_the_clients_fault(self):
+        with tempfile.TemporaryDirectory() as folder:
+            env = environment(TKR_DECODE=os.path.join(folder, "tkr-decode"))
+            with Server("--log-level", "warning", env=env) as server:
+                for path, field in (("/embed/image", "images"), ("/embed/video", "videos"),
+                                    ("/embed/document", "documents")):
+                    reply = server.post(path, {field: ["data:application/octet-stream;base64,AAAA"]})
+                    self.assertEqual((path, reply.status), (path, 500), reply.body[:300])
+                self.assertEqual(server.post("/embed/text", {"texts": "a dog"}).status, 200)
+
+
+class Items(unittest.TestCase):
+    def test_fields_of_an_item_beside_items(self):
+        with Server("--log-level", "warning") as server:
+            for field, value in (("text", "a"), ("max_pixels", 4096)):
+                reply = server.post("/embed/multimodal", {"items": ["b"], field: value})
+                self.assertEqual(reply.status, 400, reply.body[:300])
+                self.assertEqual(reply.json()["error"]["param"], field)
+                self.assertIn('belongs into an item of "items"', reply.json()["error"]["message"])
 
 
 class Logs(unittest.TestCase):

@@ -94,13 +94,8 @@ static bool logs_json(const tkr_settings *settings) {
     return strcmp(format, "json") == 0 || (strcmp(format, "auto") == 0 && !tkr_term_is(TKR_STREAM_ERR));
 }
 
-/* Everything that can be known without listening or loading. */
-static int check(serve_run *run) {
-    tkr_error error = {0};
+static int say_ok(serve_run *run) {
     tkr_buf text = {0};
-    if (tkr_server_check(run->settings, &error) != TKR_OK) {
-        return tkr_cli_fail(TKR_EXIT_USAGE, "serve: %s", error.message);
-    }
     tkr_settings_each_warning(run->settings, warn, run);
     tkr_buf_printf(&text, "ok\n");
     return tkr_cli_print(&text);
@@ -109,9 +104,6 @@ static int check(serve_run *run) {
 static int serve(serve_run *run) {
     tkr_error error = {0};
     const char *lacking = NULL;
-    if (tkr_server_check(run->settings, &error) != TKR_OK) {
-        return tkr_cli_fail(TKR_EXIT_USAGE, "serve: %s", error.message);
-    }
     if (tkr_server_create(&run->server, run->settings, &error) != TKR_OK) {
         return tkr_cli_fail(TKR_EXIT_RUNTIME, "serve: %s", error.message);
     }
@@ -135,9 +127,12 @@ int tkr_cmd_serve(const tkr_cli_args *args) {
         return code;
     }
     serve_run run = {.args = args, .settings = settings, .json = logs_json(settings), .began = tkr_now()};
-    if (tkr_cli_on(args, TKR_OPT_CHECK_CONFIG)) {
+    tkr_error error = {0};
+    if (tkr_server_check(settings, &error) != TKR_OK) {
+        code = tkr_cli_fail(TKR_EXIT_USAGE, "serve: %s", error.message);
+    } else if (tkr_cli_on(args, TKR_OPT_CHECK_CONFIG)) {
         run.json = false;
-        code = check(&run);
+        code = say_ok(&run);
     } else {
         code = serve(&run);
     }

@@ -281,7 +281,7 @@ void tkr_conn_answer(tkr_conn *conn, tkr_http_response *response) {
     tkr_http_exchange *x = conn->x;
     const uint64_t now = tkr_loop_now(conn->loop);
     const bool early = now < conn->away_until;
-    if (response->again > 0) conn->away_until = now + (uint64_t)(response->again * 1e3);
+    if (response->again > 0) conn->away_until = now + tkr_milliseconds(response->again);
     if (response->again <= 0 || !early || !conn->keep || conn->loop->cut) {
         tkr_conn_answer_now(conn, response);
         return;

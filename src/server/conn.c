@@ -6,16 +6,17 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "server/budget.h"
+
 enum { RESERVED_BODY = 1 << 20 };
 
 #define OPTIONS(conn) (&(conn)->loop->transport->options)
 
 void tkr_conn_set(tkr_conn *conn, tkr_conn_state state, double seconds) {
     tkr_loop *loop = conn->loop;
-    const double limit = seconds > 0 ? (seconds < 1e8 ? seconds : 1e8) : 0;
     conn->state = (uint8_t)state;
     conn->state_at = tkr_loop_now(loop);
-    tkr_wheel_set(&loop->wheel, &conn->timer, conn->state_at, (uint64_t)(limit * 1e3));
+    tkr_wheel_set(&loop->wheel, &conn->timer, conn->state_at, tkr_milliseconds(seconds));
 }
 
 const char *tkr_http_field_of(const tkr_http_request *request, const char *name) {
@@ -144,8 +145,9 @@ static bool count_body(tkr_conn *conn) {
     tkr_http_exchange *x = conn->x;
     const size_t more = x->received.room - x->counted, limit = OPTIONS(conn)->max_bodies;
     if (more == 0) return true;
+    if (!tkr_budget_take(&conn->loop->transport->body_bytes, limit, more)) return false;
     x->counted += more;
-    return atomic_fetch_add(&conn->loop->transport->body_bytes, more) + more <= limit || limit == 0;
+    return true;
 }
 
 /* Takes a piece of the body: 0, or the status that refuses it. */

@@ -169,6 +169,10 @@ void tkr_loop_free(tkr_loop *loop);
 /* Runs the task in the loop's thread, soon; from any thread. Those of one thread keep their order. */
 void tkr_loop_post(tkr_loop *loop, tkr_loop_task *task);
 static inline uint64_t tkr_loop_now(const tkr_loop *loop) { return uv_now(&loop->uv); }
+/* For timers: whole milliseconds, none for less than none, and no more than can be added to a clock. */
+static inline uint64_t tkr_milliseconds(double seconds) {
+    return seconds > 0 ? (uint64_t)((seconds < 1e8 ? seconds : 1e8) * 1e3) : 0;
+}
 /* Adds to a counter that only this loop's thread writes. */
 static inline void tkr_count(atomic_uint_fast64_t *counter, uint64_t n) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);

@@ -561,6 +561,7 @@ bool tkr_accepts(const tkr_http_request *request, const char *type) {
     static const char *const others[] = {"application/octet-stream", "application/x-npy"};
     const int weight = accepted(request, type);
     int most = -1;
+    if (weight <= 0) return false;
     for (size_t i = 0; i < sizeof json / sizeof *json && most < 0; i++) {
         most = accepted(request, json[i]);
     }
@@ -568,5 +569,5 @@ bool tkr_accepts(const tkr_http_request *request, const char *type) {
         const int other = accepted(request, others[i]);
         most = other > most ? other : most;
     }
-    return weight > 0 && weight >= most;
+    return weight >= most;
 }

@@ -101,8 +101,7 @@ tkr_status tkr_transport_run(tkr_transport *t, tkr_error *error) {
 
 void tkr_transport_drain(tkr_transport *t, double seconds) {
     const bool again = t->draining;
-    const double limit = seconds > 0 ? (seconds < 1e8 ? seconds : 1e8) : 0;
-    const uint64_t cut_at = uv_now(&t->loops[0].uv) + (uint64_t)(limit * 1e3);
+    const uint64_t cut_at = uv_now(&t->loops[0].uv) + tkr_milliseconds(seconds);
     t->draining = true;
     if (!again) tkr_listen_stop(t);
     for (unsigned i = 0; i < t->options.n_loops; i++) {

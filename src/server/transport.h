@@ -39,9 +39,8 @@ typedef struct tkr_http_response {
     const char *content_type; /* NULL: none. Static or in the exchange's arena */
     tkr_buf fields;           /* "Name: value\r\n" each; not Content-Length, Content-Type, Connection, Date */
     tkr_buf body;
-    bool close; /* close the connection after it */
-    double
-        again; /* it turns the peer away for so many seconds; one that comes earlier is answered late. 0: it doesn't */
+    bool close;   /* close the connection after it */
+    double again; /* seconds to stay away: who comes earlier and is refused again gets that late. 0: not told to */
 } tkr_http_response;
 /* Appends a field; false without memory or when the value holds control characters. */
 bool tkr_http_add_field(tkr_http_response *response, const char *name, const char *format, ...)

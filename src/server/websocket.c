@@ -9,6 +9,7 @@
 
 #include "core/base64.h"
 #include "core/utf8.h"
+#include "server/budget.h"
 #include "server/ws_reader.h"
 
 enum {
@@ -118,7 +119,7 @@ bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size) {
 
 bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes) {
     tkr_transport *t = ws->loop->transport;
-    return tkr_ws_count(&t->body_bytes, t->options.max_bodies, n_bytes);
+    return tkr_budget_take(&t->body_bytes, t->options.max_bodies, n_bytes);
 }
 
 void tkr_ws_give_back(tkr_ws *ws, size_t n_bytes) { atomic_fetch_sub(&ws->loop->transport->body_bytes, n_bytes); }
@@ -194,7 +195,7 @@ static uint64_t message_end(const tkr_ws *ws) {
     size_t size;
     (void)tkr_ws_reader_is_within(ws->reader, &size);
     const double seconds = ws->loop->transport->options.read_timeout + (double)size / TKR_MIN_RATE;
-    return ws->message_at + (uint64_t)((seconds < 1e8 ? seconds : 1e8) * 1e3);
+    return ws->message_at + tkr_milliseconds(seconds);
 }
 
 /* Sets the timer for what comes first: a look at the whole, or the end of a message's time. */
@@ -368,8 +369,7 @@ size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
 
 static uint64_t period_ms(const tkr_transport_options *options) {
     const double ping = options->ping_interval, write = options->write_timeout;
-    const double seconds = ping > 0 && ping < write ? ping : write;
-    return (uint64_t)((seconds < 1e8 ? seconds : 1e8) * 1e3);
+    return tkr_milliseconds(ping > 0 && ping < write ? ping : write);
 }
 
 void tkr_ws_timeout(tkr_conn *conn) {

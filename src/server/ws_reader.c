@@ -7,6 +7,7 @@
 
 #include "core/mem.h"
 #include "core/utf8.h"
+#include "server/budget.h"
 
 enum {
     PROTOCOL = 1002,
@@ -44,12 +45,6 @@ static ssize_t on_more(uint8_t *out, size_t n, int flags, void *user) {
     r->in += n;
     r->n_in -= n;
     return (ssize_t)n;
-}
-
-bool tkr_ws_count(atomic_size_t *taken, size_t limit, size_t more) {
-    if (atomic_fetch_add(taken, more) + more <= limit || limit == 0) return true;
-    atomic_fetch_sub(taken, more);
-    return false;
 }
 
 tkr_ws_reader *tkr_ws_reader_new(size_t max_message, atomic_size_t *taken, size_t limit) {
@@ -135,7 +130,7 @@ static unsigned make_room(tkr_ws_reader *r, size_t n) {
     size_t room = message->room < r->max_message / 2 ? 2 * message->room : r->max_message + 1;
     if (room < wanted) room = wanted;
     const size_t counted = room > KEPT ? room : 0;
-    if (!tkr_ws_count(r->taken, r->limit, counted - r->counted)) return TRY_LATER;
+    if (!tkr_budget_take(r->taken, r->limit, counted - r->counted)) return TRY_LATER;
     r->counted = counted;
     return tkr_buf_reserve(&r->message, room - 1 - message->size) ? 0 : INTERNAL;
 }

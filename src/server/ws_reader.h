@@ -26,9 +26,6 @@ typedef struct tkr_ws_event {
     unsigned code; /* of a close frame: 1005 when it names none */
 } tkr_ws_event;
 
-/* Adds to what many take together; false, and nothing added, where that would be more than the limit (0: none). */
-bool tkr_ws_count(atomic_size_t *taken, size_t limit, size_t more);
-
 typedef struct tkr_ws_reader tkr_ws_reader;
 /* Messages above max_message bytes are errors (1009). Their memory, beyond what each reader may keep, is counted in
  * *taken before it is taken; where it would be too much that is an error, too (1013). NULL: no memory. */

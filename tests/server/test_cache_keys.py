@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 
+import load
 from fake_redis import FakeRedis
 from harness import PATIENCE, SANITIZED, Server
 
@@ -120,18 +121,12 @@ class Keys(unittest.TestCase):
         redis.stop()
 
 
-def peak(server):
-    """Most memory that the server ever held, in MiB."""
-    with open(f"/proc/{server.process.pid}/status", encoding="utf-8") as file:
-        return next(int(line.split()[1]) // 1024 for line in file if line.startswith("VmHWM"))
-
-
 class Misbehaving(unittest.TestCase):
     def bears(self, mode):
         redis = FakeRedis()
         redis.mode = mode
         with Server("--cache-url", f"redis://127.0.0.1:{redis.port}", "--drain-timeout", "2", model=MODEL) as server:
-            before, replies = peak(server), []
+            before, replies = load.memory(server.process.pid, "VmHWM"), []
 
             def ask(client):
                 for i in range(20):
@@ -148,7 +143,7 @@ class Misbehaving(unittest.TestCase):
             self.assertLess(max(seconds for _, seconds in replies), 20 if SANITIZED else 4)
             self.assertIn(b"GET", redis.commands)
             if not SANITIZED:
-                self.assertLess(peak(server) - before, 400)
+                self.assertLess(load.memory(server.process.pid, "VmHWM") - before, 400 << 20)
             begin = time.monotonic()
             self.assertEqual(server.stop(), 0)
             self.assertLess(time.monotonic() - begin, 20 if SANITIZED else 6)

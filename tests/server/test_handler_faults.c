@@ -129,6 +129,17 @@ static void faults_in_each_shape(void **state) {
          J({"error" : {"code" : 401, "message" : "why", "type" : "authentication_error"}})},
         {"/embedding", TKR_FAULT_UNAVAILABLE, 503,
          J({"error" : {"code" : 503, "message" : "why", "type" : "unavailable_error"}})},
+        /* Statuses that Voyage's client knows; types of llama-server that go with their own. */
+        {"/v1/multimodalembeddings", TKR_FAULT_NO_MODEL, 400, J({"detail" : "why"})},
+        {"/v1/multimodalembeddings", TKR_FAULT_TOO_LARGE, 400, J({"detail" : "why"})},
+        {"/v1/multimodalembeddings", TKR_FAULT_MEDIA_TYPE, 400, J({"detail" : "why"})},
+        {"/v1/multimodalembeddings", TKR_FAULT_RATE, 429, J({"detail" : "why"})},
+        {"/embedding", TKR_FAULT_MEDIA, 400,
+         J({"error" : {"code" : 400, "message" : "why", "type" : "invalid_request_error"}})},
+        {"/embedding", TKR_FAULT_UNSUPPORTED, 400,
+         J({"error" : {"code" : 400, "message" : "why", "type" : "invalid_request_error"}})},
+        {"/embedding", TKR_FAULT_NO_MODEL, 404,
+         J({"error" : {"code" : 404, "message" : "why", "type" : "not_found_error"}})},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         act a;

@@ -56,32 +56,6 @@ static void pictures_for_a_model_of_texts(void **state) {
     s->info.modalities = NULL;
 }
 
-/* Mistakes have the statuses that Voyage's client knows; llama-server's types go with their own. */
-static void statuses_that_clients_know(void **state) {
-    static const struct {
-        const char *path;
-        tkr_fault_kind kind;
-        unsigned status;
-        const char *reply;
-    } cases[] = {
-        {"/v1/multimodalembeddings", TKR_FAULT_NO_MODEL, 400, J({"detail" : "why"})},
-        {"/v1/multimodalembeddings", TKR_FAULT_TOO_LARGE, 400, J({"detail" : "why"})},
-        {"/v1/multimodalembeddings", TKR_FAULT_MEDIA_TYPE, 400, J({"detail" : "why"})},
-        {"/v1/multimodalembeddings", TKR_FAULT_RATE, 429, J({"detail" : "why"})},
-        {"/embedding", TKR_FAULT_MEDIA, 400, LLAMA_ERROR(400, "why", "invalid_request_error")},
-        {"/embedding", TKR_FAULT_UNSUPPORTED, 400, LLAMA_ERROR(400, "why", "invalid_request_error")},
-        {"/embedding", TKR_FAULT_NO_MODEL, 404, LLAMA_ERROR(404, "why", "not_found_error")},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        act a;
-        act_open(&a, *state, cases[i].path, "{}");
-        tkr_refuse_with(&a.op, cases[i].kind, NULL, "why");
-        a.op.handler->api->error(&a.op);
-        act_expect(&a, cases[i].path, cases[i].status, cases[i].reply);
-        act_close(&a);
-    }
-}
-
 static void ping_of_a_server_that_is_not_ready(void **state) {
     scene *s = *state;
     act a;
@@ -98,7 +72,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_input_at_fault_is_named),
         cmocka_unit_test(pictures_for_a_model_of_texts),
-        cmocka_unit_test(statuses_that_clients_know),
         cmocka_unit_test(ping_of_a_server_that_is_not_ready),
     };
     return cmocka_run_group_tests(tests, open_scene, close_scene);

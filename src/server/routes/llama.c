@@ -185,10 +185,7 @@ typedef struct llama_state {
 } llama_state;
 
 static bool read_format(tkr_form *form, const tkr_fields *fields) {
-    const json_t *format = tkr_fields_get(fields, "encoding_format");
-    const char *word = format ? json_string_value(format) : "float";
-    form->base64 = word && strcmp(word, "base64") == 0;
-    return (word && (form->base64 || strcmp(word, "float") == 0)) ||
+    return tkr_shape_format(form, fields, "encoding_format") ||
            tkr_refuse(fields->op, VALUE, "encoding_format",
                       "The format to return the embeddings in. Can be either float or base64");
 }

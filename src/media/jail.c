@@ -215,7 +215,8 @@ static tkr_status start(worker *w, const tkr_jail *jail, const tkr_stop *stop, t
     return status == TKR_OK ? greet(w, jail, stop, error) : status;
 }
 
-/* An idle process that something ended (a system short of memory, an administrator) is no reason to fail an input. */
+/* A process that something ended before it read the input (a system short of memory, an administrator) is no reason to
+ * fail it: one more is tried. */
 static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tkr_error *error) {
     const tkr_decoder_request request = {.magic = TKR_DECODER_MAGIC,
                                          .kind = j->kind,
@@ -225,16 +226,19 @@ static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tk
                                          .n_bytes = j->n_bytes,
                                          .n_items = j->n_items,
                                          .place = j->place};
-    const bool warm = w->process != NULL;
+    tkr_status status = TKR_OK;
     forget_video(w); /* its bytes go */
-    tkr_status status = start(w, jail, j->stop, error);
-    if (status != TKR_OK) return status;
-    memcpy(w->shared.data, j->bytes, j->n_bytes);
-    status = tkr_process_send(w->process, &request, sizeof request, error);
-    if (status == TKR_OK) return TKR_OK;
-    tkr_process_end(NULL, 0, &w->process);
-    if (warm) status = start(w, jail, j->stop, error);
-    if (warm && status == TKR_OK) status = tkr_process_send(w->process, &request, sizeof request, error);
+    for (int i = 0; i < 2; i++) {
+        char how[96];
+        status = start(w, jail, j->stop, error);
+        if (status == TKR_OK) {
+            memcpy(w->shared.data, j->bytes, j->n_bytes);
+            if (tkr_process_send(w->process, &request, sizeof request, error) == TKR_OK) return TKR_OK;
+            tkr_process_end(how, sizeof how, &w->process);
+            status = TKR_FAIL(error, IO, "%s: not decoded: the decoder %s", j->name, how);
+        }
+        if (status != TKR_IO) break;
+    }
     return status;
 }
 

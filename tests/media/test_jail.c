@@ -3,6 +3,9 @@
  * stops the decoder costs that input only. */
 #include "golden.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "../countdown.h"
 #include "core/task.h"
 #include "jail_helpers.h"
@@ -279,11 +282,45 @@ static void other_programs(void **state) {
     tkr_buf_free(&bytes);
 }
 
+/* What something ends before it has the input is started once more, and only once. */
+static void ended_at_its_start(void **state) {
+    (void)state;
+    tkr_buf bytes = picture("files/%s", "jpeg_420.jpg");
+    for (int n_ended = 1; n_ended <= 2; n_ended++) {
+        char program[] = "/tmp/tkr-jail-XXXXXX", mark[64];
+        const int fd = mkstemp(program);
+        assert_true(fd >= 0 && fchmod(fd, 0700) == 0);
+        dprintf(fd, "#!/bin/sh\n");
+        for (int i = 0; i < n_ended; i++) dprintf(fd, "/bin/mkdir \"$0.%d\" 2> /dev/null && kill -9 $$\n", i);
+        dprintf(fd, "exec '" TKR_BUILD_DIR "/tkr-decode' \"$@\"\n");
+        close(fd);
+        tkr_jail_options options = jail_options();
+        options.program = program;
+        tkr_jail *jail = open_jail(&options);
+        tkr_image image;
+        tkr_error error = {0};
+        const tkr_status status =
+            tkr_jail_image(&image, jail, "a.jpg", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error);
+        assert_int_equal(status, n_ended == 1 ? TKR_OK : TKR_IO);
+        if (status != TKR_OK) assert_non_null(strstr(error.message, "SIGKILL"));
+        tkr_image_free(&image);
+        tkr_jail_free(&jail);
+        for (int i = 0; i < n_ended; i++) {
+            snprintf(mark, sizeof mark, "%s.%d", program, i);
+            assert_int_equal(rmdir(mark), 0);
+        }
+        unlink(program);
+    }
+    tkr_buf_free(&bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_files),    cmocka_unit_test(more_formats), cmocka_unit_test(broken_files),
-        cmocka_unit_test(says_what_it_is), cmocka_unit_test(limits),       cmocka_unit_test(threads),
-        cmocka_unit_test(faults),          cmocka_unit_test(bad_options),  cmocka_unit_test(other_programs),
+        cmocka_unit_test(golden_files),   cmocka_unit_test(more_formats),
+        cmocka_unit_test(broken_files),   cmocka_unit_test(says_what_it_is),
+        cmocka_unit_test(limits),         cmocka_unit_test(threads),
+        cmocka_unit_test(faults),         cmocka_unit_test(bad_options),
+        cmocka_unit_test(other_programs), cmocka_unit_test(ended_at_its_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

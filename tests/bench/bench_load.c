@@ -8,10 +8,11 @@
  *            [--expect FILE] [--retry N | --obey]
  *
  * --expect: for each body a line of the answer's FNV-1a hash in hex ("-": any) and its tokens; other answers count as
- * "wrong". --retry: one of N refused requests is sent again when Retry-After said, on a connection of its own; what
- * came of it is told apart. --obey: in a closed loop every refused request waits and comes again so. --idle, --slow,
- * --dribble: connections that say nothing, half a request, or a byte a second; those that the server cuts are opened
- * again. */
+ * "wrong". --retry: one of N refused requests is sent again when Retry-After said, on a connection of its own, and is
+ * due then; an answer to it is an answer like others, and is counted under "again" as well. --obey: in a closed loop
+ * every refused request waits and comes again so. --idle, --slow, --dribble: connections that say nothing, half a
+ * request, or a byte a second; those that the server cuts are opened again.
+ */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -252,10 +253,7 @@ static void note(load *l, const connection *c) {
     const int status = c->status > 0 && c->status < MAX_STATUS ? c->status : 0;
     if (status == 200 && r->expects && c->hash != r->hash) l->wrong++;
     if (t < l->measure_from || t > l->end) return;
-    if (c->again) {
-        l->again[status]++;
-        if (!l->o.obey) return;
-    }
+    if (c->again) l->again[status]++;
     l->statuses[status]++;
     if (status == 200) note_ok(l, c, t);
     if (status != 429 && status != 503) return;
@@ -263,7 +261,8 @@ static void note(load *l, const connection *c) {
     l->retry_named += after != NULL;
     l->retry_missing += !after || !field(c, "retry-after");
     l->retry_sum += after ? strtod(after, NULL) / 1000 : 0;
-    if (after && l->o.retry && l->n_refused++ % l->o.retry == 0) come_again(l, c, t + strtod(after, NULL) / 1000);
+    if (after && l->o.retry && !c->again && l->n_refused++ % l->o.retry == 0)
+        come_again(l, c, t + strtod(after, NULL) / 1000);
 }
 
 static void answered(load *l, connection *c) {

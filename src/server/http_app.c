@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/address.h"
 #include "core/file.h"
 #include "server/parts.h"
 
@@ -146,13 +147,34 @@ static bool check_key(tkr_operation *op) {
     return false;
 }
 
-/* A page of another origin must not use a browser's way into a local server (RFC 6455, 10.2). */
+/* Whether "name", "name:port" or "[::1]:port" can't be made to point elsewhere: an address, or localhost. */
+static bool is_fixed_name(const char *authority) {
+    char name[64];
+    unsigned char network[16];
+    const bool bracket = *authority == '[';
+    authority += bracket;
+    const size_t n = strcspn(authority, bracket ? "]" : ":");
+    if (n >= sizeof name) return false;
+    memcpy(name, authority, n);
+    name[n] = '\0';
+    return tkr_address_is_loopback(name) || tkr_address_network(network, name);
+}
+
+/* A page elsewhere must not use a browser's way to a local server. What it asks by fetch it can't read (CORS); for
+ * WebSockets there is no such rule (RFC 6455, 10.2); and a name of its own that is made to point here (DNS rebinding)
+ * makes it this server's own page, which only a key would stop. */
 static bool check_origin(tkr_operation *op) {
     const char *origin = tkr_http_field_of(op->request, "origin"), *host = tkr_http_field_of(op->request, "host");
-    if (!origin || origin_allowed(op, origin)) return true;
+    if (!origin || op->route->scope == TKR_SCOPE_NONE || origin_allowed(op, origin)) return true;
     const char *name = strstr(origin, "://");
-    if (name && host && strcmp(name + 3, host) == 0) return true;
-    return tkr_refuse(op, FORBIDDEN, NULL, "the origin %s may not open a WebSocket; server.cors_origins allows others",
+    const bool own = name && host && strcmp(name + 3, host) == 0;
+    if (!own && op->handler == &tkr_handler_web_socket)
+        return tkr_refuse(op, FORBIDDEN, NULL, "the origin %s may not open a WebSocket; server.cors_origins allows it",
+                          origin);
+    if (!own || op->identity || is_fixed_name(host) || !tkr_address_is_loopback(op->request->peer)) return true;
+    return tkr_refuse(op, FORBIDDEN, NULL,
+                      "pages of %s may not use a server without API keys by way of this machine; server.cors_origins "
+                      "allows them",
                       origin);
 }
 
@@ -172,7 +194,7 @@ static void on_head(void *user, tkr_http_exchange *x) {
     name_request(op);
     const bool routed = find_route(op);
     if (answer_preflight(op)) return;
-    if (!routed || !check_key(op)) {
+    if (!routed || !check_key(op) || !check_origin(op)) {
         refuse_head(op);
         return;
     }
@@ -180,9 +202,7 @@ static void on_head(void *user, tkr_http_exchange *x) {
         op->handler->body == TKR_BODY_NONE ? 0 : (size_t)tkr_setting_of(server->settings, TKR_SET_MAX_BODY)->number;
     x->deadline = tkr_now() + tkr_setting_of(server->settings, TKR_SET_TIMEOUT)->real;
     if (op->handler != &tkr_handler_web_socket) return;
-    if (!check_origin(op)) {
-        refuse_head(op);
-    } else if (x->upgrade) {
+    if (x->upgrade) {
         x->response.status = 101;
     } else {
         tkr_http_add_field(&x->response, "Upgrade", "websocket");

@@ -127,6 +127,31 @@ class Shared(ServerTest):
         self.assertIn(self.server.get("/admin/models").status, (401, 403))
 
 
+class Rebinding(unittest.TestCase):
+    """A page whose name was made to point at this machine is its own origin to the browser."""
+    BODY = {"texts": "Wine"}
+
+    def ask(self, server, name, **more):
+        return server.post("/embed/text", self.BODY, headers={"Host": name, "Origin": f"http://{name}", **more})
+
+    def test_without_keys(self):
+        with Server("--cors-origins", "http://ours.test:8000") as server:
+            refused = self.ask(server, "rebound.test:8000")
+            self.assertEqual(refused.status, 403)
+            self.assertIn("server.cors_origins", refused.json()["error"]["message"])
+            for name in ("127.0.0.1:8000", "localhost", "[::1]:8000", "192.168.1.7:80", "ours.test:8000"):
+                self.assertEqual(self.ask(server, name).status, 200, name)
+            # No browser, or a page that can't read the answer.
+            self.assertEqual(server.post("/embed/text", self.BODY, headers={"Host": "proxied.test"}).status, 200)
+            self.assertEqual(server.post("/embed/text", self.BODY, headers={"Origin": "http://a.test"}).status, 200)
+            self.assertEqual(self.ask(server, "[" + "1" * 200).status, 403)
+
+    def test_with_a_key(self):
+        with Server(env=environment(TKR_API_KEY="secret-of-the-test")) as server:
+            self.assertEqual(self.ask(server, "named.test", Authorization="Bearer secret-of-the-test").status, 200)
+            self.assertEqual(self.ask(server, "named.test").status, 401)
+
+
 class Cors(unittest.TestCase):
     def test_allowed_origin(self):
         with Server("--cors-origins", "https://example.org,https://a.test") as server:

@@ -61,6 +61,12 @@ class SocketTest(ServerTest):
         self.socket = Socket(self.server)
         self.addCleanup(self.socket.sock.close)
 
+    def occupy(self):
+        """Bulk work of somebody else, with which that of a test takes turns: it isn't done at once."""
+        other = Socket(self.server)
+        self.addCleanup(other.sock.close)
+        other.say({"op": "embed", "texts": [f"{i} occupied " * 40 for i in range(2048)], "priority": "bulk"})
+
     def refused(self, message, code, *says, id=None, param=None):
         reply = message if "error" in message else self.socket.ask(message)
         self.assertEqual(set(reply), {"error", "id"}, reply)
@@ -124,6 +130,7 @@ class Requests(SocketTest):
 
     def test_progress(self):
         texts = [f"{i} words " * 20 for i in range(2048)]
+        self.occupy()
         self.socket.say({"op": "embed", "id": 1, "texts": texts, "progress": True, "dimensions": 1})
         notes = []
         while True:
@@ -135,8 +142,7 @@ class Requests(SocketTest):
         self.assertEqual(notes, sorted(notes))
         self.assertTrue(all(0 < n <= 2048 for n in notes))
         self.assertEqual(reply["shape"], [2048, 1])
-        if not notes:
-            self.skipTest("done within a tenth of a second")
+        self.assertGreater(len(notes), 0)
 
     def test_cancel(self):
         texts = [f"cancel {i} words " * 20 for i in range(2048)]
@@ -154,12 +160,13 @@ class Requests(SocketTest):
         self.assertEqual(self.socket.ask({"op": "cancel"}), {"op": "cancel", "id": None, "found": False})
 
     def test_id_of_a_request_under_way(self):
-        texts = [f"twice {i} words " * 20 for i in range(1000)]
-        self.socket.say({"op": "embed", "id": "x", "texts": texts}).say({"op": "embed", "id": "x", "texts": "a"})
-        replies = [self.socket.hear() for _ in range(2)]
-        if all("embeddings" in reply for reply in replies):
-            self.skipTest("the first was done already")
-        self.refused(next(reply for reply in replies if "error" in reply), "conflict", id="x", param="id")
+        texts = [f"twice {i} words " * 20 for i in range(2048)]
+        self.occupy()
+        self.socket.say({"op": "embed", "id": "x", "texts": texts, "progress": True, "dimensions": 1})
+        self.assertEqual(self.socket.hear()["op"], "progress")
+        self.socket.say({"op": "embed", "id": "x", "texts": "a"})
+        reply = next(reply for reply in iter(self.socket.hear, None) if reply.get("op") != "progress")
+        self.refused(reply, "conflict", id="x", param="id")
 
     def test_leaving(self):
         for _ in range(10):

@@ -169,12 +169,12 @@ static bool check_origin(tkr_operation *op) {
     const char *name = strstr(origin, "://");
     const bool own = name && host && strcmp(name + 3, host) == 0;
     if (!own && op->handler == &tkr_handler_web_socket)
-        return tkr_refuse(op, FORBIDDEN, NULL, "the origin %s may not open a WebSocket; server.cors_origins allows it",
-                          origin);
+        return tkr_refuse(op, FORBIDDEN, NULL,
+                          "the origin %s may not open a WebSocket unless server.cors_origins names it", origin);
     if (!own || op->identity || is_fixed_name(host) || !tkr_address_is_loopback(op->request->peer)) return true;
     return tkr_refuse(op, FORBIDDEN, NULL,
-                      "pages of %s may not use a server without API keys by way of this machine; server.cors_origins "
-                      "allows them",
+                      "pages of %s may not use a server without API keys by way of this machine unless "
+                      "server.cors_origins names them",
                       origin);
 }
 

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "server/budget.h"
 
@@ -489,13 +490,24 @@ static void write_timeout(tkr_conn *conn) {
     tkr_conn_set(conn, TKR_CONN_WRITE, OPTIONS(conn)->write_timeout);
 }
 
+/* An unused connection, unless bytes have come that the loop has yet to read (while it closed a thousand others, say):
+ * closing it would reset the request that they begin. */
+static void close_unused(tkr_conn *conn) {
+    char byte;
+    uv_os_fd_t fd;
+    if (conn->shaken && uv_fileno(&conn->uv.handle, &fd) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        tkr_conn_set(conn, TKR_CONN_HEAD, OPTIONS(conn)->read_timeout);
+    else
+        tkr_conn_close(conn);
+}
+
 void tkr_conn_timeout(tkr_conn *conn) {
     switch ((tkr_conn_state)conn->state) {
     case TKR_CONN_HEAD:
         if (conn->began > 0 && conn->shaken)
             tkr_conn_refuse(conn, 408, "the request's head was not sent in time", "");
         else
-            tkr_conn_close(conn);
+            close_unused(conn);
         break;
     case TKR_CONN_BODY: body_timeout(conn); break;
     case TKR_CONN_WAIT: tkr_conn_fault(conn, 503, "the answer was not ready in time"); break;
@@ -508,11 +520,11 @@ void tkr_conn_timeout(tkr_conn *conn) {
 }
 
 void tkr_conn_drain(tkr_conn *conn) {
+    conn->keep = false;
     if (conn->state == TKR_CONN_HEAD && conn->began == 0)
-        tkr_conn_close(conn);
+        close_unused(conn);
     else if (conn->state == TKR_CONN_WS)
         tkr_ws_drain(conn);
-    conn->keep = false;
 }
 
 void tkr_conn_cut(tkr_conn *conn) {

@@ -192,6 +192,8 @@ static void on_request(void *user, tkr_http_exchange *x) {
             out->body.size = n;
             out->body.data[n] = '\0';
         }
+    } else if (is(x, "/block")) { /* this loop does nothing else meanwhile */
+        for (const double until = tkr_now() + strtod(x->request.query, NULL); tkr_now() < until;) continue;
     } else if (is(x, "/show")) {
         show(x);
     } else if (is(x, "/counts")) {

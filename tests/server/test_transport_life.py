@@ -113,6 +113,16 @@ class Slow(unittest.TestCase):
             self.assertEqual(client.answer().status, 200)
             self.assertGreater(time.monotonic() - began, 1.5)
 
+    def test_a_request_that_came_before_the_idle_timeout_is_answered(self):
+        """The loop, busy then, reads it after the time is over."""
+        with self.server.connect() as idle, self.server.connect() as busy:
+            self.assertEqual(idle.send(HELLO).answer().status, 200)
+            time.sleep(1.5)
+            busy.send(b"GET /block?1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.2)
+            self.assertEqual(idle.send(HELLO).answer().status, 200)
+            self.assertEqual(busy.answer().status, 200)
+
     def test_a_late_answer_says_when_to_come_back(self):
         with self.server.connect() as client:
             answer = client.send(WAITING).answer()

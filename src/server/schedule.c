@@ -16,8 +16,8 @@
 #define LEAST_RETRY 0.01
 /* An interactive job may be passed by those that come so many times its own time later: who asks for little waits
  * little, however long the texts are that others sent just before. */
-#define PATIENCE 50.0
-#define MOST_PATIENCE (QUEUE_SECONDS / 4)
+#define PATIENCE 100.0
+#define MOST_PATIENCE (QUEUE_SECONDS / 2)
 #define MOST_RETRY (3 * QUEUE_SECONDS) /* beyond the time that makes room */
 #define LITTLE_WAIT 0.1                /* of the time left: less than it isn't what makes a job late */
 #define MOST_SHARE 0.95                /* of bulk work: something has to be left for the others */

@@ -233,7 +233,7 @@ def latency(server, bodies, texts):
 
 def steady(server, bodies, texts):
     seconds = 600 if ARGS.long else 30
-    rate = 0.8 * capacity("steady", bodies)["ok_per_s"]
+    rate = 0.8 * capacity("steady", bodies, 60 if ARGS.long else 20)["ok_per_s"]
     window = keep("steady", "80 %, 512 connections", bodies.run(seconds, 512, rate))
     clean = set(window["statuses"]) == {"200"} and not window["errors"] and not window["wrong"]
     ratio = window["p99_ms"] / max(window["p50_ms"], 1e-9)

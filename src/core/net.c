@@ -277,6 +277,11 @@ int tkr_fd_high(size_t number) {
     return high;
 }
 
+bool tkr_socket_has_input(int fd) {
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void tkr_ignore_broken_pipes(void) {
     struct sigaction ignore;
     memset(&ignore, 0, sizeof ignore);

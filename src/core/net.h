@@ -48,6 +48,8 @@ size_t tkr_fd_limit(size_t wanted);
 /* A descriptor that can be polled, numbered `number` or above, which makes the kernel's table of them as long; cheap
  * before the first thread starts. -1 when there is none. */
 int tkr_fd_high(size_t number);
+/* Whether bytes have come to a socket that nobody has read yet. */
+bool tkr_socket_has_input(int fd);
 /* Writing to a socket whose peer has gone is an error from now on, no longer the end of the process. */
 void tkr_ignore_broken_pipes(void);
 

@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
 
+#include "core/net.h"
 #include "server/budget.h"
 
 enum { RESERVED_BODY = 1 << 20 };
@@ -493,9 +493,8 @@ static void write_timeout(tkr_conn *conn) {
 /* An unused connection, unless bytes have come that the loop has yet to read (while it closed a thousand others, say):
  * closing it would reset the request that they begin. */
 static void close_unused(tkr_conn *conn) {
-    char byte;
     uv_os_fd_t fd;
-    if (conn->shaken && uv_fileno(&conn->uv.handle, &fd) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+    if (conn->shaken && uv_fileno(&conn->uv.handle, &fd) == 0 && tkr_socket_has_input(fd))
         tkr_conn_set(conn, TKR_CONN_HEAD, OPTIONS(conn)->read_timeout);
     else
         tkr_conn_close(conn);

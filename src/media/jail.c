@@ -226,20 +226,21 @@ static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tk
                                          .n_bytes = j->n_bytes,
                                          .n_items = j->n_items,
                                          .place = j->place};
+    tkr_error tried = {0}; /* not *error, which some look at even after a success */
     tkr_status status = TKR_OK;
     forget_video(w); /* its bytes go */
     for (int i = 0; i < 2; i++) {
         char how[96];
-        status = start(w, jail, j->stop, error);
+        status = start(w, jail, j->stop, &tried);
         if (status == TKR_OK) {
             memcpy(w->shared.data, j->bytes, j->n_bytes);
-            if (tkr_process_send(w->process, &request, sizeof request, error) == TKR_OK) return TKR_OK;
+            if (tkr_process_send(w->process, &request, sizeof request, &tried) == TKR_OK) return TKR_OK;
             tkr_process_end(how, sizeof how, &w->process);
-            status = TKR_FAIL(error, IO, "%s: not decoded: the decoder %s", j->name, how);
+            status = TKR_FAIL(&tried, IO, "%s: not decoded: the decoder %s", j->name, how);
         }
         if (status != TKR_IO) break;
     }
-    return status;
+    return tkr_error_set(error, TKR_HERE, status, "%s", tried.message);
 }
 
 /* Of one who doesn't wait any more. */
@@ -467,7 +468,8 @@ static tkr_status ask_for_frames(clip_call *c, tkr_error *error) {
         if (index >= n_frames) return TKR_FAIL(error, INTERNAL, "%s: frame %zu wanted", c->j->name, indices[i]);
         memcpy(out + i * sizeof index, &index, sizeof index);
     }
-    const tkr_status status = tkr_process_send(c->w->process, &request, sizeof request, error);
+    tkr_error tried = {0};
+    const tkr_status status = tkr_process_send(c->w->process, &request, sizeof request, &tried);
     if (status == TKR_OK) return status;
     if (!c->again) return mourn(c->w, c->jail, c->j, status, error);
     c->again = false; /* something ended an idle process: see send_request */

@@ -302,6 +302,7 @@ static void ended_at_its_start(void **state) {
         const tkr_status status =
             tkr_jail_image(&image, jail, "a.jpg", bytes.data, bytes.size, TKR_ALPHA_DROP, NULL, &error);
         assert_int_equal(status, n_ended == 1 ? TKR_OK : TKR_IO);
+        assert_int_equal(error.status, status);
         if (status != TKR_OK) assert_non_null(strstr(error.message, "SIGKILL"));
         tkr_image_free(&image);
         tkr_jail_free(&jail);

@@ -230,6 +230,7 @@ static tkr_status run_again(taken *t, tkr_jail *jail, const tkr_buf *bytes, cons
     *t = (taken){.wanted = {index}, .n_wanted = 1};
     const tkr_status status = tkr_jail_video(jail, "clip", bytes->data, bytes->size, &request, &error);
     if (status == TKR_OK) assert_int_equal(t->shown[0], index);
+    assert_int_equal(error.status, status);
     return status;
 }
 

@@ -243,6 +243,8 @@ class Soak(unittest.TestCase):
         self.assertEqual(self.problems, [], self.server.text()[-2000:])
         self.assertIsNone(self.server.process.poll(), self.server.text()[-2000:])
         self.assertLess(growth, 8 * MIB)
+        # What ends an idle decoder costs no input: 500 takes two of them at one picture.
+        self.assertLessEqual(self.counts["pictures 500"], 2 + self.counts["kill_decoders"] // 20, self.counts)
         until(lambda: metrics(self.server)["tkr_requests_waiting"] <= 1, "every accepted request is answered")
         self.assertEqual(self.server.post("/embed/text", {"texts": self.texts}).json()["embeddings"], self.want)
         self.assertEqual(self.server.stop(), 0, self.server.text()[-2000:])

@@ -234,7 +234,7 @@ static tkr_status send_request(worker *w, const tkr_jail *jail, const job *j, tk
         status = start(w, jail, j->stop, &tried);
         if (status == TKR_OK) {
             memcpy(w->shared.data, j->bytes, j->n_bytes);
-            if (tkr_process_send(w->process, &request, sizeof request, &tried) == TKR_OK) return TKR_OK;
+            if (tkr_process_send(w->process, &request, sizeof request, NULL) == TKR_OK) return TKR_OK;
             tkr_process_end(how, sizeof how, &w->process);
             status = TKR_FAIL(&tried, IO, "%s: not decoded: the decoder %s", j->name, how);
         }
@@ -468,8 +468,7 @@ static tkr_status ask_for_frames(clip_call *c, tkr_error *error) {
         if (index >= n_frames) return TKR_FAIL(error, INTERNAL, "%s: frame %zu wanted", c->j->name, indices[i]);
         memcpy(out + i * sizeof index, &index, sizeof index);
     }
-    tkr_error tried = {0};
-    const tkr_status status = tkr_process_send(c->w->process, &request, sizeof request, &tried);
+    const tkr_status status = tkr_process_send(c->w->process, &request, sizeof request, NULL);
     if (status == TKR_OK) return status;
     if (!c->again) return mourn(c->w, c->jail, c->j, status, error);
     c->again = false; /* something ended an idle process: see send_request */

@@ -164,9 +164,9 @@ static bool is_fixed_name(const char *authority) {
  * WebSockets there is no such rule (RFC 6455, 10.2); and a name of its own that is made to point here (DNS rebinding)
  * makes it this server's own page, which only a key would stop. */
 static bool check_origin(tkr_operation *op) {
-    const char *origin = tkr_http_field_of(op->request, "origin"), *host = tkr_http_field_of(op->request, "host");
+    const char *origin = tkr_http_field_of(op->request, "origin");
     if (!origin || op->route->scope == TKR_SCOPE_NONE || origin_allowed(op, origin)) return true;
-    const char *name = strstr(origin, "://");
+    const char *name = strstr(origin, "://"), *host = tkr_http_field_of(op->request, "host");
     const bool own = name && host && strcmp(name + 3, host) == 0;
     if (!own && op->handler == &tkr_handler_web_socket)
         return tkr_refuse(op, FORBIDDEN, NULL,

@@ -76,6 +76,8 @@ static inline void play(scene *s, const transcript *cases, size_t n, size_t n_ro
         "model" : "m",                                                                          \
         "usage" : {"prompt_tokens" : 3, "total_tokens" : 3}                                     \
     })
+#define LLAMA_ERROR(code, message, type) \
+    "{\"error\":{\"code\":" #code ",\"message\":\"" message "\",\"type\":\"" type "\"}}"
 #define OPENAI_ERROR(message, param) \
     "{\"error\":{\"message\":\"" message "\",\"type\":\"invalid_request_error\",\"param\":" param ",\"code\":null}}"
 

@@ -368,9 +368,6 @@ static void ollama_as_its_clients_know_it(void **state) {
     PLAY(*state, cases, 1);
 }
 
-#define LLAMA_ERROR(code, message, type) \
-    "{\"error\":{\"code\":" #code ",\"message\":\"" message "\",\"type\":\"" type "\"}}"
-
 static void llama_as_its_clients_know_it(void **state) {
     static const transcript cases[] = {
         {"a text", "/embeddings", J({"content" : "a"}), 200, J([ {"index" : 0, "embedding" : [[ 1, 0.5, -0.25, 0 ]]} ]),

@@ -286,14 +286,14 @@ bool tkr_buf_printf(tkr_buf *buf, const char *format, ...) {
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, args);
+    const size_t left = buf->room - buf->size; /* mostly enough: one pass then */
+    const int n = vsnprintf(left > 0 ? buf->data + buf->size : NULL, left, format, args);
     va_end(args);
-    bool done = n >= 0 && tkr_buf_reserve(buf, (size_t)n);
-    if (done) {
-        (void)vsnprintf(buf->data + buf->size, (size_t)n + 1, format, again);
-        buf->size += (size_t)n;
-    }
+    const bool done = n >= 0 && tkr_buf_reserve(buf, (size_t)n);
+    if (done && (size_t)n >= left) (void)vsnprintf(buf->data + buf->size, (size_t)n + 1, format, again);
     va_end(again);
+    if (done) buf->size += (size_t)n;
+    if (buf->data) buf->data[buf->size] = '\0';
     buf->failed = buf->failed || !done;
     return done;
 }

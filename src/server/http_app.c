@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* server/http_app: what the transport asks of the application: routes, keys and limits before a body is read; the
  * fields that every answer has; the transport's own refusals in the API's words. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static void add_cors(tkr_operation *op) {
                        "x-ratelimit-reset-tokens");
 }
 
-static double milliseconds(double seconds) { return floor(seconds * 1000 + 0.5); }
+static uint64_t milliseconds(double seconds) { return seconds > 0 ? (uint64_t)(seconds * 1000 + 0.5) : 0; }
 
 /* Where the time went, as Text Embeddings Inference tells it, and whose vectors these are. */
 static void add_timings(tkr_operation *op) {
@@ -59,13 +60,13 @@ static void add_timings(tkr_operation *op) {
     for (size_t i = 0; i < job->n_items; i++) n_tokens += job->items[i].n_tokens;
     tkr_http_response *r = op->response;
     tkr_http_add_field(r, "x-compute-type", "%s", strncmp(op->model->info->device, "cpu", 3) == 0 ? "cpu" : "gpu");
-    tkr_http_add_field(r, "x-compute-time", "%.0f", milliseconds(total));
+    tkr_http_add_field(r, "x-compute-time", "%" PRIu64, milliseconds(total));
     tkr_http_add_field(r, "x-compute-characters", "%zu", op->n_characters);
     tkr_http_add_field(r, "x-compute-tokens", "%zu", n_tokens);
-    tkr_http_add_field(r, "x-total-time", "%.0f", milliseconds(total));
-    tkr_http_add_field(r, "x-tokenization-time", "%.0f", milliseconds(job->tokenize_s));
-    tkr_http_add_field(r, "x-queue-time", "%.0f", milliseconds(job->queue_s));
-    tkr_http_add_field(r, "x-inference-time", "%.0f", milliseconds(job->forward_s + job->pictures_s));
+    tkr_http_add_field(r, "x-total-time", "%" PRIu64, milliseconds(total));
+    tkr_http_add_field(r, "x-tokenization-time", "%" PRIu64, milliseconds(job->tokenize_s));
+    tkr_http_add_field(r, "x-queue-time", "%" PRIu64, milliseconds(job->queue_s));
+    tkr_http_add_field(r, "x-inference-time", "%" PRIu64, milliseconds(job->forward_s + job->pictures_s));
     tkr_http_add_field(r, "x-tkr-fingerprint", "%s", op->model->info->fingerprint);
     if (op->server->cache) tkr_http_add_field(r, "x-tkr-cache", "%zu/%zu", op->n_cached, job->n_items);
 }

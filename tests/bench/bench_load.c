@@ -5,13 +5,14 @@
  *
  * bench_load --port 8000 --path /embed/text --bodies bodies.jsonl --connections 64 --seconds 10 [--rate 500]
  *            [--unix SOCKET] [--warmup 1] [--header "Name: value"] [--from LINE] [--idle N] [--slow N] [--dribble N]
- *            [--expect FILE] [--retry N | --obey]
+ *            [--expect FILE] [--retry N | --obey] [--pause S]
  *
  * --expect: for each body a line of the answer's FNV-1a hash in hex ("-": any) and its tokens; other answers count as
  * "wrong". --retry: one of N refused requests is sent again when Retry-After said, on a connection of its own, and is
  * due then; an answer to it is an answer like others, and is counted under "again" as well. --obey: in a closed loop
- * every refused request waits and comes again so. --idle, --slow, --dribble: connections that say nothing, half a
- * request, or a byte a second; those that the server cuts are opened again.
+ * every refused request waits and comes again so. --pause: the only connection sends its next request so many seconds
+ * after an answer. --idle, --slow, --dribble: connections that say nothing, half a request, or a byte a second; those
+ * that the server cuts are opened again.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -69,7 +70,7 @@ typedef struct options {
     int port;
     size_t connections, idle, slow, dribble, from, retry;
     bool obey;
-    double seconds, warmup, rate;
+    double seconds, warmup, rate, pause;
 } options;
 
 typedef struct load {
@@ -149,6 +150,9 @@ static void read_expected(load *l) {
     fclose(file);
 }
 
+/* Requests have times of their own. */
+static bool is_paced(const load *l) { return l->o.rate > 0 || l->o.pause > 0; }
+
 /* ---- connections ---- */
 
 static int open_socket(const load *l) {
@@ -175,6 +179,7 @@ static void watch(load *l, connection *c, int operation, uint32_t events) {
 
 static void rest(load *l, connection *c) {
     c->busy = c->again = false;
+    if (l->o.pause > 0) l->next_due = now() + l->o.pause;
     l->idle_stack[l->n_idle_stack++] = (size_t)(c - l->connections);
 }
 
@@ -273,7 +278,7 @@ static void answered(load *l, connection *c) {
     c->n_head = 0;
     c->in_body = false;
     if (close_it) reopen(l, c);
-    if (l->o.rate > 0) {
+    if (is_paced(l)) {
         if (l->n_waiting > 0) {
             const double due = l->waiting[l->first_waiting];
             l->first_waiting = (l->first_waiting + 1) % l->ring;
@@ -329,8 +334,8 @@ static void readable(load *l, connection *c) {
             if (c->busy) l->errors++;
             const bool was_busy = c->busy;
             reopen(l, c);
-            if (was_busy && l->o.rate > 0) rest(l, c);
-            if (was_busy && l->o.rate <= 0) start(l, c, now());
+            if (was_busy && is_paced(l)) rest(l, c);
+            if (was_busy && !is_paced(l)) start(l, c, now());
             return;
         }
         take(l, c, in, (size_t)n);
@@ -351,7 +356,8 @@ static void send_due(load *l) {
         } else {
             l->errors++;
         }
-        l->next_due += 1 / l->o.rate;
+        l->next_due =
+            l->o.pause > 0 ? l->end : l->next_due + 1 / l->o.rate; /* pause: rest() tells once it's answered */
     }
 }
 
@@ -397,18 +403,18 @@ static void keep_silent(load *l) {
 static void run(load *l) {
     struct epoll_event events[MAX_EVENTS];
     double silent_at = l->begin;
-    if (l->o.rate <= 0)
+    if (!is_paced(l))
         while (l->n_idle_stack > 0) start(l, &l->connections[l->idle_stack[--l->n_idle_stack]], now());
     for (double t = now(); t < l->end; t = now()) {
         struct timespec wait = {0, 20000000};
-        if (l->o.rate > 0) {
+        if (is_paced(l)) {
             const double gap = l->next_due - t;
             const bool punctual = l->o.rate <= MOST_PUNCTUAL && l->o.connections <= PUNCTUAL_CONNECTIONS;
             const double awake = punctual ? WAKE_SECONDS : 0;
             wait.tv_nsec = gap <= awake ? 0 : gap - awake < 0.02 ? (long)((gap - awake) * 1e9) : 20000000;
         }
         const int n = epoll_pwait2(l->epoll, events, MAX_EVENTS, &wait, NULL);
-        if (l->o.rate > 0) send_due(l);
+        if (is_paced(l)) send_due(l);
         send_retries(l);
         for (int i = 0; i < n; i++) {
             connection *c = events[i].data.ptr;
@@ -472,7 +478,7 @@ static void parse(options *o, int argc, char **argv) {
         {"header", 1, NULL, 'H'}, {"seconds", 1, NULL, 's'}, {"rate", 1, NULL, 'r'},   {"connections", 1, NULL, 'c'},
         {"warmup", 1, NULL, 'w'}, {"idle", 1, NULL, 'i'},    {"slow", 1, NULL, 'S'},   {"dribble", 1, NULL, 'd'},
         {"from", 1, NULL, 'f'},   {"unix", 1, NULL, 'u'},    {"expect", 1, NULL, 'e'}, {"retry", 1, NULL, 'R'},
-        {"obey", 0, NULL, 'o'},   {NULL, 0, NULL, 0}};
+        {"obey", 0, NULL, 'o'},   {"pause", 1, NULL, 'z'},   {NULL, 0, NULL, 0}};
     for (int letter; (letter = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (letter) {
         case 'h': o->host = optarg; break;
@@ -492,6 +498,7 @@ static void parse(options *o, int argc, char **argv) {
         case 'e': o->expect = optarg; break;
         case 'R': o->retry = count(optarg); break;
         case 'o': o->obey = true; break;
+        case 'z': o->pause = strtod(optarg, NULL); break;
         default: exit(2);
         }
     }
@@ -512,6 +519,10 @@ int main(int argc, char **argv) {
     setrlimit(RLIMIT_NOFILE, &files);
     if (!l.o.bodies) {
         fprintf(stderr, "bench_load: --bodies FILE is needed: a JSON body a line\n");
+        return 2;
+    }
+    if (l.o.pause > 0 && (l.o.connections != 1 || l.o.rate > 0)) {
+        fprintf(stderr, "bench_load: --pause is for one connection without --rate\n");
         return 2;
     }
     read_requests(&l);

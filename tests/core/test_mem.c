@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -169,10 +170,27 @@ static void buffers_grow_and_end_in_nul(void **state) {
     assert_null(buf.data);
 }
 
+static void what_is_printed_fits_at_every_length(void **state) {
+    (void)state;
+    for (int n = 0; n < 200; n++) {
+        tkr_buf buf = {0};
+        for (int i = 0; i < 3; i++) assert_true(tkr_buf_printf(&buf, "%0*d.", n, i));
+        const size_t each = (size_t)(n > 0 ? n : 1) + 1;
+        assert_int_equal(buf.size, 3 * each);
+        assert_int_equal(strlen(buf.data), 3 * each);
+        for (int i = 0; i < 3; i++) assert_int_equal(strtol(buf.data + (size_t)i * each, NULL, 10), i);
+        tkr_buf_free(&buf);
+    }
+}
+
 static void buffers_keep_their_cap(void **state) {
     (void)state;
     tkr_buf buf = {.cap = 10};
     assert_true(tkr_buf_append(&buf, "12345", 5));
+    assert_false(tkr_buf_printf(&buf, "%d", 678901));
+    assert_true(buf.failed);
+    assert_string_equal(buf.data, "12345");
+    buf.failed = false;
     assert_true(tkr_buf_append(&buf, "67890", 5));
     assert_false(tkr_buf_putc(&buf, 'x'));
     assert_true(buf.failed);
@@ -198,6 +216,7 @@ int main(void) {
         cmocka_unit_test(arena_gives_zeroed_aligned_pieces),
         cmocka_unit_test(arena_keeps_its_limit),
         cmocka_unit_test(buffers_grow_and_end_in_nul),
+        cmocka_unit_test(what_is_printed_fits_at_every_length),
         cmocka_unit_test(buffers_keep_their_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

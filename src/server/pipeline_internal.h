@@ -14,6 +14,7 @@ typedef struct tkr_pipeline_picture {
     void *pixels;             /* owned, borrowed by the part */
     tkr_tools_frames *frames; /* the same of a video */
     size_t number;            /* of the part in its input */
+    tkr_status status;        /* of its decoding; the error tells more of what isn't TKR_OK */
     tkr_error error;
 } tkr_pipeline_picture;
 

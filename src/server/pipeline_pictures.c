@@ -18,7 +18,7 @@ static tkr_status read_picture(tkr_pipeline_picture *p, tkr_model *model, const 
     tkr_status status = TKR_OK;
     if (part.kind == TKR_PART_URL && strncmp(part.data, "data:", part.n_data < 5 ? part.n_data : 5) != 0) {
         status = tkr_tools_fetch_picture(&file, model, part.data, &p->error);
-        if (status == TKR_NOT_FOUND) status = p->error.status = TKR_NETWORK; /* the picture, not what decodes it */
+        if (status == TKR_NOT_FOUND) status = TKR_NETWORK; /* the picture, not what decodes it */
         part = (tkr_part){.kind = TKR_PART_IMAGE, .data = file.data, .n_data = file.size, .name = part.name};
     }
     if (status == TKR_OK) status = tkr_tools_decode_picture(&rgb, &p->pixels, model, &part, stop, &p->error);
@@ -53,12 +53,13 @@ static bool hold_frame(void *user, size_t n_bytes) {
     return !atomic_load(&r->no_room);
 }
 
-static void read_video(tkr_operation *op, tkr_pipeline_picture *p, const tkr_stop *stop) {
+static tkr_status read_video(tkr_operation *op, tkr_pipeline_picture *p, const tkr_stop *stop) {
     tkr_part frames = {0};
     const tkr_tools_room room = {hold_frame, op};
-    if (tkr_tools_decode_video(&frames, &p->frames, &room, op->model->model, &op->job.items[p->item].input, p->number,
-                               stop, &p->error) == TKR_OK)
-        *p->part = frames;
+    const tkr_status status = tkr_tools_decode_video(&frames, &p->frames, &room, op->model->model,
+                                                     &op->job.items[p->item].input, p->number, stop, &p->error);
+    if (status == TKR_OK) *p->part = frames;
+    return status;
 }
 
 static bool refuse_room(tkr_operation *op, const tkr_pipeline_run *r) {
@@ -86,19 +87,17 @@ static bool check_pictures(tkr_operation *op) {
     if (atomic_load(&r->no_room)) return refuse_room(op, r);
     for (size_t i = 0; i < r->n_pictures; i++) {
         const tkr_pipeline_picture *p = &r->pictures[i];
-        const tkr_error *error = &p->error;
         if (p->frames) op->job.items[p->item].n_lost_frames += tkr_tools_lost_frames(p->frames);
-        if (error->status == TKR_OK) continue;
+        if (p->status == TKR_OK) continue;
         tkr_pipeline_name_item(name, op, r->pictures[i].item);
-        const bool ours = tkr_fault_of_status(error->status) == TKR_FAULT_INTERNAL; /* no decoder, for one */
-        const bool late = error->status == TKR_DEADLINE && tkr_now() >= tkr_operation_stop(op).deadline;
-        const bool cannot =
-            error->status == TKR_INVALID_ARGUMENT && p->part->kind == TKR_PART_VIDEO; /* native pooling */
+        const bool ours = tkr_fault_of_status(p->status) == TKR_FAULT_INTERNAL; /* no decoder, for one */
+        const bool late = p->status == TKR_DEADLINE && tkr_now() >= tkr_operation_stop(op).deadline;
+        const bool cannot = p->status == TKR_INVALID_ARGUMENT && p->part->kind == TKR_PART_VIDEO; /* native pooling */
         const tkr_fault_kind kind = ours     ? TKR_FAULT_INTERNAL
                                     : late   ? TKR_FAULT_UNAVAILABLE
                                     : cannot ? TKR_FAULT_UNSUPPORTED
                                              : TKR_FAULT_MEDIA;
-        tkr_refuse_with(op, kind, name, "%s", error->message);
+        tkr_refuse_with(op, kind, name, "%s", p->error.message);
         return false;
     }
     return true;
@@ -114,12 +113,12 @@ static void step_picture(void *arg) {
         if (i >= r->n_pictures) break;
         tkr_pipeline_picture *p = &r->pictures[i];
         if (atomic_load(&r->cancelled))
-            tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the request was cancelled");
+            p->status = tkr_error_set(&p->error, TKR_HERE, TKR_CANCELLED, "the request was cancelled");
         else if (atomic_load(&r->no_room))
             break;
         else if (p->part->kind == TKR_PART_VIDEO)
-            read_video(op, p, &stop);
-        else if (read_picture(p, op->model->model, &stop) == TKR_OK)
+            p->status = read_video(op, p, &stop);
+        else if ((p->status = read_picture(p, op->model->model, &stop)) == TKR_OK)
             count_bytes(op, r, p->part->n_data);
     }
     if (atomic_fetch_sub(&r->tasks_left, 1) != 1) return;

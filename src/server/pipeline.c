@@ -13,7 +13,7 @@
 #include "server/pipeline_internal.h"
 
 #define INLINE_BYTES 65536u  /* of a body: parsing more takes the crew's time, not the loop's */
-#define INLINE_VALUES 32768u /* of vectors: writing more */
+#define INLINE_VALUES 16384u /* of vectors: writing more */
 
 /* An operation that no exchange carries. */
 typedef struct own_operation {
@@ -130,14 +130,18 @@ static void step_render(void *arg) {
 
 static void render_posted(tkr_http_exchange *x) { step_render(x->app); }
 
+/* Whether the reply takes too much of the loop's time. */
+static bool is_large(const tkr_operation *op) {
+    size_t n_values = 0;
+    for (size_t i = 0; i < op->job.n_items; i++) n_values += op->job.items[i].n_rows * op->job.items[i].dimensions;
+    /* To tell how long a text is that was too long takes as long as it is. */
+    return n_values > INLINE_VALUES || op->request->n_body > INLINE_BYTES;
+}
+
 /* From the scheduler's thread: hands over. */
 static void job_done(tkr_job *job) {
     tkr_operation *op = job->user;
-    size_t n_values = 0;
-    for (size_t i = 0; i < job->n_items; i++) n_values += job->items[i].n_rows * job->items[i].dimensions;
-    /* To tell how long a text is that was too long takes as long as it is. */
-    const bool large = n_values > INLINE_VALUES || op->request->n_body > INLINE_BYTES;
-    if ((!op->exchange || large) && tkr_crew_run(op->server->crew, step_render, op)) return;
+    if ((!op->exchange || is_large(op)) && tkr_crew_run(op->server->crew, step_render, op)) return;
     if (op->exchange)
         tkr_http_post(op->exchange, render_posted);
     else
@@ -153,7 +157,7 @@ void tkr_pipeline_submit(tkr_operation *op) {
     bool wanted = false;
     for (size_t i = 0; i < job->n_items && !wanted; i++) wanted = !job->items[i].cached;
     if (!wanted) { /* no inputs, or all from the cache */
-        step_render(op);
+        if (r->on_crew || !is_large(op) || !tkr_crew_run(server->crew, step_render, op)) step_render(op);
         return;
     }
     job->model = op->model;
@@ -165,11 +169,11 @@ void tkr_pipeline_submit(tkr_operation *op) {
                             : tkr_now() + tkr_setting_of(server->settings, TKR_SET_TIMEOUT)->real;
     double retry_after = 0;
     tkr_error error;
+    atomic_store(&r->submitted, true); /* first: a cancellation from here on reaches the job, too */
     if (tkr_pipeline_is_cancelled(op)) {
         tkr_pipeline_fail(op);
         return;
     }
-    atomic_store(&r->submitted, true);
     const tkr_status status = tkr_scheduler_submit(server->scheduler, job, &retry_after, &error);
     if (status == TKR_OK) return; /* the job may be done, and the operation freed, already */
     const tkr_fault_kind kind = status == TKR_LIMIT      ? TKR_FAULT_OVERLOADED

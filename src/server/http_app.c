@@ -163,16 +163,19 @@ static bool is_fixed_name(const char *authority) {
 
 /* A page elsewhere must not use a browser's way to a local server. What it asks by fetch it can't read (CORS); for
  * WebSockets there is no such rule (RFC 6455, 10.2); and a name of its own that is made to point here (DNS rebinding)
- * makes it this server's own page, which only a key would stop. */
+ * makes it this server's own page, which only a key would stop. An Origin without a name ("null": a page that hides its
+ * referrer, a sandbox, a file) may be such a page, too. */
 static bool check_origin(tkr_operation *op) {
     const char *origin = tkr_http_field_of(op->request, "origin");
     if (!origin || op->route->scope == TKR_SCOPE_NONE || origin_allowed(op, origin)) return true;
     const char *name = strstr(origin, "://"), *host = tkr_http_field_of(op->request, "host");
-    const bool own = name && host && strcmp(name + 3, host) == 0;
+    const bool own = name && host && strcmp(name + 3, host) == 0, hidden = !name;
     if (!own && op->handler == &tkr_handler_web_socket)
         return tkr_refuse(op, FORBIDDEN, NULL,
                           "the origin %s may not open a WebSocket unless server.cors_origins names it", origin);
-    if (!own || op->identity || is_fixed_name(host) || !tkr_address_is_loopback(op->request->peer)) return true;
+    if ((!own && !hidden) || op->identity || (host && is_fixed_name(host)) ||
+        !tkr_address_is_loopback(op->request->peer))
+        return true;
     return tkr_refuse(op, FORBIDDEN, NULL,
                       "pages of %s may not use a server without API keys by way of this machine unless "
                       "server.cors_origins names them",

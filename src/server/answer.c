@@ -9,8 +9,9 @@
 
 enum {
     MIN_COMPRESSED = 1024,
-    MAX_COMPRESSED = 8 << 20, /* beyond it, compressing would keep the loop from others for too long */
-    TLS_QUEUE = 256 * 1024,   /* encrypted ahead of the peer */
+    MAX_COMPRESSED = 8 << 20,    /* by another thread than the loop's: a fifth of a second */
+    LOOP_COMPRESSED = 256 << 10, /* by the loop, which all others wait for: some milliseconds */
+    TLS_QUEUE = 256 * 1024,      /* encrypted ahead of the peer */
     KEPT_HEAD = 64 * 1024
 };
 
@@ -21,11 +22,55 @@ typedef struct pending {
     uv_write_t request;
     tkr_conn *conn;
     tkr_buf body;
+    size_t size; /* memory that this takes */
     char bytes[];
 } pending;
 
 size_t tkr_conn_queued(const tkr_conn *conn) {
     return uv_stream_get_write_queue_size(&conn->uv.stream) + (conn->rest.size - conn->rest_at);
+}
+
+/* ---- memory of what peers don't take ---- */
+
+void tkr_conn_forget_unsent(tkr_conn *conn) {
+    atomic_fetch_sub(&conn->loop->transport->reply_bytes, conn->unsent);
+    conn->unsent = 0;
+}
+
+static void sent_some(tkr_conn *conn, size_t n) {
+    if (n > conn->unsent) n = conn->unsent; /* it was forgotten */
+    atomic_fetch_sub(&conn->loop->transport->reply_bytes, n);
+    conn->unsent -= n;
+}
+
+/* The one of this loop whose peer has taken nothing for longest; NULL: none waits. */
+static tkr_conn *slowest(tkr_loop *loop) {
+    tkr_conn *found = NULL;
+    for (tkr_conn *c = loop->conns; c; c = c->next) {
+        if (c->unsent == 0) continue;
+        const size_t queued = uv_stream_get_write_queue_size(&c->uv.stream);
+        if (queued < c->unsent_queue) c->unsent_at = tkr_loop_now(loop);
+        c->unsent_queue = queued;
+        if (!found || c->unsent_at < found->unsent_at) found = c;
+    }
+    return found;
+}
+
+/* Beyond the limit those go that read least, whoever they are: memory must end somewhere, and who reads keeps it for
+ * a short time only. */
+static void must_wait(tkr_conn *conn, size_t n) {
+    tkr_loop *loop = conn->loop;
+    tkr_transport *t = loop->transport;
+    const size_t limit = t->options.max_bodies;
+    if (conn->unsent == 0) conn->unsent_at = tkr_loop_now(loop);
+    conn->unsent += n;
+    conn->unsent_queue = uv_stream_get_write_queue_size(&conn->uv.stream);
+    atomic_fetch_add(&t->reply_bytes, n);
+    tkr_conn *c;
+    while (limit > 0 && atomic_load(&t->reply_bytes) > limit && (c = slowest(loop))) {
+        tkr_count(&loop->counts.faults, 1);
+        tkr_conn_close(c);
+    }
 }
 
 /* Encrypts what waits, as far ahead of the peer as it should be. */
@@ -39,6 +84,7 @@ static void pump(tkr_conn *conn) {
         conn->rest_at += n;
     }
     if (conn->rest_at == conn->rest.size) {
+        sent_some(conn, conn->rest.size);
         tkr_buf_free(&conn->rest);
         conn->rest_at = 0;
     }
@@ -47,6 +93,8 @@ static void pump(tkr_conn *conn) {
 static void on_written(uv_write_t *request, int status) {
     pending *done = (pending *)(void *)request;
     tkr_conn *conn = done->conn;
+    sent_some(conn, done->size);
+    conn->unsent_at = tkr_loop_now(conn->loop);
     tkr_buf_free(&done->body);
     tkr_free(done);
     if (conn->state == TKR_CONN_CLOSED) return;
@@ -82,6 +130,7 @@ static void send_both(tkr_conn *conn, const char *bytes, size_t n, tkr_buf *body
         return;
     }
     rest->conn = conn;
+    rest->size = left + n_body;
     if (left > 0) memcpy(rest->bytes, bytes + (n - left), left);
     if (body) {
         rest->body = *body;
@@ -90,7 +139,10 @@ static void send_both(tkr_conn *conn, const char *bytes, size_t n, tkr_buf *body
     parts[0] = uv_buf_init(rest->bytes, (unsigned)left);
     parts[1] = uv_buf_init(n_body > 0 ? rest->body.data + skip : NULL, (unsigned)(n_body - skip));
     const unsigned first = left > 0 ? 0 : 1, count = (left > 0 ? 1u : 0u) + (n_body > skip ? 1u : 0u);
-    if (uv_write(&rest->request, &conn->uv.stream, parts + first, count, on_written) == 0) return;
+    if (uv_write(&rest->request, &conn->uv.stream, parts + first, count, on_written) == 0) {
+        must_wait(conn, rest->size);
+        return;
+    }
     tkr_buf_free(&rest->body);
     tkr_free(rest);
     tkr_conn_close(conn);
@@ -103,7 +155,10 @@ void tkr_conn_send(tkr_conn *conn, const char *bytes, size_t n) {
     if (!conn->ssl) {
         send_both(conn, bytes, n, NULL);
     } else if (conn->rest.size > 0) { /* behind what isn't encrypted yet */
-        if (!tkr_buf_append(&conn->rest, bytes, n)) tkr_conn_close(conn);
+        if (tkr_buf_append(&conn->rest, bytes, n))
+            must_wait(conn, n);
+        else
+            tkr_conn_close(conn);
     } else if (!tkr_tls_write(conn, bytes, n)) {
         tkr_conn_close(conn);
     }
@@ -123,7 +178,8 @@ static void send_answer(tkr_conn *conn, const tkr_buf *head, tkr_buf *body) {
         if (conn->state != TKR_CONN_CLOSED && body->size > 0) {
             conn->rest = *body;
             *body = (tkr_buf){0};
-            pump(conn);
+            must_wait(conn, conn->rest.size);
+            if (conn->state != TKR_CONN_CLOSED) pump(conn);
         }
     }
     tkr_buf_free(body);
@@ -206,9 +262,10 @@ static bool is_text(const char *type) {
 }
 
 /* Compresses the body where that is wanted and helps. */
-static void compress(const tkr_conn *conn, const tkr_http_request *request, tkr_http_response *response) {
-    if (!conn->loop->transport->options.compress || response->body.size <= MIN_COMPRESSED ||
-        response->body.size > MAX_COMPRESSED || !is_text(response->content_type) ||
+static void compress(const tkr_transport *t, const tkr_http_request *request, tkr_http_response *response,
+                     size_t most) {
+    if (!t->options.compress || response->body.failed || response->body.size <= MIN_COMPRESSED ||
+        response->body.size > most || !is_text(response->content_type) ||
         has_field(&response->fields, "content-encoding"))
         return;
     (void)tkr_http_add_field(response, "Vary", "Accept-Encoding");
@@ -222,6 +279,11 @@ static void compress(const tkr_conn *conn, const tkr_http_request *request, tkr_
     } else {
         tkr_buf_free(&small);
     }
+}
+
+void tkr_exchange_pack(tkr_http_exchange *x) {
+    compress(x->loop->transport, &x->request, &x->response, MAX_COMPRESSED);
+    x->packed = true;
 }
 
 /* The head of an answer, into loop->head. */
@@ -254,7 +316,7 @@ void tkr_conn_answer_now(tkr_conn *conn, tkr_http_response *response) {
         response->content_type = NULL;
     }
     conn->keep = conn->keep && !response->close && !loop->draining;
-    compress(conn, &x->request, response);
+    if (response != &x->response || !x->packed) compress(loop->transport, &x->request, response, LOOP_COMPRESSED);
     conn->x = NULL;
     tkr_conn_set(conn, TKR_CONN_WRITE, loop->transport->options.write_timeout);
     size_t n_bytes = 0;

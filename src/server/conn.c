@@ -9,7 +9,7 @@
 #include "core/net.h"
 #include "server/budget.h"
 
-enum { RESERVED_BODY = 1 << 20 };
+enum { RESERVED_BODY = 64 << 10 }; /* for a body that has yet to come, whatever its length is said to be */
 
 #define OPTIONS(conn) (&(conn)->loop->transport->options)
 
@@ -100,6 +100,7 @@ static void on_reply(tkr_loop_task *task) {
 
 void tkr_http_reply(tkr_http_exchange *x) {
     x->reply.run = on_reply;
+    if (!tkr_loop_is_mine(x->loop) && !atomic_load(&x->gone)) tkr_exchange_pack(x);
     tkr_loop_post(x->loop, &x->reply);
 }
 
@@ -141,10 +142,11 @@ static void request_whole(tkr_conn *conn) {
     loop->transport->app.request(loop->transport->app.user, x);
 }
 
-/* Counts the memory that a body takes; false when all bodies together take too much. */
+/* Counts what has come of a body, not what it reserves: nobody fills the limit with promises. false when all bodies
+ * together take too much. */
 static bool count_body(tkr_conn *conn) {
     tkr_http_exchange *x = conn->x;
-    const size_t more = x->received.room - x->counted, limit = OPTIONS(conn)->max_bodies;
+    const size_t more = x->received.size - x->counted, limit = OPTIONS(conn)->max_bodies;
     if (more == 0) return true;
     if (!tkr_budget_take(&conn->loop->transport->body_bytes, limit, more)) return false;
     x->counted += more;
@@ -223,7 +225,8 @@ static void begin_body(tkr_conn *conn, const tkr_http_head *head) {
                 !tkr_buf_reserve(&x->received, conn->left < RESERVED_BODY ? (size_t)conn->left : RESERVED_BODY))) {
         refuse_body(conn, 500);
     } else {
-        tkr_conn_set(conn, TKR_CONN_BODY, OPTIONS(conn)->read_timeout);
+        const double wait = OPTIONS(conn)->read_timeout, late = x->deadline > 0 ? x->deadline - tkr_now() : wait;
+        tkr_conn_set(conn, TKR_CONN_BODY, late < wait ? late : wait);
         if (head->expect && head->minor == 1) tkr_conn_send(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     }
 }
@@ -259,7 +262,9 @@ static void begin_request(tkr_conn *conn, const tkr_http_head *head, const char 
 /* Reads on in a head; returns how many bytes it took. */
 static size_t read_head(tkr_conn *conn, const char *bytes, size_t n) {
     const size_t held = conn->held.size, max = OPTIONS(conn)->max_head;
-    if (conn->began == 0) {
+    size_t blank = 0; /* line ends before a request are none of it: RFC 9112, 2.2 */
+    while (blank < n && (bytes[blank] == '\r' || bytes[blank] == '\n')) blank++;
+    if (conn->began == 0 && blank < n) {
         conn->began = tkr_now();
         tkr_conn_set(conn, TKR_CONN_HEAD, OPTIONS(conn)->read_timeout);
     }
@@ -442,6 +447,7 @@ static bool leave(tkr_conn *conn) {
     if (state == TKR_CONN_CLOSED) return false;
     conn->state = TKR_CONN_CLOSED;
     tkr_wheel_clear(&conn->timer);
+    tkr_conn_forget_unsent(conn);
     if (state == TKR_CONN_WS) tkr_ws_end(conn);
     conn->x = NULL;
     if (x && x->state == TKR_EXCHANGE_WAITING) {
@@ -469,15 +475,22 @@ void tkr_conn_reset(tkr_conn *conn) {
 
 /* ---- time ---- */
 
-static void body_timeout(tkr_conn *conn) {
+/* Seconds that a body may still take: as slow as the minimum rate, and no longer than its answer would be waited for.
+ */
+static double body_seconds(const tkr_conn *conn) {
+    const tkr_http_exchange *x = conn->x;
     const double elapsed = (double)(tkr_loop_now(conn->loop) - conn->state_at) * 1e-3;
-    const double allowed = OPTIONS(conn)->read_timeout + (double)conn->x->request.n_wire / TKR_MIN_RATE;
-    if (elapsed >= allowed) {
+    const double slow = OPTIONS(conn)->read_timeout + (double)x->request.n_wire / TKR_MIN_RATE - elapsed;
+    const double late = x->deadline > 0 ? x->deadline - tkr_now() : slow;
+    return slow < late ? slow : late;
+}
+
+static void body_timeout(tkr_conn *conn) {
+    const double left = body_seconds(conn);
+    if (left <= 0)
         refuse_body(conn, 408);
-    } else {
-        tkr_wheel_set(&conn->loop->wheel, &conn->timer, tkr_loop_now(conn->loop),
-                      (uint64_t)((allowed - elapsed) * 1e3));
-    }
+    else
+        tkr_wheel_set(&conn->loop->wheel, &conn->timer, tkr_loop_now(conn->loop), tkr_milliseconds(left) + 1);
 }
 
 static void write_timeout(tkr_conn *conn) {

@@ -97,7 +97,8 @@ struct tkr_transport {
     tkr_peers peers;
     tkr_tls *tls; /* NULL: none */
     atomic_size_t n_connections, n_waiting, n_ws;
-    atomic_size_t body_bytes; /* memory of all requests' bodies */
+    atomic_size_t body_bytes;  /* memory of all requests' bodies */
+    atomic_size_t reply_bytes; /* and of what peers have not taken yet of their answers */
     atomic_uint_fast64_t accepted, refused;
     atomic_size_t telling; /* connections that only get a 503 */
 };
@@ -148,6 +149,9 @@ struct tkr_conn {
     size_t dropped;
     tkr_buf rest; /* what TLS has to send yet */
     size_t rest_at, last_queue;
+    size_t unsent;       /* memory that waits for the peer to take it, in reply_bytes */
+    size_t unsent_queue; /* bytes that the socket had yet to take when that was last looked at */
+    uint64_t unsent_at;  /* uv_now when it was last seen to take some */
     uv_shutdown_t shutdown;
     char peer[46];
     unsigned listener;
@@ -168,6 +172,8 @@ void tkr_loop_run(tkr_loop *loop);
 void tkr_loop_free(tkr_loop *loop);
 /* Runs the task in the loop's thread, soon; from any thread. Those of one thread keep their order. */
 void tkr_loop_post(tkr_loop *loop, tkr_loop_task *task);
+/* Whether this thread runs it. */
+bool tkr_loop_is_mine(const tkr_loop *loop);
 static inline uint64_t tkr_loop_now(const tkr_loop *loop) { return uv_now(&loop->uv); }
 /* For timers: whole milliseconds, none for less than none, and no more than can be added to a clock. */
 static inline uint64_t tkr_milliseconds(double seconds) {
@@ -225,6 +231,8 @@ void tkr_exchange_free(tkr_loop *loop, tkr_http_exchange *x);
 /* ---- answer.c: what goes out ---- */
 /* Sends the answer to conn's exchange, whose body it takes. */
 void tkr_conn_answer(tkr_conn *conn, tkr_http_response *response);
+/* Compresses the body of x's response, where its peer accepts that; by any thread that has x. */
+void tkr_exchange_pack(tkr_http_exchange *x);
 /* As tkr_conn_answer; does not keep it back from a peer that came too early. */
 void tkr_conn_answer_now(tkr_conn *conn, tkr_http_response *response);
 /* Answers by the application's `fault` and closes. */
@@ -237,6 +245,8 @@ void tkr_conn_send(tkr_conn *conn, const char *bytes, size_t n);
 void tkr_conn_send_raw(tkr_conn *conn, const char *bytes, size_t n);
 /* Bytes that wait for the peer. */
 size_t tkr_conn_queued(const tkr_conn *conn);
+/* It takes no part in reply_bytes any more: it closes. */
+void tkr_conn_forget_unsent(tkr_conn *conn);
 /* The answer is sent: goes on with the next request, or ends. */
 void tkr_conn_sent(tkr_conn *conn);
 

@@ -13,8 +13,10 @@ static _Thread_local tkr_loop *current;
 
 /* ---- tasks ---- */
 
+bool tkr_loop_is_mine(const tkr_loop *loop) { return loop && current == loop; }
+
 void tkr_loop_post(tkr_loop *loop, tkr_loop_task *task) {
-    if (loop && current == loop) { /* before the loop waits again */
+    if (tkr_loop_is_mine(loop)) { /* before the loop waits again */
         task->next = NULL;
         *loop->local_end = task;
         loop->local_end = &task->next;

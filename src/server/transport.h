@@ -72,7 +72,8 @@ typedef struct tkr_http_exchange {
     tkr_loop_task reply, post;
     void (*posted)(struct tkr_http_exchange *x);
     tkr_buf received; /* the body */
-    size_t counted;   /* of received.room, in the transport's count */
+    size_t counted;   /* of the body, in the transport's count */
+    bool packed;      /* the response's body is compressed, or stays as it is */
     uint8_t state;
 } tkr_http_exchange;
 
@@ -117,7 +118,8 @@ typedef struct tkr_http_app {
     void (*terminate)(void *user);
 } tkr_http_app;
 
-/* Sends x->response; from any thread, once. The exchange belongs to the transport afterwards. When its loop has ended
+/* Sends x->response; from any thread, once (compressed there, if it isn't the loop's, whose time is everybody's: a
+ * large body should come from elsewhere). The exchange belongs to the transport afterwards. When its loop has ended
  * it is released at once, in the calling thread (until tkr_transport_free, which comes after all answers). */
 void tkr_http_reply(tkr_http_exchange *x);
 /* Runs fn(x) on the loop thread of x's connection, soon; from any thread, one at a time. When that loop has ended: at
@@ -155,7 +157,9 @@ typedef struct tkr_transport_options {
     unsigned n_loops;                      /* threads */
     const char *tls_certificate, *tls_key; /* PEM files; NULL: no TLS. TCP listeners and adopted TCP sockets use it */
     size_t max_head;                       /* bytes of request line and fields */
-    size_t max_bodies;                     /* bytes of all bodies and messages that are in memory; 0: no limit */
+    /* Bytes of all bodies and messages that are in memory, and as many of answers that peers don't take; 0: no limit.
+     */
+    size_t max_bodies;
     /* Of a peer: of one IPv4 address, of one /64 of IPv6; Unix sockets aren't limited. 0: no limit a peer. */
     size_t max_connections, max_connections_per_peer;
     double read_timeout;  /* seconds for a head, and for a body beyond what the minimum rate allows */

@@ -2,6 +2,7 @@
 """What keeps a server running in a team: health, drain, metrics, logs, keys, sockets, the caches, traces, models at run
 time. The real program with the demo model, real sockets."""
 import base64
+import gzip
 import http.client
 import http.server
 import json
@@ -145,11 +146,42 @@ class Rebinding(unittest.TestCase):
             self.assertEqual(server.post("/embed/text", self.BODY, headers={"Host": "proxied.test"}).status, 200)
             self.assertEqual(server.post("/embed/text", self.BODY, headers={"Origin": "http://a.test"}).status, 200)
             self.assertEqual(self.ask(server, "[" + "1" * 200).status, 403)
+            # A page that hides its referrer says "null", its own server's name or another's.
+            for name, status in (("rebound.test:8000", 403), ("127.0.0.1:8000", 200)):
+                for path, kind in (("/embed/text", "application/json"), ("/api/embed", "text/plain")):
+                    body = {"texts": "Wine"} if path == "/embed/text" else {"model": "", "input": "Wine"}
+                    reply = server.post(path, body, headers={"Host": name, "Origin": "null", "Content-Type": kind})
+                    self.assertEqual(reply.status, status, (name, path))
 
     def test_with_a_key(self):
         with Server(env=environment(TKR_API_KEY="secret-of-the-test")) as server:
             self.assertEqual(self.ask(server, "named.test", Authorization="Bearer secret-of-the-test").status, 200)
             self.assertEqual(self.ask(server, "named.test").status, 401)
+
+
+class Timeout(unittest.TestCase):
+    def test_ends_a_body_that_still_comes(self):
+        with Server("--timeout", "1") as server, server.socket() as wire:
+            wire.sendall(b"POST /embed/text HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                         b"Content-Length: 1000\r\n\r\n{")
+            began = time.monotonic()
+            reply = wire.makefile("rb").read()
+            self.assertLess(time.monotonic() - began, 10)  # 15 s without the deadline
+            self.assertTrue(reply.startswith(b"HTTP/1.1 408 "), reply[:200])
+            self.assertIn(b"the body was not sent in time", reply)
+
+
+class LargeReplies(unittest.TestCase):
+    def test_are_compressed_off_the_loop(self):
+        """Computed and from the cache."""
+        with Server() as server:
+            body = {"texts": [f"word {i % 7}" for i in range(600)]}
+            plain = server.post("/embed/text", body).json()["embeddings"]
+            for _ in range(2):
+                packed = server.post("/embed/text", body, headers={"Accept-Encoding": "gzip"})
+                self.assertEqual(packed.headers["content-encoding"], "gzip")
+                unpacked = json.loads(gzip.decompress(packed.body))
+                self.assertEqual(unpacked["embeddings"], plain)
 
 
 class Cors(unittest.TestCase):

@@ -265,6 +265,24 @@ class Texts(ApiTest):
             "type": "invalid_request_error"}})
 
 
+class Templates(ApiTest):
+    """A model whose texts stand in a template of a chat."""
+    MODEL = os.path.join(GOLDEN, "qwen3_vl", "qwen3_vl", "model")
+
+    def test_llama_server_reads_texts_alone(self):
+        ids = self.ok("/tokenize", {"content": "Hi"})["tokens"]
+        self.assertLess(len(ids), 3)
+        self.assertEqual(self.ok("/detokenize", {"tokens": ids}), {"content": "Hi"})
+        self.assertEqual(self.ok("/tokenize", {"content": ""}), {"tokens": []})
+        wanted = self.ok("/v1/embeddings", {"input": [5, *ids, 6]})
+        for content in ([5, "Hi", 6], [*ids, 6]):
+            reply = self.server.post("/embedding", {"content": content})
+            self.assertEqual(reply.headers["x-compute-tokens"], str(len(ids) + (2 if content[0] == 5 else 1)))
+        self.assertEqual(self.ok("/embedding", {"content": [5, "Hi", 6]})[0]["embedding"][0],
+                         wanted["data"][0]["embedding"])
+        self.assertGreater(len(self.ok("/tokenize", {"inputs": "Hi"})[0]), 20)  # TEI: what /embed reads
+
+
 class Strict(ApiTest):
     """Names must fit, long texts are refused."""
     MODEL = os.path.join(GOLDEN, "bert", "bert-mean", "model")

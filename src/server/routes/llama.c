@@ -52,15 +52,13 @@ static bool has_numbers(const json_t *list) {
     return false;
 }
 
-/* Appends the ids of a text inside of a list of ids: with special tokens around it only where it begins the list. */
+/* Appends the ids of a text inside of a list of ids, without the model's template: with special tokens around it only
+ * where it begins the list. */
 static bool append_text(tkr_buf *ids, tkr_operation *op, const json_t *value, const char *path, bool first) {
-    tkr_embed_options options;
     tkr_input input;
     tkr_tokens tokens;
-    tkr_embed_options_init(&options);
-    options.prompt = "";
-    options.special_tokens = first ? TKR_DEFAULT : TKR_NO;
-    if (!tkr_shape_one_text(&input, op, value, path) || !tkr_shape_tokenize(&tokens, op, &input, &options))
+    if (!tkr_shape_one_text(&input, op, value, path) ||
+        !tkr_shape_tokenize_alone(&tokens, op, input.text, input.n_text, first))
         return false;
     const bool good = tkr_buf_append(ids, tokens.ids, tokens.n * sizeof *tokens.ids);
     tkr_tokens_free(&tokens);
@@ -311,19 +309,15 @@ static bool put_token(tkr_buf *out, tkr_operation *op, int32_t id, bool pieces) 
 
 static bool tokenize_parse(tkr_operation *op) {
     tkr_fields fields;
-    tkr_embed_options options;
     tkr_input input;
     tkr_tokens tokens = {0};
     bool special = false, pieces = false, good = true;
-    tkr_embed_options_init(&options);
-    options.prompt = "";
     if (!tkr_fields_of(&fields, op, op->body, "") || !tkr_fields_bool(&special, &fields, "add_special") ||
         !tkr_fields_bool(&pieces, &fields, "with_pieces"))
         return false;
-    options.special_tokens = special ? TKR_DEFAULT : TKR_NO;
     const json_t *content = tkr_fields_get(&fields, "content");
-    if (content &&
-        (!tkr_shape_one_text(&input, op, content, "content") || !tkr_shape_tokenize(&tokens, op, &input, &options)))
+    if (content && (!tkr_shape_one_text(&input, op, content, "content") ||
+                    !tkr_shape_tokenize_alone(&tokens, op, input.text, input.n_text, special)))
         return false;
     tkr_buf *out = tkr_shape_reply(op, 200);
     tkr_buf_printf(out, "{\"tokens\":[");

@@ -241,6 +241,14 @@ bool tkr_shape_tokenize(tkr_tokens *tokens, tkr_operation *op, const tkr_input *
     return status == TKR_OK;
 }
 
+bool tkr_shape_tokenize_alone(tkr_tokens *tokens, tkr_operation *op, const char *text, size_t n_text, bool special) {
+    tkr_error error;
+    *tokens = (tkr_tokens){0};
+    const tkr_status status = tkr_tools_tokenize(tokens, op->model->tokenizer, text, n_text, special, &error);
+    if (status != TKR_OK) tkr_refuse_with(op, tkr_fault_of_status(status), NULL, "%s", error.message);
+    return status == TKR_OK;
+}
+
 bool tkr_shape_decode(tkr_buf *out, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special) {
     char *text = NULL;
     size_t n_text = 0;

@@ -60,9 +60,11 @@ bool tkr_shape_picture(tkr_input *input, tkr_operation *op, const json_t *value,
 
 /* ---- tokens ---- */
 
-/* Without a limit; with the model's prompts and special tokens as the options say. Free *tokens. */
+/* Without a limit; with the model's template, its prompts and special tokens as the options say. Free *tokens. */
 bool tkr_shape_tokenize(tkr_tokens *tokens, tkr_operation *op, const tkr_input *input,
                         const tkr_embed_options *options);
+/* A text alone, as tkr_tools_tokenize. Free *tokens. */
+bool tkr_shape_tokenize_alone(tkr_tokens *tokens, tkr_operation *op, const char *text, size_t n_text, bool special);
 /* Appends the text of ids as a JSON string. */
 bool tkr_shape_decode(tkr_buf *out, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special);
 

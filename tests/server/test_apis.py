@@ -282,6 +282,17 @@ class Templates(ApiTest):
                          wanted["data"][0]["embedding"])
         self.assertGreater(len(self.ok("/tokenize", {"inputs": "Hi"})[0]), 20)  # TEI: what /embed reads
 
+    def test_tokens_of_texts_beside_pictures(self):
+        with open(os.path.join(os.path.dirname(self.MODEL), "inputs", "a.png"), "rb") as file:
+            uri = "data:image/png;base64," + base64.b64encode(file.read()).decode()
+        n = len(self.ok("/tokenize", {"content": "What is shown here?"})["tokens"])
+        text, image = {"type": "text", "text": "What is shown here?"}, {"type": "image_base64", "image_base64": uri}
+        usage = [self.ok("/v1/multimodalembeddings", {"inputs": [{"content": content}]})["usage"]
+                 for content in ([image, text], [image], [text])]
+        self.assertEqual([(u["text_tokens"], u["image_pixels"] > 0) for u in usage],
+                         [(n, True), (0, True), (usage[2]["total_tokens"], False)])
+        self.assertEqual(usage[0]["total_tokens"], usage[1]["total_tokens"] + n)
+
 
 class Strict(ApiTest):
     """Names must fit, long texts are refused."""

@@ -303,7 +303,7 @@ static void voyage_as_its_clients_know_it(void **state) {
                  {"object" : "embedding", "index" : 1, "embedding" : [ 1, 0.5, -0.25, 0 ]}
              ],
              "model" : "m",
-             "usage" : {"text_tokens" : 3, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 6}
+             "usage" : {"text_tokens" : 4, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 6}
          }),
          "query right yes 0 0"},
         {"no contents", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : []} ]}), 400,

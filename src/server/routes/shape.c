@@ -310,6 +310,33 @@ size_t tkr_shape_tokens(const tkr_operation *op) {
     return n;
 }
 
+/* What an item's texts have without its pictures: they are tokenised alone, where there are pictures beside them. */
+static bool count_text_tokens(size_t *n, tkr_operation *op, const tkr_job_item *item) {
+    const tkr_input *input = &item->input;
+    size_t n_images = 0;
+    for (size_t i = 0; i < input->n_parts; i++) n_images += input->parts[i].kind != TKR_PART_TEXT;
+    if (n_images == 0) {
+        *n += item->n_tokens;
+        return true;
+    }
+    for (size_t i = 0; i < input->n_parts; i++) {
+        const tkr_part *part = &input->parts[i];
+        tkr_tokens tokens;
+        if (part->kind != TKR_PART_TEXT || part->n_data == 0) continue;
+        if (!tkr_shape_tokenize_alone(&tokens, op, part->data, part->n_data, false)) return false;
+        *n += tokens.n;
+        tkr_tokens_free(&tokens);
+    }
+    return true;
+}
+
+bool tkr_shape_text_tokens(size_t *n, tkr_operation *op) {
+    *n = 0;
+    for (size_t i = 0; i < op->job.n_items; i++)
+        if (!count_text_tokens(n, op, &op->job.items[i])) return false;
+    return true;
+}
+
 /* ---- the list ---- */
 
 static void put_form(tkr_buf *out, tkr_form form, bool rows, const tkr_job_item *item) {

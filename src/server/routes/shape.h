@@ -84,6 +84,8 @@ void tkr_put_vector(tkr_buf *out, tkr_form form, const float *values, size_t n);
 /* "[row, row]" */
 void tkr_put_rows(tkr_buf *out, tkr_form form, const tkr_job_item *item);
 size_t tkr_shape_tokens(const tkr_operation *op); /* of all items */
+/* Those of texts: of an item with pictures what its texts alone have, of others all. */
+bool tkr_shape_text_tokens(size_t *n, tkr_operation *op);
 
 /* {"object":"list","data":[...],"model":"...","usage":{"prompt_tokens":n,"total_tokens":n}}, each entry with
  * "embedding"; with `rows` with "embeddings", a list. `forms` of one: that form; of more: an object by the forms'

@@ -132,14 +132,12 @@ static bool multimodal_render(tkr_operation *op) {
     size_t text_tokens = 0, pixels = 0;
     for (size_t i = 0; i < op->job.n_items; i++) {
         const tkr_job_item *item = &op->job.items[i];
-        bool text = true;
         for (size_t k = 0; k < item->input.n_parts; k++) {
             const tkr_part *part = &item->input.parts[k];
-            text = text && part->kind == TKR_PART_TEXT;
             if (part->kind == TKR_PART_RGB) pixels += part->width * part->height;
         }
-        if (text) text_tokens += item->n_tokens;
     }
+    if (!tkr_shape_text_tokens(&text_tokens, op)) return false;
     tkr_buf *out = tkr_list_begin(op, &(tkr_list_form){.forms = op->state, .n = 1});
     tkr_buf_printf(out, "{\"text_tokens\":%zu,\"image_pixels\":%zu,\"video_pixels\":0,\"total_tokens\":%zu}}",
                    text_tokens, pixels, tkr_shape_tokens(op));

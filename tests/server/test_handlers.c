@@ -306,6 +306,26 @@ static void voyage_as_its_clients_know_it(void **state) {
              "usage" : {"text_tokens" : 4, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 6}
          }),
          "query right yes 0 0"},
+        {"base64 by its client's word", "/v1/multimodalembeddings",
+         J({"inputs" : [ {"content" : [ {"type" : "text", "text" : "a"} ]} ], "encoding_format" : "base64"}), 200, J({
+             "object" : "list",
+             "data" : [ {"object" : "embedding", "index" : 0, "embedding" : "AACAPwAAAD8AAIC+AAAAAA=="} ],
+             "model" : "m",
+             "usage" : {"text_tokens" : 3, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 3}
+         }),
+         NULL},
+        {"its own word comes first", "/v1/multimodalembeddings", J({
+             "inputs" : [ {"content" : [ {"type" : "text", "text" : "a"} ]} ],
+             "encoding_format" : "base64",
+             "output_encoding" : "float"
+         }),
+         200, J({
+             "object" : "list",
+             "data" : [ {"object" : "embedding", "index" : 0, "embedding" : [ 1, 0.5, -0.25, 0 ]} ],
+             "model" : "m",
+             "usage" : {"text_tokens" : 3, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 3}
+         }),
+         NULL},
         {"no contents", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : []} ]}), 400,
          J({"detail" : "inputs[0].content: is an empty list"}), NULL},
         {"a video", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : [ {"type" : "video_url"} ]} ]}), 400,

@@ -292,6 +292,10 @@ class Templates(ApiTest):
         self.assertEqual([(u["text_tokens"], u["image_pixels"] > 0) for u in usage],
                          [(n, True), (0, True), (usage[2]["total_tokens"], False)])
         self.assertEqual(usage[0]["total_tokens"], usage[1]["total_tokens"] + n)
+        image = {"type": "image_url", "image_url": {"url": uri}}
+        reply = self.ok("/v2/embed", {"inputs": [{"content": [text, image]}]})
+        self.assertEqual(reply["meta"]["billed_units"],
+                         {"input_tokens": n, "images": 1, "image_tokens": usage[1]["total_tokens"]})
 
 
 class Strict(ApiTest):

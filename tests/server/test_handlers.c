@@ -149,7 +149,7 @@ static void cohere_as_its_clients_know_it(void **state) {
              "id" : "id-1",
              "response_type" : "embeddings_by_type",
              "embeddings" : {"float" : [[ 1, 0.5, -0.25, 0 ]]},
-             "meta" : {"api_version" : {"version" : "2"}, "billed_units" : {"input_tokens" : 3, "images" : 1}}
+             "meta" : {"api_version" : {"version" : "2"}, "billed_units" : {"images" : 1, "image_tokens" : 3}}
          }),
          "- error yes 0 0"},
         {"text and picture", "/v2/embed", J({
@@ -166,7 +166,10 @@ static void cohere_as_its_clients_know_it(void **state) {
              "id" : "id-1",
              "response_type" : "embeddings_by_type",
              "embeddings" : {"float" : [[ 1, 0.5, -0.25, 0 ]]},
-             "meta" : {"api_version" : {"version" : "2"}, "billed_units" : {"input_tokens" : 3, "images" : 1}}
+             "meta" : {
+                 "api_version" : {"version" : "2"},
+                 "billed_units" : {"input_tokens" : 1, "images" : 1, "image_tokens" : 2}
+             }
          }),
          "classification right yes 0 0"},
         {"nothing", "/v2/embed", J({"model" : "m"}), 400,

@@ -246,6 +246,15 @@ class Texts(ApiTest):
         self.assertEqual([[single(row) for row in item["embedding"]] for item in mixed], [[wanted], [wanted]])
         largest = self.ok("/embedding", {"content": TEXT, "embd_normalize": 0})[0]["embedding"][0]
         self.assertAlmostEqual(max(abs(value) for value in largest), 32760, places=1)
+        raw, cut = (self.vectors([TEXT], normalize=norm, dimensions=8)[0] for norm in (False, True))
+        for path, key in (("/embedding", "content"), ("/embeddings", "content"), ("/v1/embeddings", "content")):
+            for norm, row in ((2, cut), (-1, raw)):
+                reply = self.ok(path, {key: TEXT, "dimensions": 8, "embd_normalize": norm})
+                self.assertEqual(single(reply[0]["embedding"][0]), row)
+            reply = self.server.post(path, {key: TEXT, "dimensions": 49})
+            self.assertEqual((reply.status, reply.json()["error"]["code"]), (400, 400), reply.body)
+        reply = self.ok("/v1/embeddings", {"input": TEXT, "embd_normalize": 2, "dimensions": 8})
+        self.assertEqual(single(reply["data"][0]["embedding"]), cut)
         self.assertEqual(self.ok("/tokenize", {"content": TEXT}), {"tokens": [287, 301, 560]})
         self.assertEqual(self.ok("/tokenize", {"content": TEXT, "add_special": True}),
                          {"tokens": [3, 287, 301, 560, 4]})

@@ -200,6 +200,7 @@ static bool embeddings_parse(tkr_operation *op) {
         !tkr_fields_integer(&state->norm, &fields, "embd_normalize", -1, INT32_MAX) ||
         !read_format(&state->form, &fields))
         return false;
+    if (!tkr_shape_dimensions(tkr_shape_options(op), &fields, "dimensions")) return false;
     if (listed && op->model->info->multi_vector)
         return tkr_refuse(op, VALUE, "model",
                           "Pooling type 'none' is not OAI compatible. Please use a different pooling type");
@@ -272,6 +273,7 @@ const tkr_handler tkr_handler_llama_embeddings = {
             },
             "input" : {"description" : "the same as content; on /v1/embeddings the reply is then OpenAI's list"},
             "encoding_format" : {"enum" : [ "float", "base64" ], "default" : "float"},
+            "dimensions" : {"type" : "integer", "minimum" : 1},
             "embd_normalize" : {
                 "type" : "integer",
                 "minimum" : -1,

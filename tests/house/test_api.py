@@ -34,8 +34,9 @@ def routes():
 
 def api_of(handler):
     name = handler.split("_")[0]
-    return {"openai": "OpenAI", "tei": "Text Embeddings Inference", "jina": "Jina", "voyage": "Voyage",
-            "llama": "llama-server"}[name]
+    known = {"openai": "OpenAI", "tei": "Text Embeddings Inference", "jina": "Jina", "voyage": "Voyage",
+             "llama": "llama-server", "tei_similarity": "Text Embeddings Inference, as `/similarity`"}
+    return known.get(handler) or known[name]
 
 
 def dialects():

@@ -106,6 +106,10 @@ class Texts(ApiTest):
         a, b = self.vectors([TEXT, "x"])
         self.assertEqual([round(score, 5) for score in self.ok("/similarity", body)],
                          [1, round(sum(x * y for x, y in zip(a, b)), 5)])
+        # huggingface_hub posts it to the bare URL
+        self.assertEqual(self.ok("/", {**body, "parameters": {}}), self.ok("/similarity", body))
+        self.says("/", {"inputs": {"source_sentence": TEXT}}, 422, {
+            "error": "inputs.sentences: is missing", "error_type": "Validation"})
 
     def test_tei_tokenize(self):
         tokens = self.ok("/tokenize", {"inputs": ["ü I"]})

@@ -278,6 +278,42 @@ class Texts(ApiTest):
             "type": "invalid_request_error"}})
 
 
+class Pieces(harness.ServerTest):
+    """Pieces of llama-server's /tokenize join to the text of the tokens, whatever the kind of tokenizer."""
+    FOLDERS = {"wordpiece": ("bert", "bert-mean"), "unigram": ("xlm_roberta", "xlmr-e5"), "bytes": ("qwen3", None),
+               "clip": ("clip", "clip"), "spm": ("gemma3_text", "gemma3-dense")}
+    TEXTS = ("Hello world again", "walking talked", "\N{FOX FACE}\N{FOX FACE} \u65e5\u672c\u8a9e x", " two  blanks ",
+             "\ufffd" * 40, "\N{FOX FACE}" * 40)
+
+    @classmethod
+    def setUpClass(cls):
+        config = os.path.join(os.environ["TKR_BUILD_DIR"], "test_apis_pieces.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write("models:\n")
+            for name, (family, folder) in cls.FOLDERS.items():
+                folder = folder or sorted(os.listdir(os.path.join(GOLDEN, family)))[0]
+                file.write(f"  - name: {os.path.join(GOLDEN, family, folder, 'model')}\n    alias: {name}\n")
+        cls.server = harness.Server("--config", config, model=None)
+
+    def pieces(self, model, text, **more):
+        tokens = self.ok("/tokenize", {"model": model, "content": text, "with_pieces": True, **more})["tokens"]
+        ids = [token["id"] for token in tokens]
+        self.assertEqual(ids, self.ok("/tokenize", {"model": model, "content": text, **more})["tokens"])
+        whole = self.ok("/detokenize", {"model": model, "tokens": ids})["content"]
+        return [token["piece"] for token in tokens], whole
+
+    def test_they_join(self):
+        for model in self.FOLDERS:
+            for text in self.TEXTS:
+                for more in ({}, {"add_special": True}):
+                    with self.subTest(model=model, text=text, more=more):
+                        pieces, whole = self.pieces(model, text, **more)
+                        self.assertEqual("".join(pieces), whole)
+        pieces, whole = self.pieces("unigram", "Hello world again")
+        self.assertEqual(whole, "Hello world again")
+        self.assertNotIn("##", "".join(self.pieces("wordpiece", "walking")[0]))
+
+
 class Templates(ApiTest):
     """A model whose texts stand in a template of a chat."""
     MODEL = os.path.join(GOLDEN, "qwen3_vl", "qwen3_vl", "model")

@@ -249,17 +249,21 @@ bool tkr_shape_tokenize_alone(tkr_tokens *tokens, tkr_operation *op, const char 
     return status == TKR_OK;
 }
 
+bool tkr_shape_text_of(char **text, size_t *n_text, tkr_operation *op, const int32_t *ids, size_t n,
+                       bool skip_special) {
+    tkr_error error;
+    const tkr_status status = tkr_decode(text, n_text, op->model->tokenizer, ids, n, skip_special, &error);
+    if (status != TKR_OK) tkr_refuse_with(op, tkr_fault_of_status(status), NULL, "%s", error.message);
+    return status == TKR_OK;
+}
+
 bool tkr_shape_decode(tkr_buf *out, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special) {
     char *text = NULL;
     size_t n_text = 0;
-    tkr_error error;
-    const tkr_status status = tkr_decode(&text, &n_text, op->model->tokenizer, ids, n, skip_special, &error);
-    if (status == TKR_OK)
-        tkr_json_write_string(out, text, n_text);
-    else
-        tkr_refuse_with(op, tkr_fault_of_status(status), NULL, "%s", error.message);
+    if (!tkr_shape_text_of(&text, &n_text, op, ids, n, skip_special)) return false;
+    tkr_json_write_string(out, text, n_text);
     tkr_text_free(&text);
-    return status == TKR_OK;
+    return true;
 }
 
 /* ---- replies ---- */

@@ -65,7 +65,9 @@ bool tkr_shape_tokenize(tkr_tokens *tokens, tkr_operation *op, const tkr_input *
                         const tkr_embed_options *options);
 /* A text alone, as tkr_tools_tokenize. Free *tokens. */
 bool tkr_shape_tokenize_alone(tkr_tokens *tokens, tkr_operation *op, const char *text, size_t n_text, bool special);
-/* Appends the text of ids as a JSON string. */
+/* The text of ids. Free with tkr_text_free. */
+bool tkr_shape_text_of(char **text, size_t *n_text, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special);
+/* Appends it as a JSON string. */
 bool tkr_shape_decode(tkr_buf *out, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special);
 
 /* ---- replies ---- */

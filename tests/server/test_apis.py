@@ -248,6 +248,13 @@ class Texts(ApiTest):
                          [(0, [wanted])])
         mixed = self.ok("/embedding", {"input": [[3, 287, "walk", 4], TEXT]})
         self.assertEqual([[single(row) for row in item["embedding"]] for item in mixed], [[wanted], [wanted]])
+        mixed = self.ok("/embeddings", {"input": [3, 287, "walk", 4]})
+        self.assertEqual([[single(row) for row in item["embedding"]] for item in mixed], [[wanted]])
+        for prompts, n in (([3, 287, "walk", 4], 1), ([[3, 287, "walk", 4], TEXT], 2)):
+            reply = self.ok("/v1/embeddings", {"input": prompts, "model": "mine"})
+            self.assertEqual([single(item["embedding"]) for item in reply["data"]], [wanted] * n)
+            self.assertEqual((reply["object"], reply["model"]), ("list", "mine"))
+        self.assertEqual(self.ok("/v1/embeddings", {"input": [3, "x"]})["model"], "tiny")
         largest = self.ok("/embedding", {"content": TEXT, "embd_normalize": 0})[0]["embedding"][0]
         self.assertAlmostEqual(max(abs(value) for value in largest), 32760, places=1)
         raw, cut = (self.vectors([TEXT], normalize=norm, dimensions=8)[0] for norm in (False, True))

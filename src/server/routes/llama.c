@@ -206,7 +206,7 @@ static bool embeddings_parse(tkr_operation *op) {
                           "Pooling type 'none' is not OAI compatible. Please use a different pooling type");
     tkr_shape_options(op)->normalize = state->norm == 2 ? TKR_YES : TKR_NO;
     tkr_shape_share(op);
-    state->list = (tkr_list_form){.forms = &state->form, .n = listed, .named = true};
+    state->list = (tkr_list_form){.forms = &state->form, .n = listed, .named = true, .model = op->model_name};
     op->state = state;
     return true;
 }

@@ -371,7 +371,7 @@ tkr_buf *tkr_list_begin(tkr_operation *op, const tkr_list_form *form) {
         put_entry(out, form, &op->job.items[i], i);
     }
     tkr_buf_printf(out, "],\"model\":");
-    tkr_put_text(out, op->model->name);
+    tkr_put_text(out, form->model ? form->model : op->model->name);
     tkr_buf_printf(out, ",\"usage\":");
     return out;
 }

@@ -96,7 +96,8 @@ typedef struct tkr_list_form {
     const tkr_form *forms; /* [n] */
     size_t n;
     bool rows;
-    bool named; /* entries in base64 say so, as llama-server's do */
+    bool named;        /* entries in base64 say so, as llama-server's do */
+    const char *model; /* the name to tell; NULL: the served model's */
 } tkr_list_form;
 bool tkr_list_render(tkr_operation *op, const tkr_list_form *form);
 /* The same without what comes behind "usage":. */

@@ -196,7 +196,7 @@ static void cohere_as_its_clients_know_it(void **state) {
         {"an unknown type", "/v2/embed", J({"texts" : ["a"], "embedding_types" : ["int4"]}), 400,
          J({"message" : "embedding_types: int4 is none of float, int8, uint8, binary, ubinary and base64"}), NULL},
         {"a video", "/v2/embed", J({"inputs" : [ {"content" : [ {"type" : "video_url"} ]} ]}), 422,
-         J({"message" : "inputs[0].content[0].type: \"video_url\": this server reads no videos"}), NULL},
+         J({"message" : "inputs[0].content[0].type: \"video_url\": this server reads no videos in this API"}), NULL},
         {"no text", "/v2/embed", J({"inputs" : [ {"content" : [ {"type" : "text"} ]} ]}), 400,
          J({"message" : "inputs[0].content[0].text: is missing, expected a string"}), NULL},
     };
@@ -349,7 +349,7 @@ static void voyage_as_its_clients_know_it(void **state) {
         {"no contents", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : []} ]}), 400,
          J({"detail" : "inputs[0].content: is an empty list"}), NULL},
         {"a video", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : [ {"type" : "video_url"} ]} ]}), 400,
-         J({"detail" : "inputs[0].content[0].type: \"video_url\": this server reads no videos"}), NULL},
+         J({"detail" : "inputs[0].content[0].type: \"video_url\": this server reads no videos in this API"}), NULL},
     };
     PLAY(*state, cases, 1);
 }

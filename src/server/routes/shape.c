@@ -135,8 +135,8 @@ static bool read_piece(tkr_part *part, tkr_operation *op, const json_t *value, c
     (void)snprintf(inside, sizeof inside, "%s.", path);
     if (!tkr_fields_of(&fields, op, value, inside) || !tkr_fields_string(&type, &fields, "type")) return false;
     if (type && strncmp(type, "video", 5) == 0)
-        return tkr_fields_refuse(&fields, TKR_FAULT_UNSUPPORTED, "type", "\"%.40s\": this server reads no videos",
-                                 type);
+        return tkr_fields_refuse(&fields, TKR_FAULT_UNSUPPORTED, "type",
+                                 "\"%.40s\": this server reads no videos in this API", type);
     size_t which = SIZE_MAX;
     if (!tkr_fields_word(&which, &fields, "type", types)) return false;
     if (which == SIZE_MAX) return tkr_fields_refuse(&fields, TKR_FAULT_TYPE, "type", "is missing");

@@ -434,6 +434,10 @@ class Pictures(ApiTest):
             reply = self.server.post(path, body)
             self.assertEqual(reply.status, status, path)
             self.assertIn("POST /embed/text", json.dumps(reply.json()))
+        metrics = self.server.get("/metrics").body.decode().splitlines()
+        for line in ('te_request_failure{err="model_type"} 5', 'te_request_failure{err="tokenization"} 0',
+                     'tkr_requests_total{api="tei",status="424"} 1'):
+            self.assertIn(line, metrics)
 
     def test_pictures_of_each_api(self):
         with open(os.path.join(os.path.dirname(self.MODEL), "inputs", "small.png"), "rb") as file:

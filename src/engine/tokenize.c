@@ -354,3 +354,15 @@ tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const t
     text->size = 0;
     return tkr_render_input(text, &request, error);
 }
+
+tkr_status tkr_tools_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, const char *text, size_t n_text,
+                              bool special, tkr_error *error) {
+    const tkr_tok_request request = {.text = text, .n_text = n_text, .special_tokens = special, .want_offsets = true};
+    tkr_tok_scratch *scratch = NULL;
+    tkr_tok_result result = {0};
+    tkr_status status = tkr_scratches_take(&scratch, tokenizer->scratches, tokenizer->tok, error);
+    if (status == TKR_OK) status = tkr_tok_encode(&result, tokenizer->tok, scratch, &request, error);
+    if (status == TKR_OK) status = copy_tokens(tokens, &result, error);
+    tkr_scratches_give(tokenizer->scratches, scratch, n_text);
+    return status;
+}

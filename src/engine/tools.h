@@ -41,6 +41,10 @@ tkr_status tkr_tools_check_names(const char *device, const char *pooling, const 
  * the model's template filled in. */
 tkr_status tkr_tools_text(tkr_buf *text, const tkr_tokenizer *tokenizer, const tkr_input *input,
                           const tkr_embed_options *options, tkr_error *error);
+/* Tokenises a text alone, however long: without prompt, template or padding, with the tokenizer's own special tokens
+ * around it or without. Fills *tokens. */
+tkr_status tkr_tools_tokenize(tkr_tokens *tokens, const tkr_tokenizer *tokenizer, const char *text, size_t n_text,
+                              bool special, tkr_error *error);
 
 /* ---- pictures ---- */
 /* Appends a PNG of the picture, no larger than side x side, decoded in the model's jail. `part` is a file or a URL and

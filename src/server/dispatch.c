@@ -13,7 +13,7 @@ const tkr_route tkr_routes[] = {
 };
 const size_t tkr_n_routes = sizeof tkr_routes / sizeof tkr_routes[0];
 
-typedef enum dialect_test { HAS, OBJECTS } dialect_test;
+typedef enum dialect_test { HAS, OBJECTS, MIXED } dialect_test;
 static const struct {
     const char *path;
     dialect_test test;
@@ -84,11 +84,35 @@ static bool has_objects(const json_t *body, const char *key) {
     return false;
 }
 
+/* Token ids and texts as one prompt. */
+static bool is_mixed(const json_t *list) {
+    const json_t *value;
+    bool numbers = false, texts = false;
+    size_t i;
+    json_array_foreach(list, i, value) {
+        numbers = numbers || json_is_number(value);
+        texts = texts || json_is_string(value);
+        if (numbers && texts) return true;
+    }
+    return false;
+}
+
+static bool has_mixed(const json_t *body, const char *key) {
+    const json_t *list = json_object_get(body, key), *value;
+    size_t i;
+    if (is_mixed(list)) return true;
+    json_array_foreach(list, i, value) if (is_mixed(value)) return true;
+    return false;
+}
+
+static bool fits(dialect_test test, const json_t *body, const char *keys) {
+    return (test == HAS ? has_any : test == OBJECTS ? has_objects : has_mixed)(body, keys);
+}
+
 const tkr_handler *tkr_dialect_find(const tkr_route *route, const json_t *body) {
     for (size_t i = 0; json_is_object(body) && i < sizeof dialects / sizeof dialects[0]; i++) {
         if (strcmp(dialects[i].path, route->path) != 0) continue;
-        if (dialects[i].test == HAS ? has_any(body, dialects[i].keys) : has_objects(body, dialects[i].keys))
-            return dialects[i].handler;
+        if (fits(dialects[i].test, body, dialects[i].keys)) return dialects[i].handler;
     }
     return route->handler;
 }

@@ -61,7 +61,7 @@ typedef struct histogram {
 } histogram;
 
 static const unsigned statuses[] = {101, 200, 204, 400, 401, 403, 404, 405, 408, 409,
-                                    413, 415, 422, 426, 429, 499, 500, 503, 0};
+                                    413, 415, 422, 424, 426, 429, 499, 500, 503, 0};
 #define N_STATUSES (sizeof statuses / sizeof statuses[0])
 static const tkr_api *const apis[] = {&tkr_api_native, &tkr_api_openai, &tkr_api_tei,   &tkr_api_cohere, &tkr_api_jina,
                                       &tkr_api_voyage, &tkr_api_ollama, &tkr_api_llama, &tkr_api_plain,  NULL};
@@ -128,6 +128,7 @@ static counter failure_of(tkr_fault_kind kind) {
     case TKR_FAULT_UNAVAILABLE: return C_TE_FAIL_OVERLOADED;
     case TKR_FAULT_TOO_MANY: return C_TE_FAIL_BATCH;
     case TKR_FAULT_CANCELLED: return C_TE_FAIL_DROPPED;
+    case TKR_FAULT_UNSUPPORTED: return C_TE_FAIL_MODEL_TYPE;
     case TKR_FAULT_INTERNAL:
     case TKR_FAULT_NUMERIC: return C_TE_FAIL_INFERENCE;
     default: return C_TE_FAIL_VALIDATION;

@@ -68,7 +68,10 @@ static void add_when(tkr_meaning *meaning, const char *test, const char *keys) {
     while (*keys != '\0' && n < sizeof meaning->when) {
         const size_t size = strcspn(keys, " ");
         const int put = snprintf(meaning->when + n, sizeof meaning->when - n, "%s%s%.*s", n > 0 ? ", " : "",
-                                 strcmp(test, "OBJECTS") == 0 ? "objects in " : "", (int)size, keys);
+                                 strcmp(test, "OBJECTS") == 0 ? "objects in "
+                                 : strcmp(test, "MIXED") == 0 ? "ids and texts in "
+                                                              : "",
+                                 (int)size, keys);
         n += put > 0 ? (size_t)put : 0;
         keys += size + (keys[size] == ' ');
     }

@@ -34,8 +34,9 @@ def routes():
 
 def api_of(handler):
     name = handler.split("_")[0]
-    return {"openai": "OpenAI", "tei": "Text Embeddings Inference", "jina": "Jina", "voyage": "Voyage",
-            "llama": "llama-server"}[name]
+    known = {"openai": "OpenAI", "tei": "Text Embeddings Inference", "jina": "Jina", "voyage": "Voyage",
+             "llama": "llama-server", "tei_similarity": "Text Embeddings Inference, as `/similarity`"}
+    return known.get(handler) or known[name]
 
 
 def dialects():
@@ -43,12 +44,13 @@ def dialects():
     rows = re.findall(rf"TKR_DIALECT\({TEXT}, (\w+), {TEXT}, (\w+)\)", read("src", "server", "dialects.def"))
     default = dict(re.findall(rf'TKR_ROUTE\("POST", {TEXT}, (\w+),', read("src", "server", "routes.def")))
     assert len(rows) > 5
+    tests = {"HAS": "", "OBJECTS": "an object in the list ", "MIXED": "ids and texts in one list of "}
     out = []
     for path in dict.fromkeys(row[0] for row in rows):
         for at, test, keys, handler in rows:
             if at == path:
                 words = " or ".join(f"`{key}`" for key in keys.split())
-                out.append((f"`POST {path}`", f"an object in the list {words}" if test == "OBJECTS" else words,
+                out.append((f"`POST {path}`", tests[test] + words,
                             api_of(handler)))
         out.append((f"`POST {path}`", "else", api_of(default[path])))
     return table(("path", "the body has", "API, its reply and errors"), out)

@@ -106,6 +106,10 @@ class Texts(ApiTest):
         a, b = self.vectors([TEXT, "x"])
         self.assertEqual([round(score, 5) for score in self.ok("/similarity", body)],
                          [1, round(sum(x * y for x, y in zip(a, b)), 5)])
+        # huggingface_hub posts it to the bare URL
+        self.assertEqual(self.ok("/", {**body, "parameters": {}}), self.ok("/similarity", body))
+        self.says("/", {"inputs": {"source_sentence": TEXT}}, 422, {
+            "error": "inputs.sentences: is missing", "error_type": "Validation"})
 
     def test_tei_tokenize(self):
         tokens = self.ok("/tokenize", {"inputs": ["ü I"]})
@@ -244,8 +248,24 @@ class Texts(ApiTest):
                          [(0, [wanted])])
         mixed = self.ok("/embedding", {"input": [[3, 287, "walk", 4], TEXT]})
         self.assertEqual([[single(row) for row in item["embedding"]] for item in mixed], [[wanted], [wanted]])
+        mixed = self.ok("/embeddings", {"input": [3, 287, "walk", 4]})
+        self.assertEqual([[single(row) for row in item["embedding"]] for item in mixed], [[wanted]])
+        for prompts, n in (([3, 287, "walk", 4], 1), ([[3, 287, "walk", 4], TEXT], 2)):
+            reply = self.ok("/v1/embeddings", {"input": prompts, "model": "mine"})
+            self.assertEqual([single(item["embedding"]) for item in reply["data"]], [wanted] * n)
+            self.assertEqual((reply["object"], reply["model"]), ("list", "mine"))
+        self.assertEqual(self.ok("/v1/embeddings", {"input": [3, "x"]})["model"], "tiny")
         largest = self.ok("/embedding", {"content": TEXT, "embd_normalize": 0})[0]["embedding"][0]
         self.assertAlmostEqual(max(abs(value) for value in largest), 32760, places=1)
+        raw, cut = (self.vectors([TEXT], normalize=norm, dimensions=8)[0] for norm in (False, True))
+        for path, key in (("/embedding", "content"), ("/embeddings", "content"), ("/v1/embeddings", "content")):
+            for norm, row in ((2, cut), (-1, raw)):
+                reply = self.ok(path, {key: TEXT, "dimensions": 8, "embd_normalize": norm})
+                self.assertEqual(single(reply[0]["embedding"][0]), row)
+            reply = self.server.post(path, {key: TEXT, "dimensions": 49})
+            self.assertEqual((reply.status, reply.json()["error"]["code"]), (400, 400), reply.body)
+        reply = self.ok("/v1/embeddings", {"input": TEXT, "embd_normalize": 2, "dimensions": 8})
+        self.assertEqual(single(reply["data"][0]["embedding"]), cut)
         self.assertEqual(self.ok("/tokenize", {"content": TEXT}), {"tokens": [287, 301, 560]})
         self.assertEqual(self.ok("/tokenize", {"content": TEXT, "add_special": True}),
                          {"tokens": [3, 287, 301, 560, 4]})
@@ -263,6 +283,75 @@ class Texts(ApiTest):
         self.says("/embeddings", {"content": [760]}, 400, {"error": {
             "code": 400, "message": "content[0]: is no token id of the vocabulary (0 to 759)",
             "type": "invalid_request_error"}})
+
+
+class Pieces(harness.ServerTest):
+    """Pieces of llama-server's /tokenize join to the text of the tokens, whatever the kind of tokenizer."""
+    FOLDERS = {"wordpiece": ("bert", "bert-mean"), "unigram": ("xlm_roberta", "xlmr-e5"), "bytes": ("qwen3", None),
+               "clip": ("clip", "clip"), "spm": ("gemma3_text", "gemma3-dense")}
+    TEXTS = ("Hello world again", "walking talked", "\N{FOX FACE}\N{FOX FACE} \u65e5\u672c\u8a9e x", " two  blanks ",
+             "\ufffd" * 40, "\N{FOX FACE}" * 40)
+
+    @classmethod
+    def setUpClass(cls):
+        config = os.path.join(os.environ["TKR_BUILD_DIR"], "test_apis_pieces.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write("models:\n")
+            for name, (family, folder) in cls.FOLDERS.items():
+                folder = folder or sorted(os.listdir(os.path.join(GOLDEN, family)))[0]
+                file.write(f"  - name: {os.path.join(GOLDEN, family, folder, 'model')}\n    alias: {name}\n")
+        cls.server = harness.Server("--config", config, model=None)
+
+    def pieces(self, model, text, **more):
+        tokens = self.ok("/tokenize", {"model": model, "content": text, "with_pieces": True, **more})["tokens"]
+        ids = [token["id"] for token in tokens]
+        self.assertEqual(ids, self.ok("/tokenize", {"model": model, "content": text, **more})["tokens"])
+        whole = self.ok("/detokenize", {"model": model, "tokens": ids})["content"]
+        return [token["piece"] for token in tokens], whole
+
+    def test_they_join(self):
+        for model in self.FOLDERS:
+            for text in self.TEXTS:
+                for more in ({}, {"add_special": True}):
+                    with self.subTest(model=model, text=text, more=more):
+                        pieces, whole = self.pieces(model, text, **more)
+                        self.assertEqual("".join(pieces), whole)
+        pieces, whole = self.pieces("unigram", "Hello world again")
+        self.assertEqual(whole, "Hello world again")
+        self.assertNotIn("##", "".join(self.pieces("wordpiece", "walking")[0]))
+
+
+class Templates(ApiTest):
+    """A model whose texts stand in a template of a chat."""
+    MODEL = os.path.join(GOLDEN, "qwen3_vl", "qwen3_vl", "model")
+
+    def test_llama_server_reads_texts_alone(self):
+        ids = self.ok("/tokenize", {"content": "Hi"})["tokens"]
+        self.assertLess(len(ids), 3)
+        self.assertEqual(self.ok("/detokenize", {"tokens": ids}), {"content": "Hi"})
+        self.assertEqual(self.ok("/tokenize", {"content": ""}), {"tokens": []})
+        wanted = self.ok("/v1/embeddings", {"input": [5, *ids, 6]})
+        for content in ([5, "Hi", 6], [*ids, 6]):
+            reply = self.server.post("/embedding", {"content": content})
+            self.assertEqual(reply.headers["x-compute-tokens"], str(len(ids) + (2 if content[0] == 5 else 1)))
+        self.assertEqual(self.ok("/embedding", {"content": [5, "Hi", 6]})[0]["embedding"][0],
+                         wanted["data"][0]["embedding"])
+        self.assertGreater(len(self.ok("/tokenize", {"inputs": "Hi"})[0]), 20)  # TEI: what /embed reads
+
+    def test_tokens_of_texts_beside_pictures(self):
+        with open(os.path.join(os.path.dirname(self.MODEL), "inputs", "a.png"), "rb") as file:
+            uri = "data:image/png;base64," + base64.b64encode(file.read()).decode()
+        n = len(self.ok("/tokenize", {"content": "What is shown here?"})["tokens"])
+        text, image = {"type": "text", "text": "What is shown here?"}, {"type": "image_base64", "image_base64": uri}
+        usage = [self.ok("/v1/multimodalembeddings", {"inputs": [{"content": content}]})["usage"]
+                 for content in ([image, text], [image], [text])]
+        self.assertEqual([(u["text_tokens"], u["image_pixels"] > 0) for u in usage],
+                         [(n, True), (0, True), (usage[2]["total_tokens"], False)])
+        self.assertEqual(usage[0]["total_tokens"], usage[1]["total_tokens"] + n)
+        image = {"type": "image_url", "image_url": {"url": uri}}
+        reply = self.ok("/v2/embed", {"inputs": [{"content": [text, image]}]})
+        self.assertEqual(reply["meta"]["billed_units"],
+                         {"input_tokens": n, "images": 1, "image_tokens": usage[1]["total_tokens"]})
 
 
 class Strict(ApiTest):
@@ -345,6 +434,10 @@ class Pictures(ApiTest):
             reply = self.server.post(path, body)
             self.assertEqual(reply.status, status, path)
             self.assertIn("POST /embed/text", json.dumps(reply.json()))
+        metrics = self.server.get("/metrics").body.decode().splitlines()
+        for line in ('te_request_failure{err="model_type"} 5', 'te_request_failure{err="tokenization"} 0',
+                     'tkr_requests_total{api="tei",status="424"} 1'):
+            self.assertIn(line, metrics)
 
     def test_pictures_of_each_api(self):
         with open(os.path.join(os.path.dirname(self.MODEL), "inputs", "small.png"), "rb") as file:

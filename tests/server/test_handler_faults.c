@@ -185,11 +185,18 @@ static void without_memory(void **state) {
          })},
         {"/v1/embeddings",
          J({"input" : [ {"text" : "a"}, {"image" : "AAAA"} ], "embedding_type" : [ "float", "base64" ]})},
-        {"/v1/multimodalembeddings", J({"inputs" : [ {"content" : [ {"type" : "text", "text" : "a"} ]} ]})},
+        {"/v1/multimodalembeddings", J({
+             "inputs" : [ {
+                 "content" : [
+                     {"type" : "text", "text" : "a"},
+                     {"type" : "image_base64", "image_base64" : "data:image/png;base64,AAAA"}
+                 ]
+             } ]
+         })},
         {"/api/embed", J({"input" : [ "a", "b" ]})},
         {"/embeddings",
          J({"content" : [ [ 5, "I", 6 ], "a", {"prompt_string" : "a<__media__>", "multimodal_data" : ["AAAA"]} ]})},
-        {"/tokenize", J({"content" : "I walk", "with_pieces" : true})},
+        {"/tokenize", J({"content" : "I walk", "with_pieces" : true, "add_special" : true})},
         {"/detokenize", J({"tokens" : [ 5, 6 ]})},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -2,9 +2,6 @@
 /* The APIs of others, without sockets: which input a mistake is about, and statuses that their clients know. */
 #include "handling.h"
 
-#define LLAMA_ERROR(code, message, type) \
-    "{\"error\":{\"code\":" #code ",\"message\":\"" message "\",\"type\":\"" type "\"}}"
-
 /* The input at fault is named, as the API calls it, in its place; and what is no mistake of an input isn't. */
 static void the_input_at_fault_is_named(void **state) {
     static const struct {
@@ -56,6 +53,27 @@ static void pictures_for_a_model_of_texts(void **state) {
     s->info.modalities = NULL;
 }
 
+/* Fields of vLLM and Infinity that would change a vector are not passed over. */
+static void what_would_change_a_vector_is_refused(void **state) {
+    static const transcript cases[] = {
+        {"pictures", "/v1/embeddings", J({"input" : "https://example.org/a.png", "modality" : "image"}), 400,
+         OPENAI_ERROR("modality: is \\\"image\\\", expected \\\"text\\\"", "\"modality\""), NULL},
+        {"no special tokens", "/v1/embeddings", J({"input" : "a", "add_special_tokens" : false}), 400,
+         OPENAI_ERROR("add_special_tokens: false is not done here; give token ids as \\\"input\\\"",
+                      "\"add_special_tokens\""),
+         NULL},
+        {"another type", "/embeddings", J({"input" : "a", "embed_dtype" : "float16"}), 400,
+         OPENAI_ERROR("embed_dtype: is \\\"float16\\\", expected \\\"float32\\\"", "\"embed_dtype\""), NULL},
+        {"another order of bytes", "/v1/embeddings", J({"input" : "a", "endianness" : "big"}), 400,
+         OPENAI_ERROR("endianness: is \\\"big\\\", expected \\\"native\\\" or \\\"little\\\"", "\"endianness\""), NULL},
+        {"no tokens", "/v1/embeddings", J({"input" : "a", "truncate_prompt_tokens" : 0}), 400,
+         OPENAI_ERROR("truncate_prompt_tokens: is 0, expected -1 (the model's limit) or at least 1",
+                      "\"truncate_prompt_tokens\""),
+         NULL},
+    };
+    PLAY(*state, cases, 1);
+}
+
 static void ping_of_a_server_that_is_not_ready(void **state) {
     scene *s = *state;
     act a;
@@ -72,6 +90,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_input_at_fault_is_named),
         cmocka_unit_test(pictures_for_a_model_of_texts),
+        cmocka_unit_test(what_would_change_a_vector_is_refused),
         cmocka_unit_test(ping_of_a_server_that_is_not_ready),
     };
     return cmocka_run_group_tests(tests, open_scene, close_scene);

@@ -26,9 +26,26 @@ static void openai_as_its_clients_know_it(void **state) {
          OPENAI_ERROR("'input' holds an empty text or list of tokens, which has no embedding.", "\"input[1]\""), NULL},
         {"an empty text alone", "/v1/embeddings", J({"input" : ""}), 400,
          OPENAI_ERROR("'input' holds an empty text or list of tokens, which has no embedding.", "\"input\""), NULL},
-        {"dimensions 0", "/v1/embeddings", J({"input" : "a", "dimensions" : 0}), 400,
-         OPENAI_ERROR("Invalid value for 'dimensions' = 0. Must be greater than or equal to 1.", "\"dimensions\""),
+        {"dimensions 0: all, as Infinity's clients say", "/v1/embeddings", J({"input" : "a", "dimensions" : 0}), 200,
+         LIST_OF_ONE, "- right yes 0 0"},
+        {"dimensions -1", "/v1/embeddings", J({"input" : "a", "dimensions" : -1}), 400,
+         OPENAI_ERROR("Invalid value for 'dimensions' = -1. Must be greater than or equal to 1.", "\"dimensions\""),
          NULL},
+        {"vLLM's words for a limit", "/v1/embeddings",
+         J({"input" : "a", "truncate_prompt_tokens" : 5, "truncation_side" : "left"}), 200, LIST_OF_ONE,
+         "- left yes 0 5"},
+        {"the model's limit", "/v1/embeddings", J({"input" : "a", "truncate_prompt_tokens" : -1}), 200, LIST_OF_ONE,
+         "- right yes 0 0"},
+        {"more than the model's limit", "/v1/embeddings", J({"input" : "a", "truncate_prompt_tokens" : 999}), 200,
+         LIST_OF_ONE, "- right yes 0 0"},
+        {"what is so anyway", "/v1/embeddings", J({
+             "input" : "a",
+             "modality" : "text",
+             "add_special_tokens" : true,
+             "embed_dtype" : "float32",
+             "endianness" : "native"
+         }),
+         200, LIST_OF_ONE, "- right yes 0 0"},
         {"dimensions 9", "/v1/embeddings", J({"input" : "a", "dimensions" : 9}), 400,
          OPENAI_ERROR("Invalid value for 'dimensions' = 9. Must be less than or equal to 8.", "\"dimensions\""), NULL},
         {"too many", "/v1/embeddings", J({"input" : [ "a", "b", "c", "d", "e" ]}), 400,
@@ -149,7 +166,7 @@ static void cohere_as_its_clients_know_it(void **state) {
              "id" : "id-1",
              "response_type" : "embeddings_by_type",
              "embeddings" : {"float" : [[ 1, 0.5, -0.25, 0 ]]},
-             "meta" : {"api_version" : {"version" : "2"}, "billed_units" : {"input_tokens" : 3, "images" : 1}}
+             "meta" : {"api_version" : {"version" : "2"}, "billed_units" : {"images" : 1, "image_tokens" : 3}}
          }),
          "- error yes 0 0"},
         {"text and picture", "/v2/embed", J({
@@ -166,7 +183,10 @@ static void cohere_as_its_clients_know_it(void **state) {
              "id" : "id-1",
              "response_type" : "embeddings_by_type",
              "embeddings" : {"float" : [[ 1, 0.5, -0.25, 0 ]]},
-             "meta" : {"api_version" : {"version" : "2"}, "billed_units" : {"input_tokens" : 3, "images" : 1}}
+             "meta" : {
+                 "api_version" : {"version" : "2"},
+                 "billed_units" : {"input_tokens" : 1, "images" : 1, "image_tokens" : 2}
+             }
          }),
          "classification right yes 0 0"},
         {"nothing", "/v2/embed", J({"model" : "m"}), 400,
@@ -176,7 +196,7 @@ static void cohere_as_its_clients_know_it(void **state) {
         {"an unknown type", "/v2/embed", J({"texts" : ["a"], "embedding_types" : ["int4"]}), 400,
          J({"message" : "embedding_types: int4 is none of float, int8, uint8, binary, ubinary and base64"}), NULL},
         {"a video", "/v2/embed", J({"inputs" : [ {"content" : [ {"type" : "video_url"} ]} ]}), 422,
-         J({"message" : "inputs[0].content[0].type: \"video_url\": this server reads no videos"}), NULL},
+         J({"message" : "inputs[0].content[0].type: \"video_url\": this server reads no videos in this API"}), NULL},
         {"no text", "/v2/embed", J({"inputs" : [ {"content" : [ {"type" : "text"} ]} ]}), 400,
          J({"message" : "inputs[0].content[0].text: is missing, expected a string"}), NULL},
     };
@@ -303,13 +323,33 @@ static void voyage_as_its_clients_know_it(void **state) {
                  {"object" : "embedding", "index" : 1, "embedding" : [ 1, 0.5, -0.25, 0 ]}
              ],
              "model" : "m",
-             "usage" : {"text_tokens" : 3, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 6}
+             "usage" : {"text_tokens" : 4, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 6}
          }),
          "query right yes 0 0"},
+        {"base64 by its client's word", "/v1/multimodalembeddings",
+         J({"inputs" : [ {"content" : [ {"type" : "text", "text" : "a"} ]} ], "encoding_format" : "base64"}), 200, J({
+             "object" : "list",
+             "data" : [ {"object" : "embedding", "index" : 0, "embedding" : "AACAPwAAAD8AAIC+AAAAAA=="} ],
+             "model" : "m",
+             "usage" : {"text_tokens" : 3, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 3}
+         }),
+         NULL},
+        {"its own word comes first", "/v1/multimodalembeddings", J({
+             "inputs" : [ {"content" : [ {"type" : "text", "text" : "a"} ]} ],
+             "encoding_format" : "base64",
+             "output_encoding" : "float"
+         }),
+         200, J({
+             "object" : "list",
+             "data" : [ {"object" : "embedding", "index" : 0, "embedding" : [ 1, 0.5, -0.25, 0 ]} ],
+             "model" : "m",
+             "usage" : {"text_tokens" : 3, "image_pixels" : 0, "video_pixels" : 0, "total_tokens" : 3}
+         }),
+         NULL},
         {"no contents", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : []} ]}), 400,
          J({"detail" : "inputs[0].content: is an empty list"}), NULL},
         {"a video", "/v1/multimodalembeddings", J({"inputs" : [ {"content" : [ {"type" : "video_url"} ]} ]}), 400,
-         J({"detail" : "inputs[0].content[0].type: \"video_url\": this server reads no videos"}), NULL},
+         J({"detail" : "inputs[0].content[0].type: \"video_url\": this server reads no videos in this API"}), NULL},
     };
     PLAY(*state, cases, 1);
 }

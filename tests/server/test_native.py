@@ -3,6 +3,7 @@
 input with its answer."""
 import base64
 import json
+import math
 import os
 import socket
 import struct
@@ -14,7 +15,8 @@ GOLDEN = os.path.join(os.environ["TKR_TEST_DIR"], "golden")
 BERT = os.path.join(GOLDEN, "bert", "bert-cls")  # has the prompt "query"; cuts at 64 tokens
 SIGLIP = os.path.join(GOLDEN, "siglip", "siglip")
 COLQWEN = os.path.join(GOLDEN, "qwen2_5_vl", "colqwen2_5")
-FOLDERS = {"bert": BERT, "siglip": SIGLIP, "colqwen": COLQWEN}
+PLAIN = os.path.join(GOLDEN, "modernbert", "modernbert-cls")  # has no Normalize module
+FOLDERS = {"bert": BERT, "siglip": SIGLIP, "colqwen": COLQWEN, "plain": PLAIN}
 EXACT = ("--precision", "f32", "--quantization", "none", "--device", "cpu")
 CONFIG = "models:\n" + "".join(f"  - name: {folder}/model\n    alias: {name}\n" for name, folder in FOLDERS.items())
 TEXTS = ["A dog plays in the snow.", "", "Der Hund spielt im Schnee, und die Katze schläft.", "🦊" * 3]
@@ -110,6 +112,19 @@ class Texts(NativeTest):
                 reply = self.text(texts=[TEXTS[0], TEXTS[2]], **option)
                 self.same(reply, command_line("bert", *flags, TEXTS[0], TEXTS[2]))
         self.assertEqual(self.text(texts="x", dimensions=16)["shape"], [1, 16])
+
+    def test_length_1_of_a_checkpoint_that_does_not_normalise(self):
+        raw = self.text("plain", texts=TEXTS[:1], normalize=False)
+        self.same(raw, command_line("plain", TEXTS[0]))
+        self.assertGreater(math.hypot(*raw["embeddings"][0]), 1.5)
+        for options in ({}, {"dimensions": 8}, {"normalize": True}, {"normalize": None}):
+            with self.subTest(options):
+                row, = self.text("plain", texts=TEXTS[0], **options)["embeddings"]
+                self.assertAlmostEqual(math.hypot(*row), 1, places=6)
+                small, = self.text("plain", texts=TEXTS[0], output_dtype="int8", **options)["embeddings"]
+                self.assertEqual(small, [round(value * 127) for value in row])
+        row, = self.ok("/embed/multimodal", {"model": "plain", "items": [TEXTS[0]]})["embeddings"]
+        self.assertEqual(bits([row]), bits(self.text("plain", texts=TEXTS[0])["embeddings"]))
 
     def test_nulls_are_absent_fields(self):
         wanted = self.text(texts=["a"])

@@ -69,7 +69,7 @@ class Descriptions(test_native.NativeTest):
             content = document["paths"][path]["post"]["requestBody"]["content"]
             return content["application/json"]["schema"]["anyOf"][0]
         fields = schema("/embed/text")["properties"]
-        self.assertEqual(fields["normalize"]["type"], ["boolean", "null"])
+        self.assertEqual((fields["normalize"]["type"], fields["normalize"]["default"]), (["boolean", "null"], True))
         self.assertEqual(fields["priority"]["enum"], ["normal", "bulk", None])
         self.assertEqual(fields["truncate"]["oneOf"][-1], {"type": "null"})
         self.ok("/embed/text", {**{name: None for name in fields}, "texts": "a"})

@@ -59,7 +59,10 @@ class Shared(ServerTest):
             self.assertEqual(reply.status, 200)
             self.assertEqual(reply.json()["status"], "ok")
             self.assertTrue(reply.json()["model_loaded"])
-        self.assertEqual(self.server.get("/health/live").status, 200)
+        live, ready = self.server.get("/health/live"), self.server.get("/health/ready")
+        self.assertEqual((live.status, live.json()), (200, ready.json()))
+        self.assertEqual(set(live.json()), {"status", "model_loaded", "framework", "version", "device"})
+        self.assertNotIn("retry-after", ready.headers)
         ping = self.server.get("/ping")
         self.assertEqual((ping.status, ping.body), (200, b""))
 
@@ -202,7 +205,11 @@ class Drain(unittest.TestCase):
         with Server("--drain-grace", "1.5", "--drain-timeout", "10") as server:
             server.signal(signal.SIGTERM)
             until(lambda: server.get("/health/ready").status == 503, "ready says 503")
-            self.assertEqual(server.get("/health/live").status, 200)
+            for path in ("/health/ready", "/health"):
+                headers = server.get(path).headers
+                self.assertEqual((headers["retry-after"], headers["retry-after-ms"]), ("1", "1000"))
+            live = server.get("/health/live")
+            self.assertEqual((live.status, live.json()["status"]), (200, "ok"))
             self.assertEqual(server.post("/embed/text", {"texts": "still taken"}).status, 200)
             server.process.wait(PATIENCE)
             self.assertEqual(server.process.returncode, 0)

@@ -37,10 +37,10 @@ static void look_at_model(void *user, const tkr_served_model *model) {
     memcpy(first->device, model->info->device, n < room ? n : room);
 }
 
-/* A superset of what clients of Text Embeddings Inference and llama-server look at. */
-static bool answer_health(tkr_operation *op) {
-    const char *why = NULL;
-    const bool ready = tkr_server_is_ready(op->server, &why);
+/* A superset of what clients of Text Embeddings Inference and llama-server look at. `why`: NULL, or why the server
+ * isn't ready. */
+static bool answer_state(tkr_operation *op, const char *why) {
+    const bool ready = why == NULL;
     first_model first = {0};
     tkr_models_each(tkr_server_models(op->server), look_at_model, &first);
     tkr_buf *out = tkr_shape_reply(op, ready ? 200 : 503);
@@ -55,16 +55,19 @@ static bool answer_health(tkr_operation *op) {
         tkr_buf_printf(out, ",\"error\":{\"code\":503,\"type\":\"unavailable_error\",\"message\":");
         tkr_put_text(out, why);
         tkr_buf_putc(out, '}');
+        tkr_http_add_field(op->response, "Retry-After", "1");
+        tkr_http_add_field(op->response, "retry-after-ms", "1000");
     }
     tkr_buf_append(out, "}\n", 2);
     return true;
 }
 
-static bool answer_live(tkr_operation *op) {
-    tkr_buf *out = tkr_shape_reply(op, 200);
-    tkr_buf_printf(out, "{\"status\":\"ok\"}\n");
-    return true;
+static bool answer_health(tkr_operation *op) {
+    const char *why = NULL;
+    return answer_state(op, tkr_server_is_ready(op->server, &why) ? NULL : why);
 }
+
+static bool answer_live(tkr_operation *op) { return answer_state(op, NULL); }
 
 /* An empty body when fine, as Text Embeddings Inference answers. */
 static bool answer_ping(tkr_operation *op) {
@@ -93,7 +96,7 @@ const tkr_handler tkr_handler_health_live = {.name = "health_live",
                                              .api = &tkr_api_native,
                                              .body = TKR_BODY_NONE,
                                              .parse = answer_live,
-                                             .response_schema = "{\"type\":\"object\"}"};
+                                             .response_schema = HEALTH_SCHEMA};
 const tkr_handler tkr_handler_tei_ping = {
     .name = "tei_ping", .api = &tkr_api_tei, .body = TKR_BODY_NONE, .parse = answer_ping};
 

@@ -143,11 +143,29 @@ static void put_type(tkr_buf *out, const tkr_operation *op, tkr_form form, size_
     tkr_buf_putc(out, ']');
 }
 
+static void put_unit(tkr_buf *out, const char *name, size_t units, size_t *n) {
+    if (units == 0) return;
+    tkr_put_comma(out, (*n)++);
+    tkr_buf_printf(out, "\"%s\":%zu", name, units);
+}
+
+/* Tokens of pictures, and of what a model's template puts around them, are no input tokens here. */
+static void put_units(tkr_buf *out, const tkr_operation *op, size_t n_text_tokens, size_t n_images) {
+    const size_t n_tokens = tkr_shape_tokens(op);
+    size_t n = 0;
+    tkr_buf_printf(out, "\"billed_units\":{");
+    put_unit(out, "input_tokens", n_text_tokens, &n);
+    put_unit(out, "images", n_images, &n);
+    put_unit(out, "image_tokens", n_tokens > n_text_tokens ? n_tokens - n_text_tokens : 0, &n);
+    tkr_buf_putc(out, '}');
+}
+
 static bool embed_render(tkr_operation *op) {
     const cohere_state *state = op->state;
     const json_t *texts = json_object_get(op->body, "texts");
     tkr_buf *out = tkr_shape_result(op);
-    size_t n = 0;
+    size_t n = 0, n_text_tokens;
+    if (!tkr_shape_text_tokens(&n_text_tokens, op)) return false;
     tkr_buf_printf(out, "{\"id\":");
     tkr_put_text(out, op->request_id);
     tkr_buf_printf(out, ",\"response_type\":\"embeddings_by_type\",\"embeddings\":{");
@@ -161,10 +179,9 @@ static bool embed_render(tkr_operation *op) {
         tkr_json_write_string(out, input->text, input->n_text);
         if (i + 1 == op->job.n_items) tkr_buf_printf(out, "],");
     }
-    tkr_buf_printf(out, "\"meta\":{\"api_version\":{\"version\":\"2\"},\"billed_units\":{\"input_tokens\":%zu",
-                   tkr_shape_tokens(op));
-    if (state->n_images) tkr_buf_printf(out, ",\"images\":%zu", state->n_images);
-    tkr_buf_printf(out, "}}}");
+    tkr_buf_printf(out, "\"meta\":{\"api_version\":{\"version\":\"2\"},");
+    put_units(out, op, n_text_tokens, state->n_images);
+    tkr_buf_printf(out, "}}");
     return tkr_shape_done(op);
 }
 

@@ -85,6 +85,7 @@ static bool read_reply(const tkr_fields *fields) {
 }
 
 bool tkr_embed_read_options(tkr_embed_options *options, const tkr_fields *fields) {
+    options->normalize = TKR_YES; /* as in the APIs of others, of every checkpoint: the small types count on it */
     return tkr_fields_choice(&options->normalize, fields, "normalize") &&
            tkr_shape_dimensions(options, fields, "dimensions") &&
            tkr_embed_read_prompts(&options->prompt_name, &options->prompt, &options->instruction, fields) &&

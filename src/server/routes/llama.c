@@ -52,15 +52,13 @@ static bool has_numbers(const json_t *list) {
     return false;
 }
 
-/* Appends the ids of a text inside of a list of ids: with special tokens around it only where it begins the list. */
+/* Appends the ids of a text inside of a list of ids, without the model's template: with special tokens around it only
+ * where it begins the list. */
 static bool append_text(tkr_buf *ids, tkr_operation *op, const json_t *value, const char *path, bool first) {
-    tkr_embed_options options;
     tkr_input input;
     tkr_tokens tokens;
-    tkr_embed_options_init(&options);
-    options.prompt = "";
-    options.special_tokens = first ? TKR_DEFAULT : TKR_NO;
-    if (!tkr_shape_one_text(&input, op, value, path) || !tkr_shape_tokenize(&tokens, op, &input, &options))
+    if (!tkr_shape_one_text(&input, op, value, path) ||
+        !tkr_shape_tokenize_alone(&tokens, op, input.text, input.n_text, first))
         return false;
     const bool good = tkr_buf_append(ids, tokens.ids, tokens.n * sizeof *tokens.ids);
     tkr_tokens_free(&tokens);
@@ -202,12 +200,13 @@ static bool embeddings_parse(tkr_operation *op) {
         !tkr_fields_integer(&state->norm, &fields, "embd_normalize", -1, INT32_MAX) ||
         !read_format(&state->form, &fields))
         return false;
+    if (!tkr_shape_dimensions(tkr_shape_options(op), &fields, "dimensions")) return false;
     if (listed && op->model->info->multi_vector)
         return tkr_refuse(op, VALUE, "model",
                           "Pooling type 'none' is not OAI compatible. Please use a different pooling type");
     tkr_shape_options(op)->normalize = state->norm == 2 ? TKR_YES : TKR_NO;
     tkr_shape_share(op);
-    state->list = (tkr_list_form){.forms = &state->form, .n = listed, .named = true};
+    state->list = (tkr_list_form){.forms = &state->form, .n = listed, .named = true, .model = op->model_name};
     op->state = state;
     return true;
 }
@@ -274,6 +273,7 @@ const tkr_handler tkr_handler_llama_embeddings = {
             },
             "input" : {"description" : "the same as content; on /v1/embeddings the reply is then OpenAI's list"},
             "encoding_format" : {"enum" : [ "float", "base64" ], "default" : "float"},
+            "dimensions" : {"type" : "integer", "minimum" : 1},
             "embd_normalize" : {
                 "type" : "integer",
                 "minimum" : -1,
@@ -301,36 +301,78 @@ const tkr_handler tkr_handler_llama_embeddings = {
 
 /* ---- POST /tokenize, /detokenize ---- */
 
-static bool put_token(tkr_buf *out, tkr_operation *op, int32_t id, bool pieces) {
-    tkr_buf_printf(out, pieces ? "{\"id\":%d,\"piece\":" : "%d", (int)id);
-    if (!pieces) return true;
-    if (!tkr_shape_decode(out, op, &id, 1, false)) return false;
-    tkr_buf_putc(out, '}');
-    return true;
+enum { MAX_WINDOW = 16 }; /* ids that are decoded together: no two characters have as many */
+
+/* Pieces are what each id adds to the text of those before it, so that they join to the text of all. The ids of one
+ * character before say enough: whether a word begins. */
+typedef struct piece_reader {
+    tkr_operation *op;
+    const tkr_tokens *tokens;
+    size_t from;  /* the first id of the window */
+    size_t begin; /* the first id whose piece isn't written */
+    char *said;   /* the text of ids from..begin, or NULL */
+    size_t n_said;
+} piece_reader;
+
+/* The next id has a part of this one's character, too. */
+static bool is_unfinished(const tkr_tokens *tokens, size_t i, const char *text, size_t n) {
+    return i + 1 < tokens->n && !tokens->special[i + 1] && tokens->offsets[2 * (i + 1)] < tokens->offsets[2 * i + 1] &&
+           n >= 3 && memcmp(text + n - 3, "\xEF\xBF\xBD", 3) == 0;
+}
+
+static size_t n_common(const piece_reader *r, const char *text, size_t n) {
+    size_t k = 0;
+    while (k < r->n_said && k < n && r->said[k] == text[k]) k++;
+    while (k > 0 && k < n && ((unsigned char)text[k] & 0xC0) == 0x80) k--; /* whole characters */
+    return k;
+}
+
+/* A character of several ids is the piece of its last one; those of the others are empty. */
+static bool put_piece(tkr_buf *out, piece_reader *r, size_t i) {
+    const int32_t *ids = r->tokens->ids;
+    char *text = NULL;
+    size_t n = 0;
+    if (!tkr_shape_text_of(&text, &n, r->op, ids + r->from, i + 1 - r->from, false)) return false;
+    const bool unfinished = i - r->from < MAX_WINDOW && is_unfinished(r->tokens, i, text, n);
+    const size_t said = unfinished ? n : n_common(r, text, n);
+    tkr_json_write_string(out, text + said, n - said);
+    tkr_text_free(&text);
+    if (unfinished) return true;
+    r->from = r->begin;
+    r->begin = i + 1;
+    tkr_text_free(&r->said);
+    return tkr_shape_text_of(&r->said, &r->n_said, r->op, ids + r->from, r->begin - r->from, false);
+}
+
+static bool put_tokens(tkr_buf *out, tkr_operation *op, const tkr_tokens *tokens, bool pieces) {
+    piece_reader reader = {.op = op, .tokens = tokens};
+    bool good = true;
+    for (size_t i = 0; good && i < tokens->n; i++) {
+        tkr_put_comma(out, i);
+        tkr_buf_printf(out, pieces ? "{\"id\":%d,\"piece\":" : "%d", (int)tokens->ids[i]);
+        if (!pieces) continue;
+        good = put_piece(out, &reader, i);
+        tkr_buf_putc(out, '}');
+    }
+    tkr_text_free(&reader.said);
+    return good;
 }
 
 static bool tokenize_parse(tkr_operation *op) {
     tkr_fields fields;
-    tkr_embed_options options;
     tkr_input input;
     tkr_tokens tokens = {0};
-    bool special = false, pieces = false, good = true;
-    tkr_embed_options_init(&options);
-    options.prompt = "";
+    bool special = false, pieces = false;
     if (!tkr_fields_of(&fields, op, op->body, "") || !tkr_fields_bool(&special, &fields, "add_special") ||
         !tkr_fields_bool(&pieces, &fields, "with_pieces"))
         return false;
-    options.special_tokens = special ? TKR_DEFAULT : TKR_NO;
     const json_t *content = tkr_fields_get(&fields, "content");
-    if (content &&
-        (!tkr_shape_one_text(&input, op, content, "content") || !tkr_shape_tokenize(&tokens, op, &input, &options)))
+    if (content && (!tkr_shape_one_text(&input, op, content, "content") ||
+                    !tkr_shape_tokenize_alone(&tokens, op, input.text, input.n_text, special)))
         return false;
     tkr_buf *out = tkr_shape_reply(op, 200);
     tkr_buf_printf(out, "{\"tokens\":[");
-    for (size_t i = 0; good && i < tokens.n; i++) {
-        tkr_put_comma(out, i);
-        good = put_token(out, op, tokens.ids[i], pieces);
-    }
+    const bool good = put_tokens(out, op, &tokens, pieces);
     tkr_buf_printf(out, "]}");
     tkr_tokens_free(&tokens);
     return good && tkr_shape_done(op);

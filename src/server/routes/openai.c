@@ -64,11 +64,12 @@ const tkr_api tkr_api_openai = {.name = "openai", .error = error};
 
 /* ---- POST /v1/embeddings ---- */
 
+/* 0 is none: what clients of Infinity send where their user says nothing. */
 static bool read_dimensions(tkr_embed_options *options, const tkr_fields *fields) {
     const size_t most = fields->op->model->info->dimensions;
-    int64_t n = -1;
+    int64_t n = 0;
     if (!tkr_fields_integer(&n, fields, "dimensions", INT64_MIN, INT64_MAX)) return false;
-    if (!tkr_fields_get(fields, "dimensions")) return true;
+    if (n == 0) return true;
     if (n >= 1 && (uint64_t)n <= most) {
         options->dimensions = (size_t)n;
         return true;
@@ -76,6 +77,40 @@ static bool read_dimensions(tkr_embed_options *options, const tkr_fields *fields
     return tkr_refuse(fields->op, VALUE, "dimensions",
                       "Invalid value for 'dimensions' = %lld. Must be %s than or equal to %zu.", (long long)n,
                       n < 1 ? "greater" : "less", n < 1 ? (size_t)1 : most);
+}
+
+/* vLLM's: the tokens that a text is cut to; -1: the model's limit. */
+static bool read_truncation(tkr_embed_options *options, const tkr_fields *fields) {
+    static const char *const sides[] = {"right", "left", NULL};
+    int64_t n = 0;
+    size_t side = 0;
+    if (!tkr_fields_integer(&n, fields, "truncate_prompt_tokens", INT64_MIN, INT64_MAX) ||
+        !tkr_fields_word(&side, fields, "truncation_side", sides))
+        return false;
+    if (tkr_fields_get(fields, "truncate_prompt_tokens")) {
+        if (n < 1 && n != -1)
+            return tkr_fields_refuse(fields, TKR_FAULT_VALUE, "truncate_prompt_tokens",
+                                     "is %lld, expected -1 (the model's limit) or at least 1", (long long)n);
+        options->truncate = TKR_TRUNCATE_RIGHT;
+        if (n >= 1 && (uint64_t)n < fields->op->model->info->max_tokens) options->max_tokens = (size_t)n;
+    }
+    if (side == 1 && options->truncate != TKR_TRUNCATE_ERROR) options->truncate = TKR_TRUNCATE_LEFT;
+    return true;
+}
+
+/* Fields of vLLM and Infinity that would change a vector: what isn't done is refused, not passed over. */
+static bool read_extras(tkr_embed_options *options, const tkr_fields *fields) {
+    static const char *const modalities[] = {"text", NULL}, *const types[] = {"float32", NULL},
+                             *const orders[] = {"native", "little", NULL};
+    size_t word = 0;
+    bool special = true;
+    if (!tkr_fields_word(&word, fields, "modality", modalities) ||
+        !tkr_fields_word(&word, fields, "embed_dtype", types) ||
+        !tkr_fields_word(&word, fields, "endianness", orders) ||
+        !tkr_fields_bool(&special, fields, "add_special_tokens") || !read_truncation(options, fields))
+        return false;
+    return special || tkr_fields_refuse(fields, TKR_FAULT_VALUE, "add_special_tokens",
+                                        "false is not done here; give token ids as \"input\"");
 }
 
 static bool embeddings_parse(tkr_operation *op) {
@@ -91,7 +126,9 @@ static bool embeddings_parse(tkr_operation *op) {
         return false;
     tkr_embed_options *options = tkr_shape_options(op);
     options->normalize = TKR_YES;
-    if (!read_dimensions(options, &fields) || !tkr_shape_one_vector(op, "OpenAI's API")) return false;
+    if (!read_dimensions(options, &fields) || !read_extras(options, &fields) ||
+        !tkr_shape_one_vector(op, "OpenAI's API"))
+        return false;
     tkr_shape_share(op);
     *list = (tkr_list_form){.forms = form, .n = 1};
     op->state = list;
@@ -124,8 +161,18 @@ const tkr_handler tkr_handler_openai_embeddings = {
             },
             "model" : {"type" : "string"},
             "encoding_format" : {"enum" : [ "float", "base64" ], "default" : "float"},
-            "dimensions" : {"type" : "integer", "minimum" : 1},
-            "user" : {"type" : "string"}
+            "dimensions" : {"type" : "integer", "minimum" : 0, "description" : "0: all, as without it"},
+            "user" : {"type" : "string"},
+            "truncate_prompt_tokens" : {
+                "type" : "integer",
+                "minimum" : -1,
+                "description" : "vLLM's: what a text is cut to; -1: the model's limit"
+            },
+            "truncation_side" : {"enum" : [ "right", "left" ], "default" : "right"},
+            "add_special_tokens" : {"const" : true},
+            "modality" : {"const" : "text"},
+            "embed_dtype" : {"const" : "float32"},
+            "endianness" : {"enum" : [ "native", "little" ]}
         }
     }),
     .response_schema = TKR_SCHEMA({

@@ -8,8 +8,8 @@
 #define OPTIONS                                                                                                    \
     MODEL                                                                                                          \
     ","                                                                                                            \
-    "\"normalize\":{\"type\":\"boolean\",\"description\":\"Vectors of length 1; when absent as the model was "     \
-    "made.\"},"                                                                                                    \
+    "\"normalize\":{\"type\":\"boolean\",\"default\":true,\"description\":\"Vectors of length 1; false: as the "   \
+    "model gives them.\"},"                                                                                        \
     "\"dimensions\":{\"type\":\"integer\",\"minimum\":1,\"description\":\"Keep the first values and renormalise"   \
     ".\"},"                                                                                                        \
     "\"prompt_name\":{\"type\":\"string\",\"description\":\"A prompt of the model, put before each input.\"},"     \

@@ -135,8 +135,8 @@ static bool read_piece(tkr_part *part, tkr_operation *op, const json_t *value, c
     (void)snprintf(inside, sizeof inside, "%s.", path);
     if (!tkr_fields_of(&fields, op, value, inside) || !tkr_fields_string(&type, &fields, "type")) return false;
     if (type && strncmp(type, "video", 5) == 0)
-        return tkr_fields_refuse(&fields, TKR_FAULT_UNSUPPORTED, "type", "\"%.40s\": this server reads no videos",
-                                 type);
+        return tkr_fields_refuse(&fields, TKR_FAULT_UNSUPPORTED, "type",
+                                 "\"%.40s\": this server reads no videos in this API", type);
     size_t which = SIZE_MAX;
     if (!tkr_fields_word(&which, &fields, "type", types)) return false;
     if (which == SIZE_MAX) return tkr_fields_refuse(&fields, TKR_FAULT_TYPE, "type", "is missing");
@@ -241,17 +241,29 @@ bool tkr_shape_tokenize(tkr_tokens *tokens, tkr_operation *op, const tkr_input *
     return status == TKR_OK;
 }
 
+bool tkr_shape_tokenize_alone(tkr_tokens *tokens, tkr_operation *op, const char *text, size_t n_text, bool special) {
+    tkr_error error;
+    *tokens = (tkr_tokens){0};
+    const tkr_status status = tkr_tools_tokenize(tokens, op->model->tokenizer, text, n_text, special, &error);
+    if (status != TKR_OK) tkr_refuse_with(op, tkr_fault_of_status(status), NULL, "%s", error.message);
+    return status == TKR_OK;
+}
+
+bool tkr_shape_text_of(char **text, size_t *n_text, tkr_operation *op, const int32_t *ids, size_t n,
+                       bool skip_special) {
+    tkr_error error;
+    const tkr_status status = tkr_decode(text, n_text, op->model->tokenizer, ids, n, skip_special, &error);
+    if (status != TKR_OK) tkr_refuse_with(op, tkr_fault_of_status(status), NULL, "%s", error.message);
+    return status == TKR_OK;
+}
+
 bool tkr_shape_decode(tkr_buf *out, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special) {
     char *text = NULL;
     size_t n_text = 0;
-    tkr_error error;
-    const tkr_status status = tkr_decode(&text, &n_text, op->model->tokenizer, ids, n, skip_special, &error);
-    if (status == TKR_OK)
-        tkr_json_write_string(out, text, n_text);
-    else
-        tkr_refuse_with(op, tkr_fault_of_status(status), NULL, "%s", error.message);
+    if (!tkr_shape_text_of(&text, &n_text, op, ids, n, skip_special)) return false;
+    tkr_json_write_string(out, text, n_text);
     tkr_text_free(&text);
-    return status == TKR_OK;
+    return true;
 }
 
 /* ---- replies ---- */
@@ -302,6 +314,33 @@ size_t tkr_shape_tokens(const tkr_operation *op) {
     return n;
 }
 
+/* What an item's texts have without its pictures: they are tokenised alone, where there are pictures beside them. */
+static bool count_text_tokens(size_t *n, tkr_operation *op, const tkr_job_item *item) {
+    const tkr_input *input = &item->input;
+    size_t n_images = 0;
+    for (size_t i = 0; i < input->n_parts; i++) n_images += input->parts[i].kind != TKR_PART_TEXT;
+    if (n_images == 0) {
+        *n += item->n_tokens;
+        return true;
+    }
+    for (size_t i = 0; i < input->n_parts; i++) {
+        const tkr_part *part = &input->parts[i];
+        tkr_tokens tokens;
+        if (part->kind != TKR_PART_TEXT || part->n_data == 0) continue;
+        if (!tkr_shape_tokenize_alone(&tokens, op, part->data, part->n_data, false)) return false;
+        *n += tokens.n;
+        tkr_tokens_free(&tokens);
+    }
+    return true;
+}
+
+bool tkr_shape_text_tokens(size_t *n, tkr_operation *op) {
+    *n = 0;
+    for (size_t i = 0; i < op->job.n_items; i++)
+        if (!count_text_tokens(n, op, &op->job.items[i])) return false;
+    return true;
+}
+
 /* ---- the list ---- */
 
 static void put_form(tkr_buf *out, tkr_form form, bool rows, const tkr_job_item *item) {
@@ -332,7 +371,7 @@ tkr_buf *tkr_list_begin(tkr_operation *op, const tkr_list_form *form) {
         put_entry(out, form, &op->job.items[i], i);
     }
     tkr_buf_printf(out, "],\"model\":");
-    tkr_put_text(out, op->model->name);
+    tkr_put_text(out, form->model ? form->model : op->model->name);
     tkr_buf_printf(out, ",\"usage\":");
     return out;
 }

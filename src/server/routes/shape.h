@@ -60,10 +60,14 @@ bool tkr_shape_picture(tkr_input *input, tkr_operation *op, const json_t *value,
 
 /* ---- tokens ---- */
 
-/* Without a limit; with the model's prompts and special tokens as the options say. Free *tokens. */
+/* Without a limit; with the model's template, its prompts and special tokens as the options say. Free *tokens. */
 bool tkr_shape_tokenize(tkr_tokens *tokens, tkr_operation *op, const tkr_input *input,
                         const tkr_embed_options *options);
-/* Appends the text of ids as a JSON string. */
+/* A text alone, as tkr_tools_tokenize. Free *tokens. */
+bool tkr_shape_tokenize_alone(tkr_tokens *tokens, tkr_operation *op, const char *text, size_t n_text, bool special);
+/* The text of ids. Free with tkr_text_free. */
+bool tkr_shape_text_of(char **text, size_t *n_text, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special);
+/* Appends it as a JSON string. */
 bool tkr_shape_decode(tkr_buf *out, tkr_operation *op, const int32_t *ids, size_t n, bool skip_special);
 
 /* ---- replies ---- */
@@ -82,6 +86,8 @@ void tkr_put_vector(tkr_buf *out, tkr_form form, const float *values, size_t n);
 /* "[row, row]" */
 void tkr_put_rows(tkr_buf *out, tkr_form form, const tkr_job_item *item);
 size_t tkr_shape_tokens(const tkr_operation *op); /* of all items */
+/* Those of texts: of an item with pictures what its texts alone have, of others all. */
+bool tkr_shape_text_tokens(size_t *n, tkr_operation *op);
 
 /* {"object":"list","data":[...],"model":"...","usage":{"prompt_tokens":n,"total_tokens":n}}, each entry with
  * "embedding"; with `rows` with "embeddings", a list. `forms` of one: that form; of more: an object by the forms'
@@ -90,7 +96,8 @@ typedef struct tkr_list_form {
     const tkr_form *forms; /* [n] */
     size_t n;
     bool rows;
-    bool named; /* entries in base64 say so, as llama-server's do */
+    bool named;        /* entries in base64 say so, as llama-server's do */
+    const char *model; /* the name to tell; NULL: the served model's */
 } tkr_list_form;
 bool tkr_list_render(tkr_operation *op, const tkr_list_form *form);
 /* The same without what comes behind "usage":. */

@@ -21,12 +21,14 @@ const tkr_api tkr_api_voyage = {.name = "voyage", .error = error};
 
 /* ---- requests ---- */
 
-static bool read_form(tkr_form *form, const tkr_fields *fields, const char *format_name) {
+/* Its client sends encoding_format on both routes; what the multimodal one calls output_encoding comes first. */
+static bool read_form(tkr_form *form, const tkr_fields *fields, bool multimodal) {
     static const char *const types[] = {"float", "int8", "uint8", "binary", "ubinary", NULL};
     static const tkr_wire_type wire[] = {TKR_WIRE_FLOAT, TKR_WIRE_INT8, TKR_WIRE_UINT8, TKR_WIRE_BINARY,
                                          TKR_WIRE_UBINARY};
     size_t type = 0;
-    if (!tkr_fields_word(&type, fields, "output_dtype", types) || !tkr_shape_format(form, fields, format_name))
+    if (!tkr_fields_word(&type, fields, "output_dtype", types) || !tkr_shape_format(form, fields, "encoding_format") ||
+        (multimodal && !tkr_shape_format(form, fields, "output_encoding")))
         return false;
     form->type = wire[type];
     return true;
@@ -46,12 +48,12 @@ static bool read_dimensions(tkr_embed_options *options, const tkr_fields *fields
 }
 
 /* What both routes have. */
-static bool read_common(tkr_operation *op, const tkr_fields *fields, const char *format_name) {
+static bool read_common(tkr_operation *op, const tkr_fields *fields, bool multimodal) {
     static const char *const types[] = {"query", "document", NULL};
     tkr_form *form = tkr_operation_alloc(op, sizeof *form);
     tkr_embed_options *options = tkr_shape_options(op);
     size_t type = SIZE_MAX;
-    if (!form || !read_form(form, fields, format_name) || !tkr_fields_word(&type, fields, "input_type", types) ||
+    if (!form || !read_form(form, fields, multimodal) || !tkr_fields_word(&type, fields, "input_type", types) ||
         !tkr_shape_truncate(options, fields, "truncation") || !read_dimensions(options, fields) ||
         !tkr_shape_one_vector(op, "Voyage's API"))
         return false;
@@ -68,7 +70,7 @@ static bool embeddings_parse(tkr_operation *op) {
     const json_t *input;
     return tkr_fields_of(&fields, op, op->body, "") && tkr_fields_require(&input, &fields, "input") &&
            tkr_shape_inputs(op, input, "input", TKR_READ_TEXT | TKR_READ_IDS, &empty) &&
-           read_common(op, &fields, "encoding_format");
+           read_common(op, &fields, false);
 }
 
 static bool embeddings_render(tkr_operation *op) {
@@ -124,7 +126,7 @@ static bool multimodal_parse(tkr_operation *op) {
     const json_t *inputs;
     size_t n_images = 0;
     return tkr_fields_of(&fields, op, op->body, "") && tkr_fields_require(&inputs, &fields, "inputs") &&
-           tkr_shape_contents(op, &n_images, inputs) && read_common(op, &fields, "output_encoding");
+           tkr_shape_contents(op, &n_images, inputs) && read_common(op, &fields, true);
 }
 
 /* Pictures are counted in pixels where this request decoded them; their tokens are in the total. */
@@ -132,14 +134,12 @@ static bool multimodal_render(tkr_operation *op) {
     size_t text_tokens = 0, pixels = 0;
     for (size_t i = 0; i < op->job.n_items; i++) {
         const tkr_job_item *item = &op->job.items[i];
-        bool text = true;
         for (size_t k = 0; k < item->input.n_parts; k++) {
             const tkr_part *part = &item->input.parts[k];
-            text = text && part->kind == TKR_PART_TEXT;
             if (part->kind == TKR_PART_RGB) pixels += part->width * part->height;
         }
-        if (text) text_tokens += item->n_tokens;
     }
+    if (!tkr_shape_text_tokens(&text_tokens, op)) return false;
     tkr_buf *out = tkr_list_begin(op, &(tkr_list_form){.forms = op->state, .n = 1});
     tkr_buf_printf(out, "{\"text_tokens\":%zu,\"image_pixels\":%zu,\"video_pixels\":0,\"total_tokens\":%zu}}",
                    text_tokens, pixels, tkr_shape_tokens(op));
@@ -161,6 +161,7 @@ const tkr_handler tkr_handler_voyage_multimodal = {
         "\"image_url\"],\"properties\":{\"type\":{\"const\":\"image_url\"},\"image_url\":{\"type\":\"string\"}}},"
         "{\"type\":\"object\",\"required\":[\"type\",\"image_base64\"],\"properties\":{\"type\":{\"const\":"
         "\"image_base64\"},\"image_base64\":{\"type\":\"string\"}}}]}}}}}," COMMON_SCHEMA
-        ",\"output_encoding\":{\"enum\":[null,\"float\",\"base64\"]}}}",
+        ",\"encoding_format\":{\"enum\":[null,\"float\",\"base64\"]},\"output_encoding\":{\"enum\":[null,\"float\","
+        "\"base64\"]}}}",
     .response_schema = LIST_SCHEMA,
 };

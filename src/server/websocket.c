@@ -46,7 +46,9 @@ struct tkr_ws {
     tkr_conn *conn; /* NULL: ended */
     void *app;
     tkr_ws_reader *reader;
-    uint64_t heard_at, pinged_at, progress_at; /* uv_now */
+    uint64_t heard_at, pinged_at; /* uv_now */
+    uint64_t progress_at;         /* when the peer was last seen to take something, or to have all */
+    int64_t given, last_taken;    /* bytes: to the connection; of them taken by the peer at the last look */
     uint64_t controls_at;
     uint64_t look_at;    /* for silence and for replies that are not taken */
     uint64_t message_at; /* when the message began that is not whole; 0: none is */
@@ -163,12 +165,19 @@ static void leave(tkr_ws *ws) {
 
 void tkr_ws_end(tkr_conn *conn) { leave(conn->ws); }
 
+/* To the connection; the peer may take it later. */
+static void give(tkr_ws *ws, const char *bytes, size_t n) {
+    if (!ws->conn) return;
+    ws->given += (int64_t)n;
+    tkr_conn_send(ws->conn, bytes, n);
+}
+
 static void send_close(tkr_ws *ws, unsigned code, const char *reason) {
     char bytes[TKR_WS_HEAD + 2 + MAX_REASON], payload[2 + MAX_REASON];
     const size_t n = close_payload(payload, code, reason), head = tkr_ws_frame_head(bytes, TKR_WS_CLOSE_FRAME, n);
     memcpy(bytes + head, payload, n);
     ws->close_sent = true;
-    tkr_conn_send(ws->conn, bytes, head + n);
+    give(ws, bytes, head + n);
 }
 
 /* Sends a close frame (code 0: that was done) and ends the WebSocket, then the connection. */
@@ -258,9 +267,9 @@ static void flush(tkr_ws *ws) {
             const bool gather = (next || all.size > 0) && all.size + f->size <= GATHERED;
             if (gather && !tkr_buf_append(&all, f->bytes, f->size)) tkr_conn_close(conn);
             if (!gather || !next || f->close) {
-                if (all.size > 0) tkr_conn_send(conn, all.data, all.size);
+                if (all.size > 0) give(ws, all.data, all.size);
                 all.size = 0;
-                if (!gather) tkr_conn_send(conn, f->bytes, f->size);
+                if (!gather) give(ws, f->bytes, f->size);
             }
             if (f->close && ws->conn) tkr_conn_set(conn, TKR_CONN_WS, CLOSE_SECONDS);
         }
@@ -286,7 +295,6 @@ void tkr_ws_pause(tkr_ws *ws, bool pause) {
 
 void tkr_ws_sent(tkr_conn *conn) {
     tkr_ws *ws = conn->ws;
-    ws->progress_at = tkr_loop_now(conn->loop);
     atomic_store(&ws->unsent, tkr_conn_queued(conn));
     if (!ws->feeding) steer(ws);
 }
@@ -295,7 +303,7 @@ static void pong(tkr_ws *ws, const char *data, size_t size) {
     char bytes[TKR_WS_HEAD + 125];
     const size_t head = tkr_ws_frame_head(bytes, TKR_WS_PONG_FRAME, size);
     memcpy(bytes + head, data, size);
-    tkr_conn_send(ws->conn, bytes, head + size);
+    give(ws, bytes, head + size);
 }
 
 /* Whether the peer has sent too many pings and pongs. */
@@ -372,6 +380,24 @@ static uint64_t period_ms(const tkr_transport_options *options) {
     return tkr_milliseconds(ping > 0 && ping < write ? ping : write);
 }
 
+/* Bytes that the peer has not taken yet: ours, and those that the kernel has of them. */
+static size_t untaken(const tkr_conn *conn) {
+    uv_os_fd_t fd;
+    const size_t queued = tkr_conn_queued(conn);
+    return uv_fileno(&conn->uv.handle, &fd) == 0 ? queued + tkr_socket_unsent(fd) : queued;
+}
+
+/* Looks at what the peer has taken since the last look: how much is left says nothing where more is sent meanwhile.
+ * true: it has taken nothing for too long. */
+static bool is_stuck(tkr_ws *ws, size_t left) {
+    const uint64_t now = tkr_loop_now(ws->loop);
+    const int64_t taken = ws->given - (int64_t)left;
+    if (left == 0 || ws->conn->last_queue == 0 || taken > ws->last_taken) ws->progress_at = now;
+    ws->conn->last_queue = left;
+    ws->last_taken = taken;
+    return now - ws->progress_at >= tkr_milliseconds(ws->loop->transport->options.write_timeout);
+}
+
 void tkr_ws_timeout(tkr_conn *conn) {
     tkr_ws *ws = conn->ws;
     const tkr_transport_options *o = &conn->loop->transport->options;
@@ -388,18 +414,16 @@ void tkr_ws_timeout(tkr_conn *conn) {
         set_timer(ws);
         return;
     }
-    const size_t queued = tkr_conn_queued(conn);
-    const bool stuck = queued > 0 && queued >= conn->last_queue && conn->last_queue > 0;
+    const size_t left = untaken(conn);
     const bool dead = ws->pinged_at > heard && !ws->stopped;
-    if (stuck || dead) {
+    if (is_stuck(ws, left) || dead) {
         tkr_conn_close(conn);
         return;
     }
-    conn->last_queue = queued;
-    if (o->ping_interval > 0 && (double)(now - heard) * 1e-3 >= o->ping_interval && queued == 0) {
+    if (o->ping_interval > 0 && (double)(now - heard) * 1e-3 >= o->ping_interval && left == 0) {
         char bytes[TKR_WS_HEAD];
         ws->pinged_at = now;
-        tkr_conn_send(conn, bytes, tkr_ws_frame_head(bytes, TKR_WS_PING_FRAME, 0));
+        give(ws, bytes, tkr_ws_frame_head(bytes, TKR_WS_PING_FRAME, 0));
     }
     if (conn->state != TKR_CONN_WS) return;
     ws->look_at = now + period_ms(o);

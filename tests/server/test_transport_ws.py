@@ -225,6 +225,57 @@ class Limits(unittest.TestCase):
         self.assertEqual(server.stop(), 0)
 
 
+class Readers(unittest.TestCase):
+    """A peer that takes something has time, however much more waits for it; one that takes nothing has not."""
+    OPTIONS = ("--ping-interval", 1, "--write-timeout", 1, "--max-ws-queue", 1 << 20)
+
+    def setUp(self):
+        self.server = Server(*self.OPTIONS)
+        self.addCleanup(lambda: self.assertEqual(self.server.stop(), 0, self.server.lines[-5:]))
+
+    def connect(self):
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(self.server.address)
+        ws = WebSocket(sock)
+        ws.sock.setblocking(False)
+        return ws
+
+    def write(self, ws, rest, data):
+        """As much as goes at once of `data` again and again."""
+        try:
+            for _ in range(100):
+                rest = rest[ws.sock.send(rest):] or data
+        except BlockingIOError:
+            pass
+        return rest
+
+    def test_slow_but_steady(self):
+        ws, data = self.connect(), frame(BINARY, bytes(100000))
+        rest, got, end = data, 0, time.monotonic() + 8
+        while time.monotonic() < end:
+            rest = self.write(ws, rest, data)
+            try:
+                piece = ws.sock.recv(1 << 16)
+                self.assertTrue(piece, "closed by the server")
+                got += len(piece)
+            except BlockingIOError:
+                pass
+            time.sleep(0.1)
+        self.assertGreater(got, 1 << 20)
+        self.assertEqual(self.server.saw("ws_close"), 0)
+        ws.sock.close()
+
+    def test_that_takes_nothing(self):
+        ws, rest, data, began = self.connect(), b"", frame(BINARY, bytes(100000)), time.monotonic()
+        while time.monotonic() < began + 1:
+            rest = self.write(ws, rest, data)
+            time.sleep(0.01)
+        self.assertEqual(self.server.saw("ws_close"), 0)
+        self.server.wait_for("ws_close", 10)
+
+
 MIB = 1 << 20
 
 

@@ -128,6 +128,9 @@ void tkr_http_post(tkr_http_exchange *x, void (*fn)(tkr_http_exchange *x));
 
 /* Thread-safe; copies. false when it is closed, or has more than the limit queued. */
 bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size);
+/* As tkr_ws_send, a short text in answer to a message: it is sent however much is queued, for beyond the limit no
+ * further message is read. false when it is closed or there is no memory. */
+bool tkr_ws_send_note(tkr_ws *ws, const void *data, size_t size);
 /* Thread-safe. Sends a close frame after what is queued. */
 void tkr_ws_close(tkr_ws *ws, unsigned code, const char *reason);
 /* Bytes queued and not yet sent; from any thread. */

@@ -130,11 +130,10 @@ static void cancel_message(message *m) {
 
 /* ---- replies ---- */
 
-/* Of what is short. A peer that doesn't read even that is let go. */
+/* Of what is short. */
 static void send_reply(client *c, const tkr_buf *text) {
-    if (!atomic_load(&c->closed) && (text->failed || !tkr_ws_send(c->ws, false, text->data, text->size))) {
-        tkr_ws_close(c->ws, text->failed ? 1011 : 1008,
-                     text->failed ? "no memory for a reply" : "too many replies wait to be read");
+    if (!atomic_load(&c->closed) && (text->failed || !tkr_ws_send_note(c->ws, text->data, text->size))) {
+        tkr_ws_close(c->ws, 1011, "no memory for a reply");
     }
 }
 

@@ -55,6 +55,7 @@ struct tkr_ws {
     uint64_t stopped_at;
     unsigned controls;
     bool paused, stopped; /* stopped: not reading */
+    bool held;            /* input waits to be read, in the reader or in conn->held */
     bool close_sent, feeding;
 };
 
@@ -117,6 +118,11 @@ bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size) {
     atomic_store(&ws->refused, true);
     (void)post(ws, NULL); /* it may have drained since, or there is memory again: the loop looks */
     return false;
+}
+
+bool tkr_ws_send_note(tkr_ws *ws, const void *data, size_t size) {
+    frame *f = frame_new(TKR_WS_TEXT, data, size);
+    return f && post(ws, f);
 }
 
 bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes) {
@@ -225,29 +231,54 @@ static void note_message(tkr_ws *ws) {
     if (begins && !ws->close_sent) set_timer(ws);
 }
 
-/* Reads while nobody asks to wait and the peer takes what it is sent. */
-static void steer(tkr_ws *ws) {
-    tkr_conn *conn = ws->conn;
-    const tkr_transport *t = ws->loop->transport;
-    const size_t queued = tkr_ws_queued(ws);
-    if (atomic_load(&ws->refused) && queued <= t->options.max_ws_queue / 2) {
-        atomic_store(&ws->refused, false);
-        if (t->app.ws_drained) t->app.ws_drained(t->app.user, ws, ws->app);
-    }
-    const bool stop = ws->paused || queued > t->options.max_ws_queue;
-    if (stop == ws->stopped) return;
+static void count_unsent(tkr_ws *ws) { atomic_store(&ws->unsent, tkr_conn_queued(ws->conn)); }
+
+/* Whether messages have to wait: somebody asked for it, or the peer does not take what it is sent. */
+static bool must_wait(tkr_ws *ws) {
+    count_unsent(ws);
+    return ws->paused || tkr_ws_queued(ws) > ws->loop->transport->options.max_ws_queue;
+}
+
+static void stop_reading(tkr_ws *ws, bool stop) {
     ws->stopped = stop;
     if (stop) {
         ws->stopped_at = tkr_loop_now(ws->loop);
-        tkr_conn_read(conn, false);
-        return;
-    }
-    if (ws->message_at) { /* it could not come meanwhile */
+    } else if (ws->message_at) { /* it could not come meanwhile */
         ws->message_at += tkr_loop_now(ws->loop) - ws->stopped_at;
         if (!ws->close_sent) set_timer(ws);
     }
-    tkr_conn_read(conn, true);
-    tkr_conn_feed_held(conn);
+    tkr_conn_read(ws->conn, !stop);
+}
+
+static void read_messages(tkr_ws *ws, const char *bytes, size_t n);
+
+/* Reads while no message has to wait, first what was held meanwhile. */
+static void steer(tkr_ws *ws) {
+    const tkr_transport *t = ws->loop->transport;
+    tkr_ws_hold(ws);
+    while (ws->conn) {
+        count_unsent(ws);
+        if (atomic_load(&ws->refused) && tkr_ws_queued(ws) <= t->options.max_ws_queue / 2) {
+            atomic_store(&ws->refused, false);
+            if (t->app.ws_drained) t->app.ws_drained(t->app.user, ws, ws->app);
+        }
+        const bool stop = must_wait(ws);
+        if (stop != ws->stopped) stop_reading(ws, stop);
+        if (stop || !ws->conn || !ws->held) break;
+        tkr_buf held = ws->conn->held;
+        ws->conn->held = (tkr_buf){0};
+        ws->held = false;
+        read_messages(ws, held.data, held.size); /* without bytes, too: the reader may have some */
+        tkr_buf_free(&held);
+    }
+    tkr_ws_release(ws);
+}
+
+/* What was in the list is with the connection now, or with nobody. */
+static void unlist(tkr_ws *ws, size_t *n_bytes) {
+    if (ws->conn) count_unsent(ws); /* first: no thread finds less queued than there is */
+    atomic_fetch_sub(&ws->listed, *n_bytes);
+    *n_bytes = 0;
 }
 
 static void flush(tkr_ws *ws) {
@@ -258,9 +289,10 @@ static void flush(tkr_ws *ws) {
     ws->posted = false;
     tkr_mutex_unlock(&ws->mutex);
     tkr_buf all = {0};
+    size_t n_bytes = 0;
     for (frame *f = list, *next; f; f = next) {
         next = f->next;
-        atomic_fetch_sub(&ws->listed, f->size);
+        n_bytes += f->size;
         tkr_conn *conn = ws->conn;
         if (conn && !ws->close_sent) {
             ws->close_sent = f->close;
@@ -273,18 +305,17 @@ static void flush(tkr_ws *ws) {
             }
             if (f->close && ws->conn) tkr_conn_set(conn, TKR_CONN_WS, CLOSE_SECONDS);
         }
+        if (all.size == 0) unlist(ws, &n_bytes);
         tkr_free(f);
     }
+    unlist(ws, &n_bytes);
     tkr_buf_free(&all);
 }
 
 static void on_task(tkr_loop_task *task) {
     tkr_ws *ws = (tkr_ws *)(void *)((char *)task - offsetof(tkr_ws, task));
     flush(ws);
-    if (ws->conn) {
-        atomic_store(&ws->unsent, tkr_conn_queued(ws->conn));
-        steer(ws);
-    }
+    steer(ws);
     tkr_ws_release(ws);
 }
 
@@ -294,9 +325,7 @@ void tkr_ws_pause(tkr_ws *ws, bool pause) {
 }
 
 void tkr_ws_sent(tkr_conn *conn) {
-    tkr_ws *ws = conn->ws;
-    atomic_store(&ws->unsent, tkr_conn_queued(conn));
-    if (!ws->feeding) steer(ws);
+    if (!conn->ws->feeding) steer(conn->ws);
 }
 
 static void pong(tkr_ws *ws, const char *data, size_t size) {
@@ -347,16 +376,15 @@ static void on_event(tkr_ws *ws, const tkr_ws_event *event) {
     }
 }
 
-size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
-    tkr_ws *ws = conn->ws;
+/* Reads messages until one has to wait: the rest is held then. The caller holds ws. */
+static void read_messages(tkr_ws *ws, const char *bytes, size_t n) {
     const char *at = bytes;
     size_t left = n;
-    ws->heard_at = tkr_loop_now(conn->loop);
     ws->feeding = true;
-    tkr_ws_hold(ws);
     while (ws->conn) {
-        if (ws->paused) { /* said within the last message */
-            if (left > 0) (void)tkr_conn_hold(conn, at, left);
+        if (must_wait(ws)) { /* for what the last message said, or for replies to it */
+            ws->held = true;
+            if (left > 0) (void)tkr_conn_hold(ws->conn, at, left);
             break;
         }
         const tkr_ws_event event = tkr_ws_read(ws->reader, &at, &left);
@@ -364,11 +392,19 @@ size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
         on_event(ws, &event);
     }
     ws->feeding = false;
-    if (ws->conn) {
-        note_message(ws);
-        atomic_store(&ws->unsent, tkr_conn_queued(conn));
-        steer(ws);
+    if (ws->conn) note_message(ws);
+}
+
+size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
+    tkr_ws *ws = conn->ws;
+    ws->heard_at = tkr_loop_now(conn->loop);
+    if (ws->held) { /* TLS gives more of what it had read already */
+        (void)tkr_conn_hold(conn, bytes, n);
+        return n;
     }
+    tkr_ws_hold(ws);
+    read_messages(ws, bytes, n);
+    steer(ws);
     tkr_ws_release(ws);
     return n;
 }

@@ -259,6 +259,12 @@ static void on_ws_message(void *user, tkr_ws *ws, void *object, bool binary, con
     } else if (strncmp(text, "send ", 5) == 0) { /* so many messages, by another thread */
         tkr_ws_hold(ws);
         add_job(user, NULL, ws, strtoul(text + 5, NULL, 10), 0);
+    } else if (strncmp(text, "big ", 4) == 0) { /* a message of so many bytes, and a note behind it */
+        const size_t n = strtoul(text + 4, NULL, 10);
+        char *big = calloc(n + 1, 1);
+        if (!big) abort();
+        if (!tkr_ws_send(ws, true, big, n) || !tkr_ws_send_note(ws, "sent", 4)) say(user, "ws_full", "");
+        free(big);
     } else if (strncmp(text, "keep ", 5) == 0) {
         (void)tkr_ws_send(ws, false, tkr_ws_keep(ws, strtoul(text + 5, NULL, 10)) ? "kept" : "full", 4);
     } else if (strncmp(text, "give ", 5) == 0) {

@@ -85,6 +85,24 @@ class Frames(unittest.TestCase):
                     self.assertEqual(ws.send(code(1000)).frame(), (CLOSE, 1000))
                     self.assertTrue(ws.closed())
 
+    def test_large_answers_hold_back_what_follows(self):
+        """However it comes: in one packet or several, more than a reader keeps or less. A note is sent all the same."""
+        big = [(BINARY, bytes(3 << 20)), (TEXT, b"sent"), (PONG, b"p")]
+        for small in (3, 2000):
+            answers = [*big, *[(TEXT, b"abc%d" % i) for i in range(small)], *big, (TEXT, b"end"), (CLOSE, 1000)]
+            said = (frame(TEXT, b"big %d" % (3 << 20)), frame(PING, b"p"))
+            data = b"".join((*said, *[frame(TEXT, b"abc%d" % i) for i in range(small)], *said, frame(TEXT, b"end"),
+                             code(1000)))
+            for cut in (len(data), 30, 20):
+                with self.subTest(small=small, cut=cut), self.connect() as ws:
+                    for part in (data[:cut], data[cut:]):
+                        ws.send(part)
+                        time.sleep(0.2)
+                    for one in answers:
+                        self.assertEqual(ws.frame(), one)
+                    self.assertTrue(ws.closed())
+        self.assertEqual(self.server.saw("ws_full"), 0)
+
     def test_every_split_is_the_same(self):
         data = frame(TEXT, b"he", False) + frame(PING, b"p") + frame(0, b"llo") + frame(BINARY, b"a" * 130)
         with self.connect() as ws:

@@ -412,6 +412,27 @@ class Limits(ServerTest):
         self.assertEqual(len({json.dumps(reply["embeddings"]) for reply in replies}), 1)
 
 
+class Large(unittest.TestCase):
+    """Replies of which one is more than may be queued."""
+    TEXTS = 14000
+
+    def setUp(self):
+        self.server = Server(*EXACT, "--max-client-batch-size", "16384", model=BERT)
+        self.addCleanup(self.server.stop)
+        self.embed = json.dumps({"op": "embed", "id": 1, "texts": ["a"] * self.TEXTS}, separators=(",", ":")).encode()
+        self.socket = Socket(self.server)
+        self.addCleanup(self.socket.sock.close)
+        self.socket.ask(self.embed)  # from here on it is cached, and answered as soon as it is read
+
+    def test_a_short_reply_behind_one(self):
+        for _ in range(3):
+            self.socket.send(frame(TEXT, self.embed) + frame(TEXT, b'{"op":"ping","id":2}') + frame(TEXT, b"{"))
+            replies = {reply["id"]: reply for reply in (self.socket.hear() for _ in range(3))}
+            self.assertEqual(replies[1]["shape"], [self.TEXTS, 64])
+            self.assertEqual(replies[2], {"op": "pong", "id": 2})
+            self.assertEqual(replies[None]["error"]["code"], "malformed")
+
+
 class Unfinished(unittest.TestCase):
     def test_messages_have_their_time(self):
         with Server(*EXACT, "--read-timeout", "1", model=BERT) as server:

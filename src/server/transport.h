@@ -137,6 +137,10 @@ void tkr_ws_close(tkr_ws *ws, unsigned code, const char *reason);
 size_t tkr_ws_queued(const tkr_ws *ws);
 /* Stops or goes on reading from its peer (loop thread only): back-pressure. */
 void tkr_ws_pause(tkr_ws *ws, bool pause);
+/* Thread-safe. Counts what the application has to send, but keeps until ws_drained: no message is read while that and
+ * what is queued are more than the limit. */
+void tkr_ws_defer(tkr_ws *ws, size_t n_bytes);
+void tkr_ws_undefer(tkr_ws *ws, size_t n_bytes);
 /* Thread-safe. Counts what the application keeps of a message among all bodies in memory, before it takes the memory;
  * false, and nothing counted, beyond max_bodies. Whoever has counted gives back, by a `ws` that is held. */
 bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes);

@@ -40,6 +40,7 @@ struct tkr_ws {
     bool posted;     /* the loop will look here */
     frame *first, **last;
     atomic_size_t listed, unsent; /* bytes: in the list; in the connection */
+    atomic_size_t deferred;       /* bytes that the application keeps until there is room */
     atomic_bool refused;          /* a send, for too much was queued */
     tkr_loop_task task;
     /* the loop's thread only: */
@@ -123,6 +124,16 @@ bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size) {
 bool tkr_ws_send_note(tkr_ws *ws, const void *data, size_t size) {
     frame *f = frame_new(TKR_WS_TEXT, data, size);
     return f && post(ws, f);
+}
+
+void tkr_ws_defer(tkr_ws *ws, size_t n_bytes) {
+    atomic_fetch_add(&ws->deferred, n_bytes);
+    (void)post(ws, NULL); /* the loop may have to stop reading */
+}
+
+void tkr_ws_undefer(tkr_ws *ws, size_t n_bytes) {
+    atomic_fetch_sub(&ws->deferred, n_bytes);
+    (void)post(ws, NULL);
 }
 
 bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes) {
@@ -236,7 +247,8 @@ static void count_unsent(tkr_ws *ws) { atomic_store(&ws->unsent, tkr_conn_queued
 /* Whether messages have to wait: somebody asked for it, or the peer does not take what it is sent. */
 static bool must_wait(tkr_ws *ws) {
     count_unsent(ws);
-    return ws->paused || tkr_ws_queued(ws) > ws->loop->transport->options.max_ws_queue;
+    const size_t waiting = tkr_ws_queued(ws) + atomic_load(&ws->deferred);
+    return ws->paused || waiting > ws->loop->transport->options.max_ws_queue;
 }
 
 static void stop_reading(tkr_ws *ws, bool stop) {

@@ -103,6 +103,15 @@ class Frames(unittest.TestCase):
                     self.assertTrue(ws.closed())
         self.assertEqual(self.server.saw("ws_full"), 0)
 
+    def test_what_the_application_has_to_send_holds_back_what_follows(self):
+        for n, least in ((1 << 20, 0), (3 << 20, 0.45)):  # 2 MiB may be queued
+            with self.connect() as ws:
+                ws.send(frame(TEXT, b"defer %d" % n) + frame(TEXT, b"a"))
+                self.assertEqual(ws.frame(), (TEXT, b"deferred"))
+                began = time.monotonic()
+                self.assertEqual(ws.frame(), (TEXT, b"a"))
+                self.assertGreaterEqual(time.monotonic() - began, least)
+
     def test_every_split_is_the_same(self):
         data = frame(TEXT, b"he", False) + frame(PING, b"p") + frame(0, b"llo") + frame(BINARY, b"a" * 130)
         with self.connect() as ws:

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -280,6 +281,20 @@ int tkr_fd_high(size_t number) {
 bool tkr_socket_has_input(int fd) {
     char byte;
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+size_t tkr_socket_unsent(int fd) {
+    int n = 0;
+#if defined __linux__
+    const bool known = ioctl(fd, TIOCOUTQ, &n) == 0;
+#elif defined SO_NWRITE
+    socklen_t size = sizeof n;
+    const bool known = getsockopt(fd, SOL_SOCKET, SO_NWRITE, &n, &size) == 0;
+#else
+    const bool known = false;
+    (void)fd;
+#endif
+    return known && n > 0 ? (size_t)n : 0;
 }
 
 void tkr_ignore_broken_pipes(void) {

@@ -50,6 +50,8 @@ size_t tkr_fd_limit(size_t wanted);
 int tkr_fd_high(size_t number);
 /* Whether bytes have come to a socket that nobody has read yet. */
 bool tkr_socket_has_input(int fd);
+/* Bytes written to a socket that the other side has not acknowledged yet; 0 where the system does not tell. */
+size_t tkr_socket_unsent(int fd);
 /* Writing to a socket whose peer has gone is an error from now on, no longer the end of the process. */
 void tkr_ignore_broken_pipes(void);
 

@@ -130,12 +130,19 @@ void tkr_http_post(tkr_http_exchange *x, void (*fn)(tkr_http_exchange *x));
 
 /* Thread-safe; copies. false when it is closed, or has more than the limit queued. */
 bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size);
+/* As tkr_ws_send, a short text in answer to a message: it is sent however much is queued, for beyond the limit no
+ * further message is read. false when it is closed or there is no memory. */
+bool tkr_ws_send_note(tkr_ws *ws, const void *data, size_t size);
 /* Thread-safe. Sends a close frame after what is queued. */
 void tkr_ws_close(tkr_ws *ws, unsigned code, const char *reason);
 /* Bytes queued and not yet sent; from any thread. */
 size_t tkr_ws_queued(const tkr_ws *ws);
 /* Stops or goes on reading from its peer (loop thread only): back-pressure. */
 void tkr_ws_pause(tkr_ws *ws, bool pause);
+/* Thread-safe. Counts what the application has to send, but keeps until ws_drained: no message is read while that and
+ * what is queued are more than the limit. */
+void tkr_ws_defer(tkr_ws *ws, size_t n_bytes);
+void tkr_ws_undefer(tkr_ws *ws, size_t n_bytes);
 /* Thread-safe. Counts what the application keeps of a message among all bodies in memory, before it takes the memory;
  * false, and nothing counted, beyond max_bodies. Whoever has counted gives back, by a `ws` that is held. */
 bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes);

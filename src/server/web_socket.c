@@ -58,8 +58,9 @@ typedef struct message {
     tkr_operation *op; /* by the client's mutex: while it may be cancelled */
     uint64_t number;
     struct message *previous, *next;
-    tkr_operation *done; /* whose reply waits to be sent */
-    struct message *next_waiting;
+    tkr_buf reply;
+    bool reply_is_binary;
+    struct message *next_waiting; /* to be sent */
 } message;
 
 /* ---- clients ---- */
@@ -88,6 +89,16 @@ static void unlink_message(message *m) {
     c->n_messages--;
 }
 
+/* What only its operation needs; counted bytes are given back. */
+static void drop_data(message *m) {
+    tkr_free(m->data);
+    m->data = NULL;
+    if (m->counted) {
+        tkr_ws_give_back(m->client->ws, m->size);
+    }
+    m->counted = false;
+}
+
 static void close_leaving(const client *c) { tkr_ws_close(c->ws, 1001, "the server ends"); }
 
 static void free_message(message *m) {
@@ -104,10 +115,8 @@ static void free_message(message *m) {
     if (m->identity != NULL) {
         tkr_auth_release(c->server->auth, m->identity);
     }
-    tkr_free(m->data);
-    if (m->counted) {
-        tkr_ws_give_back(c->ws, m->size);
-    }
+    drop_data(m);
+    tkr_buf_free(&m->reply);
     tkr_free(m);
     leave(c);
 }
@@ -130,11 +139,10 @@ static void cancel_message(message *m) {
 
 /* ---- replies ---- */
 
-/* Of what is short. A peer that doesn't read even that is let go. */
+/* Of what is short. */
 static void send_reply(client *c, const tkr_buf *text) {
-    if (!atomic_load(&c->closed) && (text->failed || !tkr_ws_send(c->ws, false, text->data, text->size))) {
-        tkr_ws_close(c->ws, text->failed ? 1011 : 1008,
-                     text->failed ? "no memory for a reply" : "too many replies wait to be read");
+    if (!atomic_load(&c->closed) && (text->failed || !tkr_ws_send_note(c->ws, text->data, text->size))) {
+        tkr_ws_close(c->ws, 1011, "no memory for a reply");
     }
 }
 
@@ -146,44 +154,17 @@ static void send_note(client *c, const char *op, const char *id, const char *mor
     tkr_buf_free(&text);
 }
 
-/* Puts the id into an object that is there as text. */
-static void add_id(tkr_buf *object, const char *id) {
-    if (!object->failed && object->size > 0 && object->data[object->size - 1] == '}') {
-        object->size--;
-        tkr_buf_printf(object, ",\"id\":%s}", id);
-    }
-}
-
 /* A mistake before there is an operation. */
 static void send_fault(client *c, const char *id, tkr_operation *spare) {
     tkr_api_native.error(spare);
-    add_id(&spare->response->body, id);
+    tkr_ws_add_id(&spare->response->body, id);
     send_reply(c, &spare->response->body);
     tkr_buf_free(&spare->response->body);
 }
 
-static void put_length(char out[4], size_t n) {
-    for (unsigned i = 0; i < 4; i++) {
-        out[i] = (char)(n >> 8 * i & 0xFF);
-    }
-}
-
-static bool render_frame(tkr_operation *op, const message *m) {
-    tkr_buf *out = &op->response->body;
-    op->response->status = 200;
-    tkr_buf_append(out, "\0\0\0\0{", 5);
-    tkr_embed_put_facts(out, op);
-    tkr_buf_printf(out, ",\"id\":%s}", m->id);
-    if (out->failed) {
-        return tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
-    }
-    put_length(out->data, out->size - 4);
-    return tkr_embed_put_bytes(out, op) || tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
-}
-
 static bool render(tkr_operation *op) {
     const message *m = op->owner;
-    return m->binary_reply ? render_frame(op, m) : tkr_embed_render(op);
+    return m->binary_reply ? tkr_ws_render_frame(op, m->id) : tkr_embed_render(op);
 }
 
 /* ---- a request's way ---- */
@@ -245,20 +226,31 @@ const tkr_handler tkr_handler_web_socket = {
 /* By the client's mutex, so that its id is free before the peer can use it again. false: the peer must take earlier
  * replies first. */
 static bool hand_over(message *m) {
-    const tkr_buf *body = &m->done->response->body;
     const client *c = m->client;
-    const bool binary = m->binary_reply && m->done->response->status == 200;
-    if (!atomic_load(&c->closed) && !tkr_ws_send(c->ws, binary, body->data, body->size)) {
+    if (!atomic_load(&c->closed) && !tkr_ws_send(c->ws, m->reply_is_binary, m->reply.data, m->reply.size)) {
         return false;
     }
     unlink_message(m);
     return true;
 }
 
+/* Hands over, or lets it wait when there is no room yet. */
+static bool hand_over_or_wait(message *m) {
+    client *c = m->client;
+    tkr_mutex_lock(&c->mutex);
+    const bool sent = c->waiting == NULL && hand_over(m);
+    if (!sent) {
+        tkr_ws_defer(c->ws, m->reply.room);
+        *c->last_waiting = m;
+        c->last_waiting = &m->next_waiting;
+    }
+    tkr_mutex_unlock(&c->mutex);
+    return sent;
+}
+
 static void free_waiting(message *list) {
     for (message *m = list, *next; m != NULL; m = next) {
         next = m->next_waiting;
-        tkr_operation_free(&m->done);
         free_message(m);
     }
 }
@@ -270,35 +262,38 @@ static void finished(tkr_operation *op) {
     tkr_buf *body = &op->response->body;
     const double total = tkr_now() - op->request->began;
     if (!m->binary_reply || status != 200) {
-        add_id(body, m->id);
+        tkr_ws_add_id(body, m->id);
     }
     tkr_metrics_operation(c->server->metrics, op, status, total);
     tkr_logging_request(c->server->logging, op, op->request, status, body->size, total);
     tkr_trace_operation(c->server->trace, op, status, total);
     tkr_mutex_lock(&c->mutex);
     m->op = NULL; /* nobody cancels what is being freed */
-    m->done = op;
-    const bool sent = body->failed || (c->waiting == NULL && hand_over(m));
-    if (!sent) {
-        *c->last_waiting = m;
-        c->last_waiting = &m->next_waiting;
-    }
+    m->reply = *body;
+    m->reply_is_binary = m->binary_reply && status == 200;
+    *body = (tkr_buf){0};
+    bool sent = m->reply.failed || (c->waiting == NULL && hand_over(m));
     tkr_mutex_unlock(&c->mutex);
+    tkr_operation_free(&op); /* the reply may wait for long, what it took to write it needn't */
+    if (!sent) {
+        drop_data(m);
+        sent = hand_over_or_wait(m);
+    }
     if (sent) {
-        if (body->failed) {
+        if (m->reply.failed) {
             tkr_ws_close(c->ws, 1011, "no memory for a reply");
         }
-        free_waiting(m);
+        free_message(m);
     }
 }
 
 static void on_drained(void *user, tkr_ws *ws, void *app) {
     client *c = app;
     (void)user;
-    (void)ws;
     tkr_mutex_lock(&c->mutex);
     message *sent = c->waiting, **end = &sent;
     while (*end != NULL && hand_over(*end)) {
+        tkr_ws_undefer(ws, (*end)->reply.room);
         end = &(*end)->next_waiting;
     }
     c->waiting = *end;

@@ -40,19 +40,23 @@ struct tkr_ws {
     bool posted;     /* the loop will look here */
     frame *first, **last;
     atomic_size_t listed, unsent; /* bytes: in the list; in the connection */
+    atomic_size_t deferred;       /* bytes that the application keeps until there is room */
     atomic_bool refused;          /* a send, for too much was queued */
     tkr_loop_task task;
     /* the loop's thread only: */
     tkr_conn *conn; /* NULL: ended */
     void *app;
     tkr_ws_reader *reader;
-    uint64_t heard_at, pinged_at, progress_at; /* uv_now */
+    uint64_t heard_at, pinged_at; /* uv_now */
+    uint64_t progress_at;         /* when the peer was last seen to take something, or to have all */
+    int64_t given, last_taken;    /* bytes: to the connection; of them taken by the peer at the last look */
     uint64_t controls_at;
     uint64_t look_at;    /* for silence and for replies that are not taken */
     uint64_t message_at; /* when the message began that is not whole; 0: none is */
     uint64_t stopped_at;
     unsigned controls;
     bool paused, stopped; /* stopped: not reading */
+    bool held;            /* input waits to be read, in the reader or in conn->held */
     bool close_sent, feeding;
 };
 
@@ -117,6 +121,21 @@ bool tkr_ws_send(tkr_ws *ws, bool binary, const void *data, size_t size) {
     return false;
 }
 
+bool tkr_ws_send_note(tkr_ws *ws, const void *data, size_t size) {
+    frame *f = frame_new(TKR_WS_TEXT, data, size);
+    return f && post(ws, f);
+}
+
+void tkr_ws_defer(tkr_ws *ws, size_t n_bytes) {
+    atomic_fetch_add(&ws->deferred, n_bytes);
+    (void)post(ws, NULL); /* the loop may have to stop reading */
+}
+
+void tkr_ws_undefer(tkr_ws *ws, size_t n_bytes) {
+    atomic_fetch_sub(&ws->deferred, n_bytes);
+    (void)post(ws, NULL);
+}
+
 bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes) {
     tkr_transport *t = ws->loop->transport;
     return tkr_budget_take(&t->body_bytes, t->options.max_bodies, n_bytes);
@@ -163,12 +182,19 @@ static void leave(tkr_ws *ws) {
 
 void tkr_ws_end(tkr_conn *conn) { leave(conn->ws); }
 
+/* To the connection; the peer may take it later. */
+static void give(tkr_ws *ws, const char *bytes, size_t n) {
+    if (!ws->conn) return;
+    ws->given += (int64_t)n;
+    tkr_conn_send(ws->conn, bytes, n);
+}
+
 static void send_close(tkr_ws *ws, unsigned code, const char *reason) {
     char bytes[TKR_WS_HEAD + 2 + MAX_REASON], payload[2 + MAX_REASON];
     const size_t n = close_payload(payload, code, reason), head = tkr_ws_frame_head(bytes, TKR_WS_CLOSE_FRAME, n);
     memcpy(bytes + head, payload, n);
     ws->close_sent = true;
-    tkr_conn_send(ws->conn, bytes, head + n);
+    give(ws, bytes, head + n);
 }
 
 /* Sends a close frame (code 0: that was done) and ends the WebSocket, then the connection. */
@@ -216,29 +242,55 @@ static void note_message(tkr_ws *ws) {
     if (begins && !ws->close_sent) set_timer(ws);
 }
 
-/* Reads while nobody asks to wait and the peer takes what it is sent. */
-static void steer(tkr_ws *ws) {
-    tkr_conn *conn = ws->conn;
-    const tkr_transport *t = ws->loop->transport;
-    const size_t queued = tkr_ws_queued(ws);
-    if (atomic_load(&ws->refused) && queued <= t->options.max_ws_queue / 2) {
-        atomic_store(&ws->refused, false);
-        if (t->app.ws_drained) t->app.ws_drained(t->app.user, ws, ws->app);
-    }
-    const bool stop = ws->paused || queued > t->options.max_ws_queue;
-    if (stop == ws->stopped) return;
+static void count_unsent(tkr_ws *ws) { atomic_store(&ws->unsent, tkr_conn_queued(ws->conn)); }
+
+/* Whether messages have to wait: somebody asked for it, or the peer does not take what it is sent. */
+static bool must_wait(tkr_ws *ws) {
+    count_unsent(ws);
+    const size_t waiting = tkr_ws_queued(ws) + atomic_load(&ws->deferred);
+    return ws->paused || waiting > ws->loop->transport->options.max_ws_queue;
+}
+
+static void stop_reading(tkr_ws *ws, bool stop) {
     ws->stopped = stop;
     if (stop) {
         ws->stopped_at = tkr_loop_now(ws->loop);
-        tkr_conn_read(conn, false);
-        return;
-    }
-    if (ws->message_at) { /* it could not come meanwhile */
+    } else if (ws->message_at) { /* it could not come meanwhile */
         ws->message_at += tkr_loop_now(ws->loop) - ws->stopped_at;
         if (!ws->close_sent) set_timer(ws);
     }
-    tkr_conn_read(conn, true);
-    tkr_conn_feed_held(conn);
+    tkr_conn_read(ws->conn, !stop);
+}
+
+static void read_messages(tkr_ws *ws, const char *bytes, size_t n);
+
+/* Reads while no message has to wait, first what was held meanwhile. */
+static void steer(tkr_ws *ws) {
+    const tkr_transport *t = ws->loop->transport;
+    tkr_ws_hold(ws);
+    while (ws->conn) {
+        count_unsent(ws);
+        if (atomic_load(&ws->refused) && tkr_ws_queued(ws) <= t->options.max_ws_queue / 2) {
+            atomic_store(&ws->refused, false);
+            if (t->app.ws_drained) t->app.ws_drained(t->app.user, ws, ws->app);
+        }
+        const bool stop = must_wait(ws);
+        if (stop != ws->stopped) stop_reading(ws, stop);
+        if (stop || !ws->conn || !ws->held) break;
+        tkr_buf held = ws->conn->held;
+        ws->conn->held = (tkr_buf){0};
+        ws->held = false;
+        read_messages(ws, held.data, held.size); /* without bytes, too: the reader may have some */
+        tkr_buf_free(&held);
+    }
+    tkr_ws_release(ws);
+}
+
+/* What was in the list is with the connection now, or with nobody. */
+static void unlist(tkr_ws *ws, size_t *n_bytes) {
+    if (ws->conn) count_unsent(ws); /* first: no thread finds less queued than there is */
+    atomic_fetch_sub(&ws->listed, *n_bytes);
+    *n_bytes = 0;
 }
 
 static void flush(tkr_ws *ws) {
@@ -249,33 +301,33 @@ static void flush(tkr_ws *ws) {
     ws->posted = false;
     tkr_mutex_unlock(&ws->mutex);
     tkr_buf all = {0};
+    size_t n_bytes = 0;
     for (frame *f = list, *next; f; f = next) {
         next = f->next;
-        atomic_fetch_sub(&ws->listed, f->size);
+        n_bytes += f->size;
         tkr_conn *conn = ws->conn;
         if (conn && !ws->close_sent) {
             ws->close_sent = f->close;
             const bool gather = (next || all.size > 0) && all.size + f->size <= GATHERED;
             if (gather && !tkr_buf_append(&all, f->bytes, f->size)) tkr_conn_close(conn);
             if (!gather || !next || f->close) {
-                if (all.size > 0) tkr_conn_send(conn, all.data, all.size);
+                if (all.size > 0) give(ws, all.data, all.size);
                 all.size = 0;
-                if (!gather) tkr_conn_send(conn, f->bytes, f->size);
+                if (!gather) give(ws, f->bytes, f->size);
             }
             if (f->close && ws->conn) tkr_conn_set(conn, TKR_CONN_WS, CLOSE_SECONDS);
         }
+        if (all.size == 0) unlist(ws, &n_bytes);
         tkr_free(f);
     }
+    unlist(ws, &n_bytes);
     tkr_buf_free(&all);
 }
 
 static void on_task(tkr_loop_task *task) {
     tkr_ws *ws = (tkr_ws *)(void *)((char *)task - offsetof(tkr_ws, task));
     flush(ws);
-    if (ws->conn) {
-        atomic_store(&ws->unsent, tkr_conn_queued(ws->conn));
-        steer(ws);
-    }
+    steer(ws);
     tkr_ws_release(ws);
 }
 
@@ -285,17 +337,14 @@ void tkr_ws_pause(tkr_ws *ws, bool pause) {
 }
 
 void tkr_ws_sent(tkr_conn *conn) {
-    tkr_ws *ws = conn->ws;
-    ws->progress_at = tkr_loop_now(conn->loop);
-    atomic_store(&ws->unsent, tkr_conn_queued(conn));
-    if (!ws->feeding) steer(ws);
+    if (!conn->ws->feeding) steer(conn->ws);
 }
 
 static void pong(tkr_ws *ws, const char *data, size_t size) {
     char bytes[TKR_WS_HEAD + 125];
     const size_t head = tkr_ws_frame_head(bytes, TKR_WS_PONG_FRAME, size);
     memcpy(bytes + head, data, size);
-    tkr_conn_send(ws->conn, bytes, head + size);
+    give(ws, bytes, head + size);
 }
 
 /* Whether the peer has sent too many pings and pongs. */
@@ -339,16 +388,15 @@ static void on_event(tkr_ws *ws, const tkr_ws_event *event) {
     }
 }
 
-size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
-    tkr_ws *ws = conn->ws;
+/* Reads messages until one has to wait: the rest is held then. The caller holds ws. */
+static void read_messages(tkr_ws *ws, const char *bytes, size_t n) {
     const char *at = bytes;
     size_t left = n;
-    ws->heard_at = tkr_loop_now(conn->loop);
     ws->feeding = true;
-    tkr_ws_hold(ws);
     while (ws->conn) {
-        if (ws->paused) { /* said within the last message */
-            if (left > 0) (void)tkr_conn_hold(conn, at, left);
+        if (must_wait(ws)) { /* for what the last message said, or for replies to it */
+            ws->held = true;
+            if (left > 0) (void)tkr_conn_hold(ws->conn, at, left);
             break;
         }
         const tkr_ws_event event = tkr_ws_read(ws->reader, &at, &left);
@@ -356,11 +404,19 @@ size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
         on_event(ws, &event);
     }
     ws->feeding = false;
-    if (ws->conn) {
-        note_message(ws);
-        atomic_store(&ws->unsent, tkr_conn_queued(conn));
-        steer(ws);
+    if (ws->conn) note_message(ws);
+}
+
+size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
+    tkr_ws *ws = conn->ws;
+    ws->heard_at = tkr_loop_now(conn->loop);
+    if (ws->held) { /* TLS gives more of what it had read already */
+        (void)tkr_conn_hold(conn, bytes, n);
+        return n;
     }
+    tkr_ws_hold(ws);
+    read_messages(ws, bytes, n);
+    steer(ws);
     tkr_ws_release(ws);
     return n;
 }
@@ -370,6 +426,24 @@ size_t tkr_ws_feed(tkr_conn *conn, const char *bytes, size_t n) {
 static uint64_t period_ms(const tkr_transport_options *options) {
     const double ping = options->ping_interval, write = options->write_timeout;
     return tkr_milliseconds(ping > 0 && ping < write ? ping : write);
+}
+
+/* Bytes that the peer has not taken yet: ours, and those that the kernel has of them. */
+static size_t untaken(const tkr_conn *conn) {
+    uv_os_fd_t fd;
+    const size_t queued = tkr_conn_queued(conn);
+    return uv_fileno(&conn->uv.handle, &fd) == 0 ? queued + tkr_socket_unsent(fd) : queued;
+}
+
+/* Looks at what the peer has taken since the last look: how much is left says nothing where more is sent meanwhile.
+ * true: it has taken nothing for too long. */
+static bool is_stuck(tkr_ws *ws, size_t left) {
+    const uint64_t now = tkr_loop_now(ws->loop);
+    const int64_t taken = ws->given - (int64_t)left;
+    if (left == 0 || ws->conn->last_queue == 0 || taken > ws->last_taken) ws->progress_at = now;
+    ws->conn->last_queue = left;
+    ws->last_taken = taken;
+    return now - ws->progress_at >= tkr_milliseconds(ws->loop->transport->options.write_timeout);
 }
 
 void tkr_ws_timeout(tkr_conn *conn) {
@@ -388,18 +462,16 @@ void tkr_ws_timeout(tkr_conn *conn) {
         set_timer(ws);
         return;
     }
-    const size_t queued = tkr_conn_queued(conn);
-    const bool stuck = queued > 0 && queued >= conn->last_queue && conn->last_queue > 0;
+    const size_t left = untaken(conn);
     const bool dead = ws->pinged_at > heard && !ws->stopped;
-    if (stuck || dead) {
+    if (is_stuck(ws, left) || dead) {
         tkr_conn_close(conn);
         return;
     }
-    conn->last_queue = queued;
-    if (o->ping_interval > 0 && (double)(now - heard) * 1e-3 >= o->ping_interval && queued == 0) {
+    if (o->ping_interval > 0 && (double)(now - heard) * 1e-3 >= o->ping_interval && left == 0) {
         char bytes[TKR_WS_HEAD];
         ws->pinged_at = now;
-        tkr_conn_send(conn, bytes, tkr_ws_frame_head(bytes, TKR_WS_PING_FRAME, 0));
+        give(ws, bytes, tkr_ws_frame_head(bytes, TKR_WS_PING_FRAME, 0));
     }
     if (conn->state != TKR_CONN_WS) return;
     ws->look_at = now + period_ms(o);

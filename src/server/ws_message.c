@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "server/read.h"
+#include "server/routes/embed.h"
 
 static const char *copy_text(tkr_arena *arena, const char *text) {
     return text != NULL ? tkr_arena_strndup(arena, text, strlen(text)) : NULL;
@@ -53,6 +54,32 @@ bool tkr_ws_read_id(char id[TKR_WS_ID], tkr_operation *op, const json_t *body) {
     }
     tkr_buf_free(&text);
     return fits || tkr_refuse(op, VALUE, "id", "id: is longer than %d bytes", (int)TKR_WS_ID - 1);
+}
+
+void tkr_ws_add_id(tkr_buf *object, const char *id) {
+    if (!object->failed && object->size > 0 && object->data[object->size - 1] == '}') {
+        object->size--;
+        tkr_buf_printf(object, ",\"id\":%s}", id);
+    }
+}
+
+static void put_length(char out[4], size_t n) {
+    for (unsigned i = 0; i < 4; i++) {
+        out[i] = (char)(n >> 8 * i & 0xFF);
+    }
+}
+
+bool tkr_ws_render_frame(tkr_operation *op, const char *id) {
+    tkr_buf *out = &op->response->body;
+    op->response->status = 200;
+    tkr_buf_append(out, "\0\0\0\0{", 5);
+    tkr_embed_put_facts(out, op);
+    tkr_buf_printf(out, ",\"id\":%s}", id);
+    if (out->failed) {
+        return tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
+    }
+    put_length(out->data, out->size - 4);
+    return tkr_embed_put_bytes(out, op) || tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
 }
 
 bool tkr_ws_split(tkr_ws_pieces *pieces, tkr_operation *op, const char *frame, size_t size) {

@@ -14,6 +14,12 @@ bool tkr_ws_copy_opening(tkr_http_request *to, tkr_arena *arena, const tkr_http_
 /* "id" as JSON text; without one id stays. false after tkr_refuse. */
 bool tkr_ws_read_id(char id[TKR_WS_ID], tkr_operation *op, const json_t *body);
 
+/* Puts the id into an object that is there as text. */
+void tkr_ws_add_id(tkr_buf *object, const char *id);
+
+/* A reply that comes as a binary frame: its object with the id, then the rows. false after tkr_refuse. */
+bool tkr_ws_render_frame(tkr_operation *op, const char *id);
+
 /* A binary frame, borrowed: 4 bytes of length (little-endian), an object, and the bytes of its media. */
 typedef struct tkr_ws_pieces {
     const char *object, *media;

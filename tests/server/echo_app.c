@@ -19,6 +19,7 @@ typedef struct job {
     tkr_http_exchange *x;
     tkr_ws *ws; /* in place of x: sends n messages */
     unsigned long n;
+    bool undefer; /* n bytes, in place of sending */
 } job;
 
 typedef struct app {
@@ -45,15 +46,20 @@ static void say(const app *a, const char *event, const char *detail) {
 
 /* ---- the worker ---- */
 
-static void add_job(app *a, tkr_http_exchange *x, tkr_ws *ws, unsigned long n, double delay) {
+static void add(app *a, job given, double delay) {
     job *j = calloc(1, sizeof *j);
     if (!j) abort();
-    *j = (job){.due = tkr_now() + delay, .x = x, .ws = ws, .n = n};
+    *j = given;
+    j->due = tkr_now() + delay;
     tkr_mutex_lock(&a->mutex);
     j->next = a->jobs;
     a->jobs = j;
     tkr_cond_signal(&a->cond);
     tkr_mutex_unlock(&a->mutex);
+}
+
+static void add_job(app *a, tkr_http_exchange *x, tkr_ws *ws, unsigned long n, double delay) {
+    add(a, (job){.x = x, .ws = ws, .n = n}, delay);
 }
 
 static job **earliest(app *a) {
@@ -81,7 +87,10 @@ static void on_posted(tkr_http_exchange *x) {
 }
 
 static void run_job(app *a, job *j) {
-    if (j->ws) {
+    if (j->undefer) {
+        tkr_ws_undefer(j->ws, j->n);
+        tkr_ws_release(j->ws);
+    } else if (j->ws) {
         char text[32];
         unsigned long sent = 0;
         for (unsigned long i = 0; i < j->n; i++) {
@@ -259,6 +268,18 @@ static void on_ws_message(void *user, tkr_ws *ws, void *object, bool binary, con
     } else if (strncmp(text, "send ", 5) == 0) { /* so many messages, by another thread */
         tkr_ws_hold(ws);
         add_job(user, NULL, ws, strtoul(text + 5, NULL, 10), 0);
+    } else if (strncmp(text, "big ", 4) == 0) { /* a message of so many bytes, and a note behind it */
+        const size_t n = strtoul(text + 4, NULL, 10);
+        char *big = calloc(n + 1, 1);
+        if (!big) abort();
+        if (!tkr_ws_send(ws, true, big, n) || !tkr_ws_send_note(ws, "sent", 4)) say(user, "ws_full", "");
+        free(big);
+    } else if (strncmp(text, "defer ", 6) == 0) { /* so many bytes, for half a second */
+        const unsigned long n = strtoul(text + 6, NULL, 10);
+        tkr_ws_hold(ws);
+        tkr_ws_defer(ws, n);
+        (void)tkr_ws_send(ws, false, "deferred", 8);
+        add(user, (job){.ws = ws, .n = n, .undefer = true}, 0.5);
     } else if (strncmp(text, "keep ", 5) == 0) {
         (void)tkr_ws_send(ws, false, tkr_ws_keep(ws, strtoul(text + 5, NULL, 10)) ? "kept" : "full", 4);
     } else if (strncmp(text, "give ", 5) == 0) {

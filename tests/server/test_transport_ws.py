@@ -85,6 +85,33 @@ class Frames(unittest.TestCase):
                     self.assertEqual(ws.send(code(1000)).frame(), (CLOSE, 1000))
                     self.assertTrue(ws.closed())
 
+    def test_large_answers_hold_back_what_follows(self):
+        """However it comes: in one packet or several, more than a reader keeps or less. A note is sent all the same."""
+        big = [(BINARY, bytes(3 << 20)), (TEXT, b"sent"), (PONG, b"p")]
+        for small in (3, 2000):
+            answers = [*big, *[(TEXT, b"abc%d" % i) for i in range(small)], *big, (TEXT, b"end"), (CLOSE, 1000)]
+            said = (frame(TEXT, b"big %d" % (3 << 20)), frame(PING, b"p"))
+            data = b"".join((*said, *[frame(TEXT, b"abc%d" % i) for i in range(small)], *said, frame(TEXT, b"end"),
+                             code(1000)))
+            for cut in (len(data), 30, 20):
+                with self.subTest(small=small, cut=cut), self.connect() as ws:
+                    for part in (data[:cut], data[cut:]):
+                        ws.send(part)
+                        time.sleep(0.2)
+                    for one in answers:
+                        self.assertEqual(ws.frame(), one)
+                    self.assertTrue(ws.closed())
+        self.assertEqual(self.server.saw("ws_full"), 0)
+
+    def test_what_the_application_has_to_send_holds_back_what_follows(self):
+        for n, least in ((1 << 20, 0), (3 << 20, 0.45)):  # 2 MiB may be queued
+            with self.connect() as ws:
+                ws.send(frame(TEXT, b"defer %d" % n) + frame(TEXT, b"a"))
+                self.assertEqual(ws.frame(), (TEXT, b"deferred"))
+                began = time.monotonic()
+                self.assertEqual(ws.frame(), (TEXT, b"a"))
+                self.assertGreaterEqual(time.monotonic() - began, least)
+
     def test_every_split_is_the_same(self):
         data = frame(TEXT, b"he", False) + frame(PING, b"p") + frame(0, b"llo") + frame(BINARY, b"a" * 130)
         with self.connect() as ws:
@@ -223,6 +250,57 @@ class Limits(unittest.TestCase):
             self.assertTrue(dead.closed())
             self.assertEqual(server.saw("ws_close"), 1)
         self.assertEqual(server.stop(), 0)
+
+
+class Readers(unittest.TestCase):
+    """A peer that takes something has time, however much more waits for it; one that takes nothing has not."""
+    OPTIONS = ("--ping-interval", 1, "--write-timeout", 1, "--max-ws-queue", 1 << 20)
+
+    def setUp(self):
+        self.server = Server(*self.OPTIONS)
+        self.addCleanup(lambda: self.assertEqual(self.server.stop(), 0, self.server.lines[-5:]))
+
+    def connect(self):
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(self.server.address)
+        ws = WebSocket(sock)
+        ws.sock.setblocking(False)
+        return ws
+
+    def write(self, ws, rest, data):
+        """As much as goes at once of `data` again and again."""
+        try:
+            for _ in range(100):
+                rest = rest[ws.sock.send(rest):] or data
+        except BlockingIOError:
+            pass
+        return rest
+
+    def test_slow_but_steady(self):
+        ws, data = self.connect(), frame(BINARY, bytes(100000))
+        rest, got, end = data, 0, time.monotonic() + 8
+        while time.monotonic() < end:
+            rest = self.write(ws, rest, data)
+            try:
+                piece = ws.sock.recv(1 << 16)
+                self.assertTrue(piece, "closed by the server")
+                got += len(piece)
+            except BlockingIOError:
+                pass
+            time.sleep(0.1)
+        self.assertGreater(got, 1 << 20)
+        self.assertEqual(self.server.saw("ws_close"), 0)
+        ws.sock.close()
+
+    def test_that_takes_nothing(self):
+        ws, rest, data, began = self.connect(), b"", frame(BINARY, bytes(100000)), time.monotonic()
+        while time.monotonic() < began + 1:
+            rest = self.write(ws, rest, data)
+            time.sleep(0.01)
+        self.assertEqual(self.server.saw("ws_close"), 0)
+        self.server.wait_for("ws_close", 10)
 
 
 MIB = 1 << 20

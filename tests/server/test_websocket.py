@@ -4,12 +4,14 @@ the routes, bit for bit."""
 import base64
 import json
 import os
+import re
 import signal
+import socket
 import struct
 import time
 import unittest
 
-from harness import PATIENCE, Server, ServerTest, environment
+from harness import PATIENCE, SANITIZED, Server, ServerTest, environment
 from wire import BINARY, CLOSE, PING, PONG, TEXT, Client, WebSocket, frame, handshake
 
 SIGLIP = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "siglip", "siglip")
@@ -20,8 +22,8 @@ EXACT = ("--precision", "f32", "--quantization", "none", "--device", "cpu")
 class Socket(WebSocket):
     """Objects in and out."""
 
-    def __init__(self, server):
-        super().__init__(server.socket())
+    def __init__(self, server, sock=None):
+        super().__init__(sock or server.socket())
         self.sock.settimeout(PATIENCE)
 
     def say(self, message):
@@ -410,6 +412,53 @@ class Limits(ServerTest):
         self.assertEqual({reply["id"] for reply in replies}, set(range(4)))
         self.assertEqual({tuple(reply["shape"]) for reply in replies}, {(2048, 64)})
         self.assertEqual(len({json.dumps(reply["embeddings"]) for reply in replies}), 1)
+
+
+class Large(unittest.TestCase):
+    """Replies of which one is more than may be queued."""
+    TEXTS = 14000
+
+    def setUp(self):
+        self.server = Server(*EXACT, "--max-client-batch-size", "16384", "--timeout", "120", model=BERT)
+        self.addCleanup(self.server.stop)
+        self.embed = json.dumps({"op": "embed", "id": 1, "texts": ["a"] * self.TEXTS}, separators=(",", ":")).encode()
+        self.socket = Socket(self.server)
+        self.addCleanup(self.socket.sock.close)
+        self.socket.ask(self.embed)  # from here on it is cached, and answered as soon as it is read
+
+    def test_a_short_reply_behind_one(self):
+        for _ in range(3):
+            self.socket.send(frame(TEXT, self.embed) + frame(TEXT, b'{"op":"ping","id":2}') + frame(TEXT, b"{"))
+            replies = {reply["id"]: reply for reply in (self.socket.hear() for _ in range(3))}
+            self.assertEqual(replies[1]["shape"], [self.TEXTS, 64])
+            self.assertEqual(replies[2], {"op": "pong", "id": 2})
+            self.assertEqual(replies[None]["error"]["code"], "malformed")
+
+
+    @unittest.skipIf(SANITIZED, "all are to be read before the first is done")
+    def test_replies_that_wait_hold_back_what_follows(self):
+        """A ping behind them is not read before they fit into the queue, though that may be short already."""
+        n = 10
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            sock.connect(self.server.wait_address())
+            late = Socket(self.server, sock)
+            texts = [f"it waits {i}" for i in range(4000)]  # 3 MB
+            for i in range(n):
+                late.say({"op": "embed", "id": i, "texts": texts, "priority": "bulk"})
+            until = time.monotonic() + PATIENCE
+            while self.answered() < 1 + n:
+                self.assertLess(time.monotonic(), until)
+                time.sleep(0.1)
+            late.say({"op": "ping", "id": "end"})
+            time.sleep(0.2)
+            ids = [late.hear()["id"] for _ in range(n + 1)]
+            self.assertEqual({*ids}, {*range(n), "end"})
+            self.assertGreaterEqual(ids.index("end"), n - 3, ids)
+
+    def answered(self):
+        text = self.server.get("/metrics").body.decode()
+        return sum(int(n) for n in re.findall(r'^te_request_success\{method="batch"\} (\d+)$', text, re.M))
 
 
 class Unfinished(unittest.TestCase):

@@ -19,9 +19,10 @@ struct tkr_logging {
     tkr_mutex lock;
     tkr_cond wake;
     /* under the lock */
-    tkr_buf lines;   /* to be written */
-    uint64_t n_lost; /* lines since the last one that was kept */
-    bool reopen, stop, asleep;
+    tkr_buf lines;                   /* to be written */
+    uint64_t n_lost;                 /* lines since the last one that was kept */
+    bool reopen, stop, asleep, busy; /* busy: the writer has lines that it took */
+    tkr_cond idle;
     /* the writer's */
     tkr_append *file;
     tkr_buf writing;
@@ -40,6 +41,8 @@ static tkr_status open_file(tkr_logging *l, tkr_error *error) {
 /* Takes what waits; false at the end. */
 static bool take_lines(tkr_logging *l, bool *reopen) {
     tkr_mutex_lock(&l->lock);
+    l->busy = false;
+    tkr_cond_broadcast(&l->idle);
     while (l->lines.size == 0 && !l->stop && !l->reopen) {
         l->asleep = true;
         tkr_cond_wait(&l->wake, &l->lock);
@@ -51,6 +54,7 @@ static bool take_lines(tkr_logging *l, bool *reopen) {
     *reopen = l->reopen;
     l->reopen = false;
     const bool more = !l->stop || l->writing.size > 0;
+    l->busy = more;
     tkr_mutex_unlock(&l->lock);
     return more;
 }
@@ -217,6 +221,14 @@ void tkr_logging_reopen(tkr_logging *l) {
     tkr_mutex_unlock(&l->lock);
 }
 
+void tkr_logging_flush(tkr_logging *l, double seconds) {
+    const double until = tkr_now() + seconds;
+    tkr_mutex_lock(&l->lock);
+    while ((l->lines.size > 0 || l->busy) && tkr_cond_wait_until(&l->idle, &l->lock, until)) {
+    }
+    tkr_mutex_unlock(&l->lock);
+}
+
 tkr_status tkr_logging_open(tkr_logging **out, const tkr_settings *settings, tkr_error *error) {
     const char *path = tkr_setting_of(settings, TKR_SET_LOG_FILE)->text;
     const char *format = tkr_setting_choice(settings, TKR_SET_LOG_FORMAT);
@@ -224,6 +236,7 @@ tkr_status tkr_logging_open(tkr_logging **out, const tkr_settings *settings, tkr
     if (!l) return TKR_FAIL(error, NO_MEMORY, "no memory for the log");
     tkr_mutex_init(&l->lock);
     tkr_cond_init(&l->wake);
+    tkr_cond_init(&l->idle);
     l->level = (int)tkr_setting_of(settings, TKR_SET_LOG_LEVEL)->number;
     l->json = strcmp(format, "json") == 0 || (strcmp(format, "auto") == 0 && (path || !tkr_term_is(TKR_STREAM_ERR)));
     tkr_status status = TKR_OK;
@@ -250,6 +263,7 @@ void tkr_logging_close(tkr_logging **out) {
     tkr_buf_free(&l->lines);
     tkr_buf_free(&l->writing);
     tkr_cond_destroy(&l->wake);
+    tkr_cond_destroy(&l->idle);
     tkr_mutex_destroy(&l->lock);
     tkr_free(l->path);
     tkr_free(l);

@@ -69,7 +69,16 @@ static bool copy_texts(tkr_served_model *served, const tkr_models *models, const
            copy_hosts(served, tkr_setting_of(s, TKR_SET_ALLOW_URL));
 }
 
-tkr_status tkr_model_configure(tkr_served_model *served, const tkr_models *models, const tkr_model_entry *entry,
+/* Bytes of a download came, or a second without any is over: whether it is to end. */
+static int on_download(void *user, const char *file, uint64_t done, uint64_t total) {
+    const tkr_models *models = user;
+    (void)file;
+    (void)done;
+    (void)total;
+    return atomic_load(&models->leaving);
+}
+
+tkr_status tkr_model_configure(tkr_served_model *served, tkr_models *models, const tkr_model_entry *entry,
                                tkr_error *error) {
     const tkr_settings *s = models->settings;
     tkr_model_options *o = &served->options;
@@ -92,6 +101,8 @@ tkr_status tkr_model_configure(tkr_served_model *served, const tkr_models *model
     o->offline = tkr_setting_on(s, TKR_SET_OFFLINE);
     o->no_weight_cache = tkr_setting_on(s, TKR_SET_NO_WEIGHT_CACHE);
     o->no_jail = tkr_setting_on(s, TKR_SET_NO_JAIL);
+    o->download = on_download;
+    o->download_user = models;
     o->log = models->log.fn;
     o->log_user = models->log.user;
     served->lazy = entry->lazy;
@@ -201,13 +212,19 @@ static tkr_status check_prompt(const tkr_model_info *info, const tkr_settings *s
                     tkr_settings_table[TKR_SET_DEFAULT_PROMPT].key, name, wanted, n ? known : "none");
 }
 
+static tkr_status check_leaving(const tkr_models *models, tkr_error *error) {
+    return atomic_load(&models->leaving) ? TKR_FAIL(error, CANCELLED, "not loaded: the server is shutting down")
+                                         : TKR_OK;
+}
+
 static tkr_status load(tkr_model_instance *instance, tkr_served_model *served, const tkr_models *models, const room *r,
                        tkr_error *error) {
     tkr_model_options options = served->options;
     const bool alone = r->users[0] == '\0';
     options.max_memory = alone ? models->max_memory : r->left; /* alone the library's own rule holds */
     if (r->left < 1) return no_room(r, "no memory is left", error);
-    tkr_status status = tkr_model_load(&instance->model, served->reference, &options, error);
+    tkr_status status = check_leaving(models, error);
+    if (status == TKR_OK) status = tkr_model_load(&instance->model, served->reference, &options, error);
     if (status == TKR_LIMIT && !alone) {
         const tkr_error reason = *error;
         return no_room(r, reason.message, error);
@@ -215,6 +232,7 @@ static tkr_status load(tkr_model_instance *instance, tkr_served_model *served, c
     if (status == TKR_OK)
         status = check_prompt(tkr_model_get_info(instance->model), models->settings, served->name, error);
     if (status == TKR_OK) status = open_sessions(instance, r, error);
+    if (status == TKR_OK) status = check_leaving(models, error);
     if (status != TKR_OK || !models->warm_up) return status;
     tkr_session *const interactive = instance->sessions[1] ? instance->sessions[1] : instance->sessions[0];
     status = tkr_tools_warm_up(interactive, error);
@@ -272,7 +290,8 @@ tkr_status tkr_model_wake(tkr_models *models, tkr_served_model *served, tkr_erro
         tkr_log_line(&models->log, TKR_LOG_INFO, "model %s is ready after %.2f seconds (%.0f MiB)", served->name,
                      seconds, mib(instance->bytes));
     else
-        tkr_log_line(&models->log, TKR_LOG_ERROR, "model %s: %s", served->name, why.message);
+        tkr_log_line(&models->log, why.status == TKR_CANCELLED ? TKR_LOG_INFO : TKR_LOG_ERROR, "model %s: %s",
+                     served->name, why.message);
     tkr_mutex_lock(&models->lock);
     if (instance) {
         become_ready(served, instance, seconds);

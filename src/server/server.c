@@ -6,13 +6,16 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "core/file.h"
+#include "core/fsops.h"
 #include "core/service.h"
+#include "core/term.h"
 #include "engine/tools.h"
 #include "server/parts.h"
 #include "server/web_socket.h"
 
 #define LEAST_PIXELS (512u << 20) /* bytes of decoded pictures at a time, else an eighth of memory */
+#define CANCEL_S 1.5              /* that a download may need to notice that it is to end */
+#define FLUSH_S 1.0               /* for the last lines of the log */
 #define LEAST_BODIES (256u << 20) /* bytes of bodies that may be in memory at a time, else an eighth of it */
 
 static uint64_t number(const tkr_server *server, tkr_setting_id id) {
@@ -48,16 +51,31 @@ bool tkr_server_reload(tkr_server *server, tkr_error *error) {
 /* ---- loop 0's events ---- */
 
 static void leave(tkr_server *server, double seconds) {
+    const double end_at = tkr_now() + seconds;
+    if (!server->draining || end_at < server->end_at) server->end_at = end_at;
     server->draining = true;
     tkr_transport_drain(server->transport, seconds);
+}
+
+/* A download ends when it is told to; reading and packing weights can't be stopped, and may take minutes: then the
+ * program ends in the middle of it, which leaves nothing on the disk that needs repair. */
+static void watch_loads(tkr_server *server, bool failed) {
+    const double now = tkr_now();
+    if (now < server->end_at - CANCEL_S || !tkr_models_are_loading(server->models)) return;
+    tkr_models_leave(server->models);
+    if (now < server->end_at) return;
+    tkr_log_line(&server->log, TKR_LOG_INFO, "a model is still being loaded: ending without it");
+    tkr_logging_flush(server->logging, FLUSH_S);
+    tkr_program_end(failed);
 }
 
 static void on_tick(void *user) {
     tkr_server *server = user;
     const double now = tkr_now();
     tkr_error error;
-    if (server->draining) return;
-    if (atomic_load(&server->load_failed)) {
+    if (server->draining) {
+        watch_loads(server, atomic_load(&server->load_failed));
+    } else if (atomic_load(&server->load_failed)) {
         leave(server, 0);
     } else if (atomic_load(&server->phase) == TKR_PHASE_LEAVING && now >= server->leave_at) {
         leave(server, real(server, TKR_SET_DRAIN_TIMEOUT));
@@ -85,11 +103,13 @@ static void on_reload(void *user) {
 /* The first time politely, the second time at once. */
 static void on_terminate(void *user) {
     tkr_server *server = user;
-    const bool again = atomic_exchange(&server->phase, TKR_PHASE_LEAVING) == TKR_PHASE_LEAVING;
+    const int before = atomic_exchange(&server->phase, TKR_PHASE_LEAVING);
+    const bool again = before == TKR_PHASE_LEAVING;
     const double grace = real(server, TKR_SET_DRAIN_GRACE);
     tkr_log_line(&server->log, TKR_LOG_INFO,
                  again ? "told again to end: cutting what is left" : "told to end: waiting for the answers under way");
     if (!again) tkr_service_notify("STOPPING=1");
+    if (before == TKR_PHASE_LOADING) tkr_models_leave(server->models); /* nobody waits for what it loads */
     if (again)
         leave(server, 0);
     else if (grace > 0)
@@ -306,11 +326,25 @@ static void load(void *arg) {
     tkr_server *server = arg;
     int loading = TKR_PHASE_LOADING;
     if (tkr_models_load_all(server->models, &server->load_error) != TKR_OK) {
-        atomic_store(&server->load_failed, true);
+        /* Told to end, it isn't loaded for that reason, or it doesn't matter any more. */
+        if (atomic_load(&server->phase) != TKR_PHASE_LEAVING) atomic_store(&server->load_failed, true);
         return;
     }
-    if (atomic_compare_exchange_strong(&server->phase, &loading, TKR_PHASE_READY)) tkr_service_notify("READY=1");
+    if (!atomic_compare_exchange_strong(&server->phase, &loading, TKR_PHASE_READY)) return;
+    tkr_service_notify("READY=1");
     if (server->started) server->started(server->started_user);
+}
+
+/* The loops have ended, and with them whoever takes signals: one that comes now waits, and is looked for here. */
+static void end_loads(tkr_server *server, bool failed) {
+    failed |= atomic_load(&server->load_failed);
+    if (!server->draining) server->end_at = tkr_now() + real(server, TKR_SET_DRAIN_TIMEOUT);
+    tkr_models_leave(server->models);
+    while (tkr_models_are_loading(server->models)) {
+        if (tkr_signals_are_waiting()) server->end_at = 0;
+        watch_loads(server, failed);
+        tkr_sleep(0.02);
+    }
 }
 
 tkr_status tkr_server_run(tkr_server *server, void (*started)(void *user), void *user, tkr_error *error) {
@@ -318,6 +352,7 @@ tkr_status tkr_server_run(tkr_server *server, void (*started)(void *user), void 
     server->started_user = user;
     tkr_status status = tkr_thread_start(&server->load_thread, "tkr-load", load, server, error);
     if (status == TKR_OK) status = tkr_transport_run(server->transport, error);
+    end_loads(server, status != TKR_OK);
     tkr_thread_join(&server->load_thread);
     if (status == TKR_OK && atomic_load(&server->load_failed)) {
         if (error) *error = server->load_error;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -108,6 +109,12 @@ tkr_status tkr_user_find(const char *name, tkr_error *error) {
 }
 
 bool tkr_user_is_root(void) { return geteuid() == 0; }
+
+bool tkr_user_owns(const char *name, const char *path) {
+    user owner = {0, 0};
+    struct stat info;
+    return geteuid() == 0 && find(&owner, name, NULL) == TKR_OK && stat(path, &info) == 0 && info.st_uid == owner.uid;
+}
 
 tkr_status tkr_user_become(const char *name, tkr_error *error) {
     user to = {0, 0};

@@ -24,6 +24,8 @@ void tkr_service_notify(const char *state);
 tkr_status tkr_user_find(const char *name, tkr_error *error);
 /* Whether this process is the super-user. */
 bool tkr_user_is_root(void);
+/* Whether this process is the super-user, and the file or folder belongs to that user. */
+bool tkr_user_owns(const char *name, const char *path);
 /* Becomes the user with its groups, for good. TKR_DENIED unless this process is the super-user or that user. */
 tkr_status tkr_user_become(const char *name, tkr_error *error);
 

@@ -209,8 +209,9 @@ void tkr_settings_each_warning(const tkr_settings *settings, void (*fn)(void *us
         tkr_fs_access(&access, settings->file, NULL) == TKR_OK && (access.mode & 044) != 0) {
         fn(user, "others can read the configuration file, and auth.api_key in it: chmod 600, or use a keys file");
     }
-    if (keys != NULL && tkr_fs_access(&access, keys, NULL) == TKR_OK && (access.mode & 044) != 0) {
-        fn(user, "others can read the keys file: it holds hashes only, but chmod 600 is better");
+    /* The group of a service may. */
+    if (keys != NULL && tkr_fs_access(&access, keys, NULL) == TKR_OK && (access.mode & 04) != 0) {
+        fn(user, "others can read the keys file: it holds hashes only, but chmod 640 is better");
     }
     if (tkr_setting_on(settings, TKR_SET_NO_AUTH)) {
         fn(user, "no authentication (insecure_no_auth): whoever reaches the server may use it");

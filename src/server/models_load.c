@@ -25,10 +25,15 @@ static int word_index(const char *words, const char *word) {
     }
 }
 
+/* Of the settings, for a new entry. */
+static const tkr_setting_value *common(const tkr_models *models, tkr_setting_id id) {
+    return models->first ? tkr_setting_of_others(models->settings, id) : tkr_setting_of(models->settings, id);
+}
+
 /* A CHOICE: of the entry where it says one, else of the settings. */
-static tkr_status choose(int *out, const tkr_settings *settings, tkr_setting_id id, const char *own, tkr_error *error) {
+static tkr_status choose(int *out, const tkr_models *models, tkr_setting_id id, const char *own, tkr_error *error) {
     const tkr_setting *setting = &tkr_settings_table[id];
-    *out = own ? word_index(setting->argument, own) : (int)tkr_setting_of(settings, id)->number;
+    *out = own ? word_index(setting->argument, own) : (int)common(models, id)->number;
     if (*out >= 0) return TKR_OK;
     return TKR_FAIL(error, INVALID_ARGUMENT, "%s is \"%s\"; known: %s", setting->key, own, setting->argument);
 }
@@ -39,9 +44,10 @@ static bool copy(const char **out, tkr_served_model *served, const char *text) {
     return *out || !text;
 }
 
-static bool copy_setting(const char **out, tkr_served_model *served, const tkr_settings *settings, tkr_setting_id id,
+static bool copy_setting(const char **out, tkr_served_model *served, const tkr_models *models, tkr_setting_id id,
                          const char *own) {
-    return copy(out, served, own ? own : tkr_setting_of(settings, id)->text);
+    const char *text = own ? own : common(models, id)->text;
+    return copy(out, served, text && *text ? text : NULL);
 }
 
 static bool copy_hosts(tkr_served_model *served, const tkr_setting_value *hosts) {
@@ -59,13 +65,13 @@ static bool copy_texts(tkr_served_model *served, const tkr_models *models, const
     const bool first = !models->first; /* the alias of the settings is the first one's */
     const char *alias = entry->alias ? entry->alias : first ? tkr_setting_of(s, TKR_SET_MODEL_ALIAS)->text : NULL;
     tkr_model_options *o = &served->options;
-    return copy_setting(&served->reference, served, s, TKR_SET_MODEL, entry->name) &&
+    return copy_setting(&served->reference, served, models, TKR_SET_MODEL, entry->name) &&
            copy(&served->name, served, alias ? alias : served->reference) &&
-           copy_setting(&o->pooling, served, s, TKR_SET_POOLING, entry->pooling) &&
-           copy_setting(&o->device, served, s, TKR_SET_DEVICE, entry->device) &&
-           copy_setting(&o->cache_dir, served, s, TKR_SET_CACHE_DIR, NULL) &&
-           copy_setting(&o->weight_cache_dir, served, s, TKR_SET_WEIGHT_CACHE, NULL) &&
-           copy_setting(&o->cpu, served, s, TKR_SET_CPU, NULL) &&
+           copy_setting(&o->pooling, served, models, TKR_SET_POOLING, entry->pooling) &&
+           copy_setting(&o->device, served, models, TKR_SET_DEVICE, entry->device) &&
+           copy_setting(&o->cache_dir, served, models, TKR_SET_CACHE_DIR, NULL) &&
+           copy_setting(&o->weight_cache_dir, served, models, TKR_SET_WEIGHT_CACHE, NULL) &&
+           copy_setting(&o->cpu, served, models, TKR_SET_CPU, NULL) &&
            copy_hosts(served, tkr_setting_of(s, TKR_SET_ALLOW_URL));
 }
 
@@ -84,8 +90,8 @@ tkr_status tkr_model_configure(tkr_served_model *served, tkr_models *models, con
     tkr_model_options *o = &served->options;
     int quantization = 0, precision = 0;
     tkr_model_options_init(o);
-    tkr_status status = choose(&quantization, s, TKR_SET_QUANTIZATION, entry->quantization, error);
-    if (status == TKR_OK) status = choose(&precision, s, TKR_SET_PRECISION, entry->precision, error);
+    tkr_status status = choose(&quantization, models, TKR_SET_QUANTIZATION, entry->quantization, error);
+    if (status == TKR_OK) status = choose(&precision, models, TKR_SET_PRECISION, entry->precision, error);
     if (status != TKR_OK) return status;
     if (!copy_texts(served, models, entry)) return TKR_FAIL(error, NO_MEMORY, "no memory for a model's settings");
     const uint64_t side = tkr_setting_of(s, TKR_SET_IMAGE_SIZE)->number;
@@ -93,8 +99,7 @@ tkr_status tkr_model_configure(tkr_served_model *served, tkr_models *models, con
     o->precision = (tkr_precision)precision;
     o->threads = (unsigned)tkr_setting_of(s, TKR_SET_THREADS)->number;
     o->batch_tokens = (size_t)tkr_setting_of(s, TKR_SET_BATCH_TOKENS)->number;
-    o->max_tokens =
-        (size_t)(entry->max_tokens ? entry->max_tokens : tkr_setting_of(s, TKR_SET_MAX_TEXT_LENGTH)->number);
+    o->max_tokens = (size_t)(entry->max_tokens ? entry->max_tokens : common(models, TKR_SET_MAX_TEXT_LENGTH)->number);
     o->max_pixels = (size_t)(side * side);
     o->max_image_pixels = (size_t)tkr_setting_of(s, TKR_SET_MAX_IMAGE_PIXELS)->number;
     o->trust_remote_code = tkr_setting_on(s, TKR_SET_TRUST_REMOTE_CODE);

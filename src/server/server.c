@@ -130,8 +130,13 @@ static tkr_status check_names(const tkr_settings *settings, tkr_error *error) {
     tkr_status status = TKR_OK;
     for (size_t i = 0; i <= settings->n_models && status == TKR_OK; i++) {
         const tkr_model_entry *entry = i > 0 ? &settings->models[i - 1] : NULL;
-        const char *device = entry ? entry->device : tkr_setting_of(settings, TKR_SET_DEVICE)->text;
-        const char *pooling = entry ? entry->pooling : tkr_setting_of(settings, TKR_SET_POOLING)->text;
+        const char *device = tkr_setting_of(settings, TKR_SET_DEVICE)->text;
+        const char *pooling = tkr_setting_of(settings, TKR_SET_POOLING)->text;
+        if (entry) {
+            device = entry->device ? entry->device : tkr_setting_of_others(settings, TKR_SET_DEVICE)->text;
+            pooling = entry->pooling ? entry->pooling : tkr_setting_of_others(settings, TKR_SET_POOLING)->text;
+            if (pooling && *pooling == '\0') pooling = NULL;
+        }
         status = tkr_tools_check_names(device, pooling, cpu, error);
         if (status != TKR_OK && entry) status = tkr_error_prefix(error, status, "%s", entry->origin);
     }

@@ -89,6 +89,8 @@ const char *tkr_setting_choice(const tkr_settings *settings, tkr_setting_id id);
 /* Of settings with choices "true|false", and of FLAGs. */
 bool tkr_setting_on(const tkr_settings *settings, tkr_setting_id id);
 
+/* Appends the address with "***" in place of a password or token, as config show does. */
+bool tkr_settings_show_url(tkr_buf *out, const char *url);
 /* Appends the effective configuration as YAML, each line with a comment that says where its value came from; secrets as
  * "***". false: no memory. */
 bool tkr_settings_show(tkr_buf *out, const tkr_settings *settings);

@@ -7,18 +7,17 @@
 
 static void string(tkr_buf *out, const char *text) { tkr_json_write_string(out, text, strlen(text)); }
 
-/* "redis://user:secret@host" as "redis://user:***@host". */
+bool tkr_settings_show_url(tkr_buf *out, const char *url) {
+    const char *begin = strstr(url, "://"), *host = strrchr(url, '@');
+    if (begin == NULL || host == NULL || host < begin) return tkr_buf_append(out, url, strlen(url));
+    const char *colon = memchr(begin + 3, ':', (size_t)(host - begin) - 3);
+    tkr_buf_append(out, url, (size_t)((colon != NULL ? colon + 1 : begin + 3) - url)); /* without one it is a token */
+    return tkr_buf_printf(out, "***%s", host);
+}
+
 static void url_without_password(tkr_buf *out, const char *url) {
-    const char *host = strrchr(url, '@'), *begin = strstr(url, "://");
-    const char *colon = begin != NULL && host != NULL ? strchr(begin + 3, ':') : NULL;
     tkr_buf text = {0};
-    if (colon == NULL || colon > host) {
-        string(out, url);
-        return;
-    }
-    tkr_buf_append(&text, url, (size_t)(colon + 1 - url));
-    tkr_buf_printf(&text, "***%s", host);
-    string(out, text.failed ? "***" : text.data);
+    string(out, tkr_settings_show_url(&text, url) ? text.data : "***");
     tkr_buf_free(&text);
 }
 

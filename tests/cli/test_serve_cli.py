@@ -75,6 +75,9 @@ class Show(CliTest):
         path = self.path("serve.yaml", "auth: {api_key: hush-hush}\noptimization: {cache_url: 'redis://:hush@h:1/0'}\n")
         for args in ((), ("--json",)):
             self.assertNotIn(b"hush", self.ok("config", "show", "-c", path, *args))
+            shown = self.ok("config", "show", "--otlp-endpoint", "https://hush@h:4318/x", *args)
+            self.assertIn(b'"https://***@h:4318/x"', shown)
+            self.assertNotIn(b"hush", shown)
 
     def test_usage(self):
         self.fails(2, "config", says="Expected `config show`")

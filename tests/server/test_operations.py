@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import socket
-import tempfile
 import threading
 import time
 import unittest
@@ -198,96 +197,6 @@ class Drain(unittest.TestCase):
             server.signal(signal.SIGTERM)
             server.process.wait(10)
             self.assertEqual(server.process.returncode, 0)
-
-
-class EndWhileLoading(unittest.TestCase):
-    """SIGTERM while a model is downloaded, or loaded in a way that can't be stopped: status 0 all the same."""
-
-    def setUp(self):
-        hub = socket.create_server(("127.0.0.1", 0))  # takes connections, and answers none
-        self.addCleanup(hub.close)
-        self.taken = []
-
-        def take():
-            while True:
-                try:
-                    self.taken.append(hub.accept()[0])
-                except OSError:
-                    return
-        threading.Thread(target=take, daemon=True).start()
-        self.addCleanup(lambda: [connection.close() for connection in self.taken])
-        self.env = environment(HF_ENDPOINT=f"http://127.0.0.1:{hub.getsockname()[1]}", HF_HOME="/nonexistent")
-        del self.env["HF_HUB_OFFLINE"]
-        self.stuck = environment(TKR_MLX_MODULE=os.path.join(os.environ["TKR_BUILD_DIR"], "tests",
-                                                             "fake_mlx_module.so"), TKR_FAKE_MLX="hang=1000")
-
-    def ends(self, server, least, most):
-        begin = time.monotonic()
-        server.process.wait(PATIENCE)
-        self.assertEqual(server.process.returncode, 0, server.text())
-        self.assertTrue(least <= time.monotonic() - begin < most, (time.monotonic() - begin, server.text()))
-
-    def test_download_at_the_start(self):
-        with Server("--drain-timeout", "20", model="someorg/somemodel", env=self.env, wait=False) as server:
-            until(lambda: self.taken, "the hub is asked")
-            server.signal(signal.SIGTERM)
-            self.ends(server, 0, 10)
-            server.wait_line("model someorg/somemodel: .*cancelled")
-
-    def test_download_at_run_time(self):
-        with Server("--drain-timeout", "4", "--admin-socket", "a.sock", env=self.env) as server:
-            path = os.path.join(server.folder.name, "a.sock")
-            replies = []
-            thread = threading.Thread(target=lambda: replies.append(over_unix(
-                path, "POST", "/admin/models/load", {"model": "someorg/somemodel"}).status))
-            thread.start()
-            until(lambda: self.taken, "the hub is asked")
-            server.signal(signal.SIGTERM)
-            self.ends(server, 1, 10)  # what is under way has its time
-            thread.join(PATIENCE)
-            self.assertEqual(replies, [503])
-
-    def test_second_signal(self):
-        with Server("--drain-timeout", "600", "--socket", "s.sock", "--device", "gpu", env=self.stuck,
-                    wait=False) as server:
-            server.wait_address()
-            time.sleep(0.5)
-            server.signal(signal.SIGTERM)
-            server.wait_line("told to end")
-            time.sleep(0.5)  # the loops have ended
-            self.assertIsNone(server.process.poll())
-            server.signal(signal.SIGINT)
-            self.ends(server, 0, 5)
-            self.assertFalse(os.path.exists(os.path.join(server.folder.name, "s.sock")))
-
-    def test_load_that_cannot_be_stopped(self):
-        with Server("--drain-timeout", "1", "--device", "gpu", env=self.stuck, wait=False) as server:
-            server.wait_address()
-            time.sleep(0.5)
-            server.signal(signal.SIGTERM)
-            self.ends(server, 0.5, 6)
-            server.wait_line("a model is still being loaded: ending without it")
-
-    def test_lazy_load_that_cannot_be_stopped(self):
-        golden = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "bert", "bert-mean", "model")
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "serve.yaml")
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(f"model: {{name: demo, device: cpu}}\nmodels:\n"
-                           f"  - {{name: {golden}, alias: late, device: gpu, lazy: true}}\n")
-            for seconds, again in ((1, False), (600, True)):
-                with Server("-c", path, "--drain-timeout", str(seconds), env=self.stuck, model=None) as server:
-                    with server.socket() as client:
-                        body = b'{"texts":"x","model":"late"}'
-                        client.sendall(b"POST /embed/text HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
-                                       b"Content-Type: application/json\r\n\r\n%s" % (len(body), body))
-                        time.sleep(0.5)
-                        server.signal(signal.SIGTERM)
-                        server.wait_line("told to end")
-                        if again:
-                            server.signal(signal.SIGTERM)
-                        self.ends(server, 0, 6)
-                        server.wait_line("a model is still being loaded: ending without it")
 
 
 class Logs(unittest.TestCase):

@@ -43,9 +43,29 @@ bool tkr_server_is_ready(const tkr_server *server, const char **why) {
     return phase == TKR_PHASE_READY;
 }
 
+/* Logs what was done, in the new file where that could be opened. */
+static tkr_status reload_files(tkr_server *server, tkr_error *error) {
+    const char *file = text(server, TKR_SET_LOG_FILE), *keys = text(server, TKR_SET_KEYS_FILE);
+    tkr_error why = {.status = TKR_OK}, of_keys = {.status = TKR_OK};
+    if (tkr_logging_reopen(server->logging, &why) != TKR_OK)
+        tkr_log_line(&server->log, TKR_LOG_ERROR, "the log can't be opened again, and goes on in the old file: %s",
+                     why.message);
+    else if (file)
+        tkr_log_line(&server->log, TKR_LOG_INFO, "%s: opened again", file);
+    if (tkr_auth_reload(server->auth, true, &of_keys) != TKR_OK)
+        tkr_log_line(&server->log, TKR_LOG_ERROR, "the keys stay as they were: %s", of_keys.message);
+    else if (keys)
+        tkr_log_line(&server->log, TKR_LOG_INFO, "%s: read again", keys);
+    if (of_keys.status != TKR_OK) why = of_keys;
+    if (why.status != TKR_OK && error) *error = why;
+    return why.status;
+}
+
 bool tkr_server_reload(tkr_server *server, tkr_error *error) {
-    tkr_logging_reopen(server->logging);
-    return tkr_auth_reload(server->auth, true, error) == TKR_OK;
+    tkr_error why = {.status = TKR_OK};
+    const tkr_status files = reload_files(server, error), certificate = tkr_transport_reload(server->transport, &why);
+    if (files == TKR_OK && certificate != TKR_OK) *error = why;
+    return files == TKR_OK && certificate == TKR_OK;
 }
 
 /* ---- loop 0's events ---- */
@@ -91,12 +111,9 @@ static void on_reload(void *user) {
     tkr_server *server = user;
     const bool ready = atomic_load(&server->phase) == TKR_PHASE_READY;
     char state[64];
-    tkr_error error;
     (void)snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%.0f", tkr_now() * 1e6);
     if (ready) tkr_service_notify(state);
-    if (!tkr_server_reload(server, &error))
-        tkr_log_line(&server->log, TKR_LOG_ERROR, "the keys stay as they were: %s", error.message);
-    tkr_log_line(&server->log, TKR_LOG_INFO, "SIGHUP: certificates, keys and log file were read again");
+    (void)reload_files(server, NULL);
     if (ready) tkr_service_notify("READY=1");
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/fsops.h"
+#include "core/service.h"
 #include "core/sync.h"
 #include "core/term.h"
 
@@ -236,6 +237,7 @@ void tkr_logging_flush(tkr_logging *l, double seconds) {
 
 tkr_status tkr_logging_open(tkr_logging **out, const tkr_settings *settings, tkr_error *error) {
     const char *path = tkr_setting_of(settings, TKR_SET_LOG_FILE)->text;
+    const char *user = tkr_setting_of(settings, TKR_SET_USER)->text;
     const char *format = tkr_setting_choice(settings, TKR_SET_LOG_FORMAT);
     tkr_logging *l = tkr_calloc(1, sizeof *l);
     if (!l) return TKR_FAIL(error, NO_MEMORY, "no memory for the log");
@@ -247,8 +249,10 @@ tkr_status tkr_logging_open(tkr_logging **out, const tkr_settings *settings, tkr
     tkr_status status = TKR_OK;
     if (path && !(l->path = tkr_strdup(path))) status = TKR_FAIL(error, NO_MEMORY, "no memory for the log");
     uint64_t size = 0;
+    const bool made = path && !tkr_path_exists(path);
     if (status == TKR_OK)
         status = path ? tkr_append_open(&l->file, &size, path, error) : tkr_append_open_stderr(&l->file, error);
+    if (status == TKR_OK && made && user) (void)tkr_user_give(user, path, NULL); /* that opens it again at SIGHUP */
     if (status == TKR_OK) status = tkr_thread_start(&l->thread, "tkr-log", write_lines, l, error);
     if (status != TKR_OK) {
         tkr_logging_close(&l);

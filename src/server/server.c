@@ -15,6 +15,7 @@
 
 #define LEAST_PIXELS (512u << 20) /* bytes of decoded pictures at a time, else an eighth of memory */
 #define CANCEL_S 1.5              /* that a download may need to notice that it is to end */
+#define MOST_FILE (16u << 20)     /* bytes of keys or a certificate */
 #define FLUSH_S 1.0               /* for the last lines of the log */
 #define LEAST_BODIES (256u << 20) /* bytes of bodies that may be in memory at a time, else an eighth of it */
 
@@ -253,6 +254,31 @@ static tkr_status open_transport(tkr_server *server, tkr_error *error) {
     return status;
 }
 
+/* Gives root up. Sockets go to the user, so that its group can connect; what it can't read is told now, not at the
+ * SIGHUP that fails for it. */
+static tkr_status become_user(tkr_server *server, tkr_error *error) {
+    static const tkr_setting_id sockets[] = {TKR_SET_SOCKET, TKR_SET_ADMIN_SOCKET};
+    static const tkr_setting_id files[] = {TKR_SET_KEYS_FILE, TKR_SET_TLS_CERT, TKR_SET_TLS_KEY};
+    const char *user = text(server, TKR_SET_USER);
+    tkr_error why;
+    if (!user) return TKR_OK;
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
+        const char *path = text(server, sockets[i]);
+        if (path && tkr_user_give(user, path, &why) != TKR_OK)
+            tkr_log_line(&server->log, TKR_LOG_WARNING, "%s", why.message);
+    }
+    const tkr_status status = tkr_user_become(user, error);
+    for (size_t i = 0; i < sizeof files / sizeof *files && status == TKR_OK; i++) {
+        const char *path = text(server, files[i]);
+        tkr_buf content = {0};
+        if (path && tkr_file_read(&content, path, MOST_FILE, &why) != TKR_OK)
+            tkr_log_line(&server->log, TKR_LOG_WARNING, "user %s can't read %s again at SIGHUP: %s", user,
+                         tkr_settings_table[files[i]].key, why.message);
+        tkr_buf_free(&content);
+    }
+    return status;
+}
+
 static tkr_status open_scheduler(tkr_server *server, tkr_error *error) {
     const tkr_scheduler_options options = {
         .max_queued_tokens = (size_t)number(server, TKR_SET_MAX_QUEUE),
@@ -287,7 +313,7 @@ tkr_status tkr_server_create(tkr_server **out, const tkr_settings *settings, tkr
         status = tkr_auth_create(&server->auth, settings, error);
     }
     if (status == TKR_OK) status = open_transport(server, error);
-    if (status == TKR_OK && text(server, TKR_SET_USER)) status = tkr_user_become(text(server, TKR_SET_USER), error);
+    if (status == TKR_OK) status = become_user(server, error);
     if (status == TKR_OK) status = tkr_metrics_create(&server->metrics, error);
     if (status == TKR_OK) status = tkr_cache_create(&server->cache, settings, &server->log, error);
     if (status == TKR_OK) status = tkr_trace_create(&server->trace, settings, &server->log, error);

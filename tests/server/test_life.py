@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ends and changes of a server's life: signals while a model is loaded, what is read again, a log whose file goes away
 or whose disk is full, the user that root becomes. The real program, real signals."""
+import getpass
 import json
 import os
+import pwd
 import re
 import resource
 import shutil
@@ -14,7 +16,7 @@ import threading
 import time
 import unittest
 
-from harness import PATIENCE, Server, environment
+from harness import PATIENCE, Server, cli, environment
 from test_operations import over_unix, until
 
 
@@ -165,6 +167,31 @@ class Logs(unittest.TestCase):
                 line = server.wait_line("traces can't be sent to").string
                 self.assertIn(f"http://{shown}@127.0.0.1:9/v1/traces", line)
                 self.assertNotIn("hush", server.text())
+
+
+class User(unittest.TestCase):
+    def test_what_root_made_becomes_the_users(self):
+        """Sockets and log belong to the user that root becomes; files that it can't read are told."""
+        with tempfile.TemporaryDirectory() as folder:
+            keys = os.path.join(folder, "keys")
+            made = [os.path.join(folder, name) for name in ("s.sock", "a.sock", "log")]
+            self.assertEqual(cli.run("key", "new", "alice", "--keys-file", keys).returncode, 0)
+            user = pwd.getpwnam("nobody" if os.geteuid() == 0 else getpass.getuser())
+            if os.geteuid() == 0:
+                os.chmod(folder, 0o755)
+                os.chown(folder, user.pw_uid, user.pw_gid)
+            with Server("--user", user.pw_name, "--socket", made[0], "--admin-socket", made[1], "--log-file", made[2],
+                        "--keys-file", keys) as server:
+                for path, mode in zip(made[:2], (0o660, 0o600)):
+                    look = os.stat(path)
+                    self.assertEqual((look.st_uid, look.st_gid, look.st_mode & 0o777),
+                                     (user.pw_uid, user.pw_gid, mode))
+                self.assertEqual(os.stat(made[2]).st_uid, user.pw_uid)
+                with open(made[2], encoding="utf-8") as file:
+                    told = "can't read auth.keys_file again at SIGHUP: " + keys in file.read()
+                self.assertEqual(told, os.geteuid() == 0)
+                self.assertEqual(server.stop(), 0)
+            self.assertFalse(os.path.exists(made[0]) or os.path.exists(made[1]))
 
 
 class Reload(unittest.TestCase):

@@ -390,6 +390,8 @@ static void entries_have_their_own_options(void **state) {
     const tkr_setting_flag flags[] = {{TKR_SET_POOLING, "mean"}, {TKR_SET_QUANTIZATION, "q4"}};
     expect_options(listed, NULL, 0, "a:cls:8:2:1:cpu b:-:0:0:0:auto c:max:0:0:0:auto ");
     expect_options(listed, flags, 2, "a:mean:8:3:1:cpu b:mean:0:3:0:auto c:max:0:3:0:auto ");
+    static const char swapped[] = "models: [{name: m, alias: n}, {name: n, alias: m2}]\n"; /* n is the first one */
+    expect_options(swapped, NULL, 0, "n:-:0:0:0:auto m2:-:0:0:0:auto ");
     expect_options(settled, NULL, 0, "a:mean:0:0:0:auto b:mean:0:0:0:auto c:-:0:0:0:auto ");
 }
 

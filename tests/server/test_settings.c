@@ -348,7 +348,11 @@ static const struct {
      "serve.yaml:3: models: max_text_length is \"0\", expected a whole"},
     {"models:\n  - name: [a]\n", "serve.yaml:2: models: name is a list, expected a text"},
     {"models:\n  - name: a\n    lazy: true\n", "serve.yaml:2: the first model is the default one and can't be lazy"},
-    {"models:\n  - name: a\n  - name: b\n    alias: a\n", "serve.yaml: two models are called \"a\""},
+    {"models:\n  - name: a\n  - name: b\n    alias: a\n", "serve.yaml:3: two models are called \"a\""},
+    {"model: {name: demo, alias: main}\nmodels:\n  - {name: x, alias: demo}\n",
+     "serve.yaml:3: a model is called \"demo\", which is what \"main\" is loaded from; give it another alias"},
+    {"models:\n  - {name: m, alias: a}\n  - {name: n}\n  - {name: m}\n",
+     "serve.yaml:4: a model is called \"m\", which is what \"a\" is loaded from"},
     {"models:\nmodels:\n", "serve.yaml:2: section \"models\" was given in line 1 already"},
 };
 

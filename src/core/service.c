@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -108,6 +109,41 @@ tkr_status tkr_user_find(const char *name, tkr_error *error) {
 }
 
 bool tkr_user_is_root(void) { return geteuid() == 0; }
+
+bool tkr_user_owns(const char *name, const char *path) {
+    user owner = {0, 0};
+    struct stat info;
+    return geteuid() == 0 && find(&owner, name, NULL) == TKR_OK && stat(path, &info) == 0 && info.st_uid == owner.uid;
+}
+
+/* By descriptor, so that nobody puts something else in the path's place between the look and the change. */
+tkr_status tkr_user_give(const char *name, const char *path, tkr_error *error) {
+    user to = {0, 0};
+    struct stat info;
+    const tkr_status status = find(&to, name, error);
+    if (status != TKR_OK || geteuid() != 0) return status;
+#ifdef __linux__
+    const int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    const bool seen = fd >= 0 && fstat(fd, &info) == 0;
+#else
+    const bool seen = lstat(path, &info) == 0;
+#endif
+    int code = seen ? 0 : errno;
+    if (seen && ((!S_ISREG(info.st_mode) && !S_ISSOCK(info.st_mode)) || info.st_nlink != 1 || info.st_uid != 0)) {
+        code = EPERM;
+    } else if (seen) {
+#ifdef __linux__
+        code = fchownat(fd, "", to.uid, to.gid, AT_EMPTY_PATH) == 0 ? 0 : errno;
+#else
+        code = lchown(path, to.uid, to.gid) == 0 ? 0 : errno;
+#endif
+    }
+#ifdef __linux__
+    if (fd >= 0) (void)close(fd);
+#endif
+    if (code == 0) return TKR_OK;
+    return TKR_FAIL(error, DENIED, "%s: cannot be given to user \"%s\": %s", path, name, strerror(code));
+}
 
 tkr_status tkr_user_become(const char *name, tkr_error *error) {
     user to = {0, 0};

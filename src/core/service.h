@@ -24,6 +24,11 @@ void tkr_service_notify(const char *state);
 tkr_status tkr_user_find(const char *name, tkr_error *error);
 /* Whether this process is the super-user. */
 bool tkr_user_is_root(void);
+/* Whether this process is the super-user, and the file or folder belongs to that user. */
+bool tkr_user_owns(const char *name, const char *path);
+/* Gives a file or Unix socket that this process, the super-user, has just made to that user and its group. TKR_DENIED
+ * for what isn't that: a link, a file that has other names or another owner. */
+tkr_status tkr_user_give(const char *name, const char *path, tkr_error *error);
 /* Becomes the user with its groups, for good. TKR_DENIED unless this process is the super-user or that user. */
 tkr_status tkr_user_become(const char *name, tkr_error *error);
 

@@ -39,6 +39,15 @@ void tkr_signals_note(void) {
 
 int tkr_signals_pending(void) { return pending_signal; }
 
+bool tkr_signals_are_waiting(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    (void)sigpending(&set);
+    return sigismember(&set, SIGINT) == 1 || sigismember(&set, SIGTERM) == 1;
+}
+
+void tkr_program_end(int status) { _exit(status); }
+
 void tkr_signals_block(void) {
     sigset_t set;
     sigemptyset(&set);

@@ -33,6 +33,7 @@ typedef struct key_set {
 
 struct tkr_auth {
     char *path;    /* of the keys file, NULL: none */
+    char *user;    /* whom root will become; NULL: nobody */
     bool required; /* there are keys, or a file that may get some */
     bool public_metrics;
     uint64_t requests_per_minute, tokens_per_minute; /* of keys without limits of their own */
@@ -131,7 +132,7 @@ tkr_status tkr_auth_reload(tkr_auth *auth, bool force, tkr_error *error) {
     if (same && !force) {
         status = TKR_OK;
     } else if (status == TKR_OK) {
-        status = tkr_key_lines_read(&lines, auth->path, error);
+        status = tkr_key_lines_read(&lines, auth->path, auth->user, error);
         if (status == TKR_OK) status = use_lines(auth, &lines, error);
     }
     tkr_mutex_unlock(&auth->reading);
@@ -161,6 +162,7 @@ static tkr_status add_fixed(tkr_auth *auth, const tkr_setting_value *keys, tkr_e
 tkr_status tkr_auth_create(tkr_auth **out, const tkr_settings *settings, tkr_error *error) {
     const tkr_setting_value *api_key = tkr_setting_of(settings, TKR_SET_API_KEY);
     const char *path = tkr_setting_of(settings, TKR_SET_KEYS_FILE)->text;
+    const char *user = tkr_setting_of(settings, TKR_SET_USER)->text;
     const uint64_t address_limit = tkr_setting_of(settings, TKR_SET_ADDRESS_RPM)->number;
     const tkr_key_lines none = {0};
     tkr_auth *auth = tkr_calloc(1, sizeof *auth);
@@ -178,8 +180,10 @@ tkr_status tkr_auth_create(tkr_auth **out, const tkr_settings *settings, tkr_err
     }
     if (status == TKR_OK && path != NULL) {
         auth->path = tkr_strdup(path);
-        status = auth->path != NULL ? tkr_auth_reload(auth, true, error)
-                                    : TKR_FAIL(error, NO_MEMORY, "no memory for the keys");
+        auth->user = user != NULL ? tkr_strdup(user) : NULL;
+        status = auth->path != NULL && (user == NULL || auth->user != NULL)
+                     ? tkr_auth_reload(auth, true, error)
+                     : TKR_FAIL(error, NO_MEMORY, "no memory for the keys");
         if (status == TKR_NOT_FOUND) {
             status = TKR_FAIL(error, NOT_FOUND,
                               "%s: there is no keys file; `tkr-embed key new NAME --keys-file %s` "
@@ -208,6 +212,7 @@ void tkr_auth_free(tkr_auth **out) {
     tkr_mutex_destroy(&auth->lock);
     tkr_mutex_destroy(&auth->reading);
     tkr_free(auth->path);
+    tkr_free(auth->user);
     tkr_free(auth);
     *out = NULL;
 }

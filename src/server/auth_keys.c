@@ -8,6 +8,7 @@
 
 #include "core/fsops.h"
 #include "core/near.h"
+#include "core/service.h"
 #include "core/sync.h"
 #include "server/auth.h"
 
@@ -174,14 +175,14 @@ tkr_status tkr_key_lines_parse(tkr_key_lines *lines, const char *name, tkr_error
     return TKR_OK;
 }
 
-tkr_status tkr_key_lines_read(tkr_key_lines *lines, const char *path, tkr_error *error) {
+tkr_status tkr_key_lines_read(tkr_key_lines *lines, const char *path, const char *user, tkr_error *error) {
     tkr_file_access access;
     tkr_status status = tkr_fs_access(&access, path, error);
     if (status == TKR_OK && (access.mode & 022) != 0) {
         status = TKR_FAIL(error, DENIED, "%s: others may write this keys file (mode %o); chmod 600 makes it safe", path,
                           access.mode);
-    } else if (status == TKR_OK && !access.trusted) {
-        status = TKR_FAIL(error, DENIED, "%s: this keys file belongs to another user", path);
+    } else if (status == TKR_OK && !access.trusted && (user == NULL || !tkr_user_owns(user, path))) {
+        status = TKR_FAIL(error, DENIED, "%s: this keys file belongs to another user; chown root makes it safe", path);
     }
     if (status == TKR_OK) status = tkr_file_read(&lines->text, path, MAX_FILE, error);
     if (status == TKR_OK) status = tkr_key_lines_parse(lines, path, error);
@@ -269,7 +270,7 @@ tkr_status tkr_auth_new_key(char key[64], const tkr_key_request *request, tkr_er
                         "the name of a key is \"%s\", expected 1 to 63 letters, digits and \"._@+-\"", request->name);
     }
     tkr_status status = lock_file(&lock, request->file, error);
-    if (status == TKR_OK && lock != NULL) status = tkr_key_lines_read(&lines, request->file, error);
+    if (status == TKR_OK && lock != NULL) status = tkr_key_lines_read(&lines, request->file, NULL, error);
     if (status == TKR_OK && find_key(&lines, request->name) != NULL) {
         status =
             TKR_FAIL(error, INVALID_ARGUMENT, "%s has a key \"%s\" already; revoke it first or choose another name",
@@ -288,7 +289,7 @@ tkr_status tkr_auth_new_key(char key[64], const tkr_key_request *request, tkr_er
 tkr_status tkr_auth_each_key(const char *file, void (*fn)(void *user, const tkr_key_request *key), void *user,
                              tkr_error *error) {
     tkr_key_lines lines = {0};
-    const tkr_status status = tkr_key_lines_read(&lines, file, error);
+    const tkr_status status = tkr_key_lines_read(&lines, file, NULL, error);
     for (size_t i = 0; i < lines.n; i++) {
         const tkr_key_line *line = &lines.keys[i];
         const tkr_key_request key = {
@@ -320,7 +321,7 @@ tkr_status tkr_auth_revoke_key(const char *file, const char *name, tkr_error *er
     tkr_key_lines lines = {0};
     tkr_fs_lock *lock = NULL;
     tkr_status status = lock_file(&lock, file, error);
-    if (status == TKR_OK) status = tkr_key_lines_read(&lines, file, error);
+    if (status == TKR_OK) status = tkr_key_lines_read(&lines, file, NULL, error);
     if (status == TKR_OK) {
         const tkr_key_line *line = find_key(&lines, name);
         if (line != NULL) {

@@ -24,8 +24,9 @@ typedef struct tkr_key_lines {
     tkr_buf text; /* of the whole file */
 } tkr_key_lines;
 
-/* Reads a file that nobody but its owner (this user or root) may write: TKR_DENIED otherwise. */
-tkr_status tkr_key_lines_read(tkr_key_lines *lines, const char *path, tkr_error *error);
+/* Reads a file that nobody but its owner may write, which is this user, root, or for root `user`, whom it will become
+ * (NULL: none): TKR_DENIED otherwise. */
+tkr_status tkr_key_lines_read(tkr_key_lines *lines, const char *path, const char *user, tkr_error *error);
 /* The same of lines->text. Two keys of one name or hash are an error. */
 tkr_status tkr_key_lines_parse(tkr_key_lines *lines, const char *name, tkr_error *error);
 void tkr_key_lines_free(tkr_key_lines *lines);

@@ -87,9 +87,18 @@ static void put_model(struct sha256_ctx *hash, const tkr_model_info *model, cons
     put_prompt(hash, model, options->prompt_name);
 }
 
+static void set_shape(tkr_cache_key *key, const tkr_model_info *model, tkr_result_kind kind, const tkr_input *input,
+                      const tkr_embed_options *options) {
+    const bool tokens = kind == TKR_RESULT_TOKENS;
+    const size_t width = tokens ? model->hidden_size : model->dimensions;
+    key->dimensions = options->dimensions ? options->dimensions : width;
+    key->n_rows = tokens || model->multi_vector ? 0 : input->spans && input->n_spans ? input->n_spans : 1;
+}
+
 bool tkr_cache_key_of(tkr_cache_key *key, const tkr_model_info *model, tkr_result_kind kind, const tkr_input *input,
                       const tkr_embed_options *options) {
     struct sha256_ctx hash;
+    set_shape(key, model, kind, input, options);
     sha256_init(&hash);
     put_model(&hash, model, input, options);
     put_number(&hash, (uint64_t)kind);

@@ -15,7 +15,8 @@
 typedef struct tkr_cache tkr_cache;
 
 typedef struct tkr_cache_key {
-    uint8_t digest[32]; /* SHA-256 */
+    uint8_t digest[32];        /* SHA-256 */
+    size_t n_rows, dimensions; /* that the result will have, 0: as many as it has tokens; not hashed */
 } tkr_cache_key;
 /* Hashes what a result depends on: the model's fingerprint, limit and prompts, kind of result, all options that change
  * bits, and the input's content (texts, ids, bytes of pictures). false for inputs that aren't cached (RGB, files, URLs

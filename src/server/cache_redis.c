@@ -3,6 +3,7 @@
  * thread of its own. While the server is down nobody waits for it; it is tried again every second. What it answers is
  * bounded in time and in bytes, whatever it is. */
 #include <hiredis/hiredis.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,19 +183,30 @@ static uint64_t digest_of(const header *h, const float *rows, size_t n) {
     return tkr_digest_end(&digest);
 }
 
+/* Of the shape that a result for this key has: who reads the rows goes by the model and the request. */
+static bool fits(const header *h, const tkr_cache_key *key) {
+    return h->dimensions == key->dimensions && (key->n_rows ? h->n_rows == key->n_rows : h->n_rows > 0);
+}
+
+static bool all_finite(const float *values, size_t n) {
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) finite &= isfinite(values[i]) != 0;
+    return finite;
+}
+
 /* Trusts nothing of what another program may have written. */
-static bool read_value(tkr_cached *out, const char *bytes, size_t size) {
+static bool read_value(tkr_cached *out, const tkr_cache_key *key, const char *bytes, size_t size) {
     header h;
     size_t n = 0;
     if (size < sizeof h) return false;
     memcpy(&h, bytes, sizeof h);
-    if (h.magic != MAGIC || h.n_rows == 0 || h.dimensions == 0 || !tkr_mul_size(&n, h.n_rows, h.dimensions) ||
+    if (h.magic != MAGIC || h.dimensions == 0 || !fits(&h, key) || !tkr_mul_size(&n, h.n_rows, h.dimensions) ||
         !tkr_mul_size(&n, n, sizeof(float)) || n != size - sizeof h)
         return false;
     float *rows = tkr_malloc(n);
     if (!rows) return false;
     memcpy(rows, bytes + sizeof h, n);
-    if (digest_of(&h, rows, n) != h.digest) {
+    if (digest_of(&h, rows, n) != h.digest || !all_finite(rows, n / sizeof *rows)) {
         tkr_free(rows);
         return false;
     }
@@ -243,7 +255,7 @@ static size_t read_values(tkr_cached *out, bool *found, tkr_far *far, const tkr_
     for (bool good = ask(far, keys, n) && send_all(l); good && i < n; i++) {
         redisReply *reply = answer_of(l);
         if (!reply) break;
-        found[i] = reply->type == REDIS_REPLY_STRING && read_value(&out[i], reply->str, (size_t)reply->len);
+        found[i] = reply->type == REDIS_REPLY_STRING && read_value(&out[i], &keys[i], reply->str, (size_t)reply->len);
         hits += found[i];
         freeReplyObject(reply);
     }

@@ -180,7 +180,7 @@ static tkr_status read_model_field(reader *r, tkr_model_entry *model, size_t fie
         model->max_tokens = number;
     } else if (rule.type == TKR_VALUE_FLAG) {
         model->lazy = number != 0;
-    } else if (text[0] != '\0') {
+    } else if (text[0] != '\0' || model_fields[field].like == TKR_SET_POOLING) {
         memcpy((char *)model + model_fields[field].offset, &text, sizeof text);
     }
     return TKR_OK;

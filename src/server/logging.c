@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/fsops.h"
+#include "core/service.h"
 #include "core/sync.h"
 #include "core/term.h"
 
@@ -19,12 +20,16 @@ struct tkr_logging {
     tkr_mutex lock;
     tkr_cond wake;
     /* under the lock */
-    tkr_buf lines;   /* to be written */
-    uint64_t n_lost; /* lines since the last one that was kept */
-    bool reopen, stop, asleep;
+    tkr_buf lines;           /* to be written */
+    uint64_t n_lost;         /* lines since the last one that was kept */
+    tkr_append *fresh;       /* to be written to from now on; NULL: the same as before */
+    bool fresh_empty;        /* it has nothing yet */
+    bool stop, asleep, busy; /* busy: the writer has lines that it took */
+    tkr_cond idle;
     /* the writer's */
     tkr_append *file;
     tkr_buf writing;
+    bool torn; /* the file may end inside a line, because a write failed */
     tkr_thread *thread;
 };
 
@@ -32,15 +37,12 @@ static const char *const levels[] = {"error", "warning", "info", "debug"};
 
 /* ---- the writer ---- */
 
-static tkr_status open_file(tkr_logging *l, tkr_error *error) {
-    uint64_t size = 0;
-    return l->path ? tkr_append_open(&l->file, &size, l->path, error) : tkr_append_open_stderr(&l->file, error);
-}
-
 /* Takes what waits; false at the end. */
-static bool take_lines(tkr_logging *l, bool *reopen) {
+static bool take_lines(tkr_logging *l) {
     tkr_mutex_lock(&l->lock);
-    while (l->lines.size == 0 && !l->stop && !l->reopen) {
+    l->busy = false;
+    tkr_cond_broadcast(&l->idle);
+    while (l->lines.size == 0 && !l->stop && !l->fresh) {
         l->asleep = true;
         tkr_cond_wait(&l->wake, &l->lock);
         l->asleep = false;
@@ -48,26 +50,25 @@ static bool take_lines(tkr_logging *l, bool *reopen) {
     const tkr_buf full = l->lines;
     l->lines = l->writing;
     l->writing = full;
-    *reopen = l->reopen;
-    l->reopen = false;
+    if (l->fresh) {
+        tkr_append_close(&l->file);
+        l->file = l->fresh;
+        l->fresh = NULL;
+        if (l->fresh_empty) l->torn = false;
+    }
     const bool more = !l->stop || l->writing.size > 0;
+    l->busy = more;
     tkr_mutex_unlock(&l->lock);
     return more;
 }
 
 static void write_lines(void *arg) {
     tkr_logging *l = arg;
-    bool reopen = false;
-    while (take_lines(l, &reopen)) {
-        if (reopen && l->path) {
-            tkr_append *old = l->file;
-            l->file = NULL;
-            if (open_file(l, NULL) == TKR_OK)
-                tkr_append_close(&old);
-            else
-                l->file = old; /* where it may still be read */
-        }
-        if (l->writing.size > 0 && tkr_append_write(l->file, l->writing.data, l->writing.size, NULL) != TKR_OK) {
+    while (take_lines(l)) {
+        if (l->torn && l->writing.size > 0) l->torn = tkr_append_write(l->file, "\n", 1, NULL) != TKR_OK;
+        if (l->writing.size > 0 &&
+            (l->torn || tkr_append_write(l->file, l->writing.data, l->writing.size, NULL) != TKR_OK)) {
+            l->torn = true;
             tkr_mutex_lock(&l->lock);
             for (size_t i = 0; i < l->writing.size; i++) l->n_lost += l->writing.data[i] == '\n';
             tkr_mutex_unlock(&l->lock);
@@ -210,25 +211,48 @@ void tkr_logging_request(tkr_logging *l, const tkr_operation *op, const tkr_http
 
 tkr_log tkr_logging_hook(tkr_logging *l) { return (tkr_log){log_line, l}; }
 
-void tkr_logging_reopen(tkr_logging *l) {
+tkr_status tkr_logging_reopen(tkr_logging *l, tkr_error *error) {
+    tkr_append *fresh = NULL;
+    uint64_t size = 0;
+    if (!l->path) return TKR_OK;
+    const tkr_status status = tkr_append_open(&fresh, &size, l->path, error);
+    if (status != TKR_OK) return status;
     tkr_mutex_lock(&l->lock);
-    l->reopen = true;
+    tkr_append *unused = l->fresh;
+    l->fresh = fresh;
+    l->fresh_empty = size == 0;
     if (l->asleep) tkr_cond_signal(&l->wake);
+    tkr_mutex_unlock(&l->lock);
+    tkr_append_close(&unused);
+    return TKR_OK;
+}
+
+void tkr_logging_flush(tkr_logging *l, double seconds) {
+    const double until = tkr_now() + seconds;
+    tkr_mutex_lock(&l->lock);
+    while ((l->lines.size > 0 || l->busy) && tkr_cond_wait_until(&l->idle, &l->lock, until)) {
+    }
     tkr_mutex_unlock(&l->lock);
 }
 
 tkr_status tkr_logging_open(tkr_logging **out, const tkr_settings *settings, tkr_error *error) {
     const char *path = tkr_setting_of(settings, TKR_SET_LOG_FILE)->text;
+    const char *user = tkr_setting_of(settings, TKR_SET_USER)->text;
     const char *format = tkr_setting_choice(settings, TKR_SET_LOG_FORMAT);
     tkr_logging *l = tkr_calloc(1, sizeof *l);
     if (!l) return TKR_FAIL(error, NO_MEMORY, "no memory for the log");
     tkr_mutex_init(&l->lock);
     tkr_cond_init(&l->wake);
+    tkr_cond_init(&l->idle);
     l->level = (int)tkr_setting_of(settings, TKR_SET_LOG_LEVEL)->number;
     l->json = strcmp(format, "json") == 0 || (strcmp(format, "auto") == 0 && (path || !tkr_term_is(TKR_STREAM_ERR)));
     tkr_status status = TKR_OK;
     if (path && !(l->path = tkr_strdup(path))) status = TKR_FAIL(error, NO_MEMORY, "no memory for the log");
-    if (status == TKR_OK) status = open_file(l, error);
+    uint64_t size = 0;
+    const bool made = path && !tkr_path_exists(path);
+    if (status == TKR_OK)
+        status = path ? tkr_append_open(&l->file, &size, path, error) : tkr_append_open_stderr(&l->file, error);
+    if (status == TKR_OK && made && user) (void)tkr_user_give(user, path, NULL); /* that opens it again at SIGHUP */
     if (status == TKR_OK) status = tkr_thread_start(&l->thread, "tkr-log", write_lines, l, error);
     if (status != TKR_OK) {
         tkr_logging_close(&l);
@@ -247,9 +271,11 @@ void tkr_logging_close(tkr_logging **out) {
     tkr_mutex_unlock(&l->lock);
     tkr_thread_join(&l->thread);
     tkr_append_close(&l->file);
+    tkr_append_close(&l->fresh);
     tkr_buf_free(&l->lines);
     tkr_buf_free(&l->writing);
     tkr_cond_destroy(&l->wake);
+    tkr_cond_destroy(&l->idle);
     tkr_mutex_destroy(&l->lock);
     tkr_free(l->path);
     tkr_free(l);

@@ -17,7 +17,9 @@ tkr_log tkr_logging_hook(tkr_logging *logging);
  * inputs, tokens, timings. op may be NULL: then only what x says. */
 void tkr_logging_request(tkr_logging *logging, const tkr_operation *op, const tkr_http_request *request,
                          unsigned status, size_t n_bytes, double total_s);
-/* Opens the file again (log rotation). */
-void tkr_logging_reopen(tkr_logging *logging);
+/* Waits until what was logged so far is written, for `seconds` at most. */
+void tkr_logging_flush(tkr_logging *logging, double seconds);
+/* Opens the file again (log rotation); where that fails it goes on in the old one. */
+tkr_status tkr_logging_reopen(tkr_logging *logging, tkr_error *error);
 
 #endif

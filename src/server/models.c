@@ -233,6 +233,15 @@ void tkr_models_tick(tkr_models *models) {
     models->collector = tkr_task_start(tkr_models_collect, models);
 }
 
+void tkr_models_leave(tkr_models *models) { atomic_store(&models->leaving, true); }
+
+bool tkr_models_are_loading(tkr_models *models) {
+    tkr_mutex_lock(&models->lock);
+    const bool loading = models->loading;
+    tkr_mutex_unlock(&models->lock);
+    return loading;
+}
+
 void tkr_models_each(tkr_models *models, void (*fn)(void *user, const tkr_served_model *model), void *user) {
     tkr_mutex_lock(&models->lock);
     for (const tkr_served_model *m = models->first; m; m = m->next) fn(user, m);

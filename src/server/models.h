@@ -73,6 +73,11 @@ tkr_status tkr_models_unload(tkr_models *models, const char *name, tkr_error *er
  */
 void tkr_models_tick(tkr_models *models);
 
+/* The server ends: loads that can be cut short end with TKR_CANCELLED, others begin no more. From any thread. */
+void tkr_models_leave(tkr_models *models);
+/* Whether a model is being loaded. */
+bool tkr_models_are_loading(tkr_models *models);
+
 /* Calls fn for each model, default first, under the lock: don't block. */
 void tkr_models_each(tkr_models *models, void (*fn)(void *user, const tkr_served_model *model), void *user);
 

@@ -24,6 +24,7 @@ struct tkr_models {
     bool warm_up, strict_names;
     double idle_unload; /* seconds; 0: never */
     const tkr_settings *settings;
+    atomic_bool leaving; /* no load begins any more, and a download ends */
     /* under the lock */
     tkr_served_model *first; /* the default one */
     bool loading;            /* one at a time, so that each knows what the others left */
@@ -35,7 +36,7 @@ struct tkr_models {
 /* ---- models_load.c ---- */
 
 /* Fills reference, name and options of a new entry, from the settings and where they are not NULL from `entry`. */
-tkr_status tkr_model_configure(tkr_served_model *served, const tkr_models *models, const tkr_model_entry *entry,
+tkr_status tkr_model_configure(tkr_served_model *served, tkr_models *models, const tkr_model_entry *entry,
                                tkr_error *error);
 /* Loads an entry that is ASLEEP or FAILED: LOADING meanwhile, then READY or FAILED. Under the lock, which is released
  * meanwhile. */

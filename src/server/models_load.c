@@ -25,10 +25,15 @@ static int word_index(const char *words, const char *word) {
     }
 }
 
+/* Of the settings, for a new entry. */
+static const tkr_setting_value *common(const tkr_models *models, tkr_setting_id id) {
+    return models->first ? tkr_setting_of_others(models->settings, id) : tkr_setting_of(models->settings, id);
+}
+
 /* A CHOICE: of the entry where it says one, else of the settings. */
-static tkr_status choose(int *out, const tkr_settings *settings, tkr_setting_id id, const char *own, tkr_error *error) {
+static tkr_status choose(int *out, const tkr_models *models, tkr_setting_id id, const char *own, tkr_error *error) {
     const tkr_setting *setting = &tkr_settings_table[id];
-    *out = own ? word_index(setting->argument, own) : (int)tkr_setting_of(settings, id)->number;
+    *out = own ? word_index(setting->argument, own) : (int)common(models, id)->number;
     if (*out >= 0) return TKR_OK;
     return TKR_FAIL(error, INVALID_ARGUMENT, "%s is \"%s\"; known: %s", setting->key, own, setting->argument);
 }
@@ -39,9 +44,10 @@ static bool copy(const char **out, tkr_served_model *served, const char *text) {
     return *out || !text;
 }
 
-static bool copy_setting(const char **out, tkr_served_model *served, const tkr_settings *settings, tkr_setting_id id,
+static bool copy_setting(const char **out, tkr_served_model *served, const tkr_models *models, tkr_setting_id id,
                          const char *own) {
-    return copy(out, served, own ? own : tkr_setting_of(settings, id)->text);
+    const char *text = own ? own : common(models, id)->text;
+    return copy(out, served, text && *text ? text : NULL);
 }
 
 static bool copy_hosts(tkr_served_model *served, const tkr_setting_value *hosts) {
@@ -59,24 +65,33 @@ static bool copy_texts(tkr_served_model *served, const tkr_models *models, const
     const bool first = !models->first; /* the alias of the settings is the first one's */
     const char *alias = entry->alias ? entry->alias : first ? tkr_setting_of(s, TKR_SET_MODEL_ALIAS)->text : NULL;
     tkr_model_options *o = &served->options;
-    return copy_setting(&served->reference, served, s, TKR_SET_MODEL, entry->name) &&
+    return copy_setting(&served->reference, served, models, TKR_SET_MODEL, entry->name) &&
            copy(&served->name, served, alias ? alias : served->reference) &&
-           copy_setting(&o->pooling, served, s, TKR_SET_POOLING, entry->pooling) &&
-           copy_setting(&o->device, served, s, TKR_SET_DEVICE, entry->device) &&
-           copy_setting(&o->cache_dir, served, s, TKR_SET_CACHE_DIR, NULL) &&
-           copy_setting(&o->weight_cache_dir, served, s, TKR_SET_WEIGHT_CACHE, NULL) &&
-           copy_setting(&o->cpu, served, s, TKR_SET_CPU, NULL) &&
+           copy_setting(&o->pooling, served, models, TKR_SET_POOLING, entry->pooling) &&
+           copy_setting(&o->device, served, models, TKR_SET_DEVICE, entry->device) &&
+           copy_setting(&o->cache_dir, served, models, TKR_SET_CACHE_DIR, NULL) &&
+           copy_setting(&o->weight_cache_dir, served, models, TKR_SET_WEIGHT_CACHE, NULL) &&
+           copy_setting(&o->cpu, served, models, TKR_SET_CPU, NULL) &&
            copy_hosts(served, tkr_setting_of(s, TKR_SET_ALLOW_URL));
 }
 
-tkr_status tkr_model_configure(tkr_served_model *served, const tkr_models *models, const tkr_model_entry *entry,
+/* Bytes of a download came, or a second without any is over: whether it is to end. */
+static int on_download(void *user, const char *file, uint64_t done, uint64_t total) {
+    const tkr_models *models = user;
+    (void)file;
+    (void)done;
+    (void)total;
+    return atomic_load(&models->leaving);
+}
+
+tkr_status tkr_model_configure(tkr_served_model *served, tkr_models *models, const tkr_model_entry *entry,
                                tkr_error *error) {
     const tkr_settings *s = models->settings;
     tkr_model_options *o = &served->options;
     int quantization = 0, precision = 0;
     tkr_model_options_init(o);
-    tkr_status status = choose(&quantization, s, TKR_SET_QUANTIZATION, entry->quantization, error);
-    if (status == TKR_OK) status = choose(&precision, s, TKR_SET_PRECISION, entry->precision, error);
+    tkr_status status = choose(&quantization, models, TKR_SET_QUANTIZATION, entry->quantization, error);
+    if (status == TKR_OK) status = choose(&precision, models, TKR_SET_PRECISION, entry->precision, error);
     if (status != TKR_OK) return status;
     if (!copy_texts(served, models, entry)) return TKR_FAIL(error, NO_MEMORY, "no memory for a model's settings");
     const uint64_t side = tkr_setting_of(s, TKR_SET_IMAGE_SIZE)->number;
@@ -84,14 +99,15 @@ tkr_status tkr_model_configure(tkr_served_model *served, const tkr_models *model
     o->precision = (tkr_precision)precision;
     o->threads = (unsigned)tkr_setting_of(s, TKR_SET_THREADS)->number;
     o->batch_tokens = (size_t)tkr_setting_of(s, TKR_SET_BATCH_TOKENS)->number;
-    o->max_tokens =
-        (size_t)(entry->max_tokens ? entry->max_tokens : tkr_setting_of(s, TKR_SET_MAX_TEXT_LENGTH)->number);
+    o->max_tokens = (size_t)(entry->max_tokens ? entry->max_tokens : common(models, TKR_SET_MAX_TEXT_LENGTH)->number);
     o->max_pixels = (size_t)(side * side);
     o->max_image_pixels = (size_t)tkr_setting_of(s, TKR_SET_MAX_IMAGE_PIXELS)->number;
     o->trust_remote_code = tkr_setting_on(s, TKR_SET_TRUST_REMOTE_CODE);
     o->offline = tkr_setting_on(s, TKR_SET_OFFLINE);
     o->no_weight_cache = tkr_setting_on(s, TKR_SET_NO_WEIGHT_CACHE);
     o->no_jail = tkr_setting_on(s, TKR_SET_NO_JAIL);
+    o->download = on_download;
+    o->download_user = models;
     o->log = models->log.fn;
     o->log_user = models->log.user;
     served->lazy = entry->lazy;
@@ -201,13 +217,19 @@ static tkr_status check_prompt(const tkr_model_info *info, const tkr_settings *s
                     tkr_settings_table[TKR_SET_DEFAULT_PROMPT].key, name, wanted, n ? known : "none");
 }
 
+static tkr_status check_leaving(const tkr_models *models, tkr_error *error) {
+    return atomic_load(&models->leaving) ? TKR_FAIL(error, CANCELLED, "not loaded: the server is shutting down")
+                                         : TKR_OK;
+}
+
 static tkr_status load(tkr_model_instance *instance, tkr_served_model *served, const tkr_models *models, const room *r,
                        tkr_error *error) {
     tkr_model_options options = served->options;
     const bool alone = r->users[0] == '\0';
     options.max_memory = alone ? models->max_memory : r->left; /* alone the library's own rule holds */
     if (r->left < 1) return no_room(r, "no memory is left", error);
-    tkr_status status = tkr_model_load(&instance->model, served->reference, &options, error);
+    tkr_status status = check_leaving(models, error);
+    if (status == TKR_OK) status = tkr_model_load(&instance->model, served->reference, &options, error);
     if (status == TKR_LIMIT && !alone) {
         const tkr_error reason = *error;
         return no_room(r, reason.message, error);
@@ -215,6 +237,7 @@ static tkr_status load(tkr_model_instance *instance, tkr_served_model *served, c
     if (status == TKR_OK)
         status = check_prompt(tkr_model_get_info(instance->model), models->settings, served->name, error);
     if (status == TKR_OK) status = open_sessions(instance, r, error);
+    if (status == TKR_OK) status = check_leaving(models, error);
     if (status != TKR_OK || !models->warm_up) return status;
     tkr_session *const interactive = instance->sessions[1] ? instance->sessions[1] : instance->sessions[0];
     status = tkr_tools_warm_up(interactive, error);
@@ -272,7 +295,8 @@ tkr_status tkr_model_wake(tkr_models *models, tkr_served_model *served, tkr_erro
         tkr_log_line(&models->log, TKR_LOG_INFO, "model %s is ready after %.2f seconds (%.0f MiB)", served->name,
                      seconds, mib(instance->bytes));
     else
-        tkr_log_line(&models->log, TKR_LOG_ERROR, "model %s: %s", served->name, why.message);
+        tkr_log_line(&models->log, why.status == TKR_CANCELLED ? TKR_LOG_INFO : TKR_LOG_ERROR, "model %s: %s",
+                     served->name, why.message);
     tkr_mutex_lock(&models->lock);
     if (instance) {
         become_ready(served, instance, seconds);

@@ -178,7 +178,7 @@ const tkr_settings *tkr_server_settings(const tkr_server *server);
 struct tkr_metrics *tkr_server_metrics(tkr_server *server);
 struct tkr_cache *tkr_server_cache(tkr_server *server);
 tkr_transport *tkr_server_transport(tkr_server *server);
-/* What SIGHUP does beside certificates: keys and log file. false: why in *error. */
+/* What SIGHUP does: certificates, keys and log file. What fails is logged, and the rest done. false: why in *error. */
 bool tkr_server_reload(tkr_server *server, tkr_error *error);
 bool tkr_server_is_ready(const tkr_server *server, const char **why);
 

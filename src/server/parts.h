@@ -34,6 +34,7 @@ struct tkr_server {
     atomic_int phase;      /* tkr_phase */
     double leave_at;       /* LEAVING: when the drain begins; loop 0's */
     bool draining;         /* loop 0's */
+    double end_at;         /* draining: when a load that is still running is abandoned; loop 0's */
     double ticked;         /* loop 0's */
     /* loading, in a thread of its own */
     tkr_thread *load_thread;

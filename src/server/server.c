@@ -6,13 +6,17 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "core/file.h"
+#include "core/fsops.h"
 #include "core/service.h"
+#include "core/term.h"
 #include "engine/tools.h"
 #include "server/parts.h"
 #include "server/web_socket.h"
 
 #define LEAST_PIXELS (512u << 20) /* bytes of decoded pictures at a time, else an eighth of memory */
+#define CANCEL_S 1.5              /* that a download may need to notice that it is to end */
+#define MOST_FILE (16u << 20)     /* bytes of keys or a certificate */
+#define FLUSH_S 1.0               /* for the last lines of the log */
 #define LEAST_BODIES (256u << 20) /* bytes of bodies that may be in memory at a time, else an eighth of it */
 
 static uint64_t number(const tkr_server *server, tkr_setting_id id) {
@@ -40,24 +44,59 @@ bool tkr_server_is_ready(const tkr_server *server, const char **why) {
     return phase == TKR_PHASE_READY;
 }
 
+/* Logs what was done, in the new file where that could be opened. */
+static tkr_status reload_files(tkr_server *server, tkr_error *error) {
+    const char *file = text(server, TKR_SET_LOG_FILE), *keys = text(server, TKR_SET_KEYS_FILE);
+    tkr_error why = {.status = TKR_OK}, of_keys = {.status = TKR_OK};
+    if (tkr_logging_reopen(server->logging, &why) != TKR_OK)
+        tkr_log_line(&server->log, TKR_LOG_ERROR, "the log can't be opened again, and goes on in the old file: %s",
+                     why.message);
+    else if (file)
+        tkr_log_line(&server->log, TKR_LOG_INFO, "%s: opened again", file);
+    if (tkr_auth_reload(server->auth, true, &of_keys) != TKR_OK)
+        tkr_log_line(&server->log, TKR_LOG_ERROR, "the keys stay as they were: %s", of_keys.message);
+    else if (keys)
+        tkr_log_line(&server->log, TKR_LOG_INFO, "%s: read again", keys);
+    if (of_keys.status != TKR_OK) why = of_keys;
+    if (why.status != TKR_OK && error) *error = why;
+    return why.status;
+}
+
 bool tkr_server_reload(tkr_server *server, tkr_error *error) {
-    tkr_logging_reopen(server->logging);
-    return tkr_auth_reload(server->auth, true, error) == TKR_OK;
+    tkr_error why = {.status = TKR_OK};
+    const tkr_status files = reload_files(server, error), certificate = tkr_transport_reload(server->transport, &why);
+    if (files == TKR_OK && certificate != TKR_OK) *error = why;
+    return files == TKR_OK && certificate == TKR_OK;
 }
 
 /* ---- loop 0's events ---- */
 
 static void leave(tkr_server *server, double seconds) {
+    const double end_at = tkr_now() + seconds;
+    if (!server->draining || end_at < server->end_at) server->end_at = end_at;
     server->draining = true;
     tkr_transport_drain(server->transport, seconds);
+}
+
+/* A download ends when it is told to; reading and packing weights can't be stopped, and may take minutes: then the
+ * program ends in the middle of it, which leaves nothing on the disk that needs repair. */
+static void watch_loads(tkr_server *server, bool failed) {
+    const double now = tkr_now();
+    if (now < server->end_at - CANCEL_S || !tkr_models_are_loading(server->models)) return;
+    tkr_models_leave(server->models);
+    if (now < server->end_at) return;
+    tkr_log_line(&server->log, TKR_LOG_INFO, "a model is still being loaded: ending without it");
+    tkr_logging_flush(server->logging, FLUSH_S);
+    tkr_program_end(failed);
 }
 
 static void on_tick(void *user) {
     tkr_server *server = user;
     const double now = tkr_now();
     tkr_error error;
-    if (server->draining) return;
-    if (atomic_load(&server->load_failed)) {
+    if (server->draining) {
+        watch_loads(server, atomic_load(&server->load_failed));
+    } else if (atomic_load(&server->load_failed)) {
         leave(server, 0);
     } else if (atomic_load(&server->phase) == TKR_PHASE_LEAVING && now >= server->leave_at) {
         leave(server, real(server, TKR_SET_DRAIN_TIMEOUT));
@@ -73,23 +112,22 @@ static void on_reload(void *user) {
     tkr_server *server = user;
     const bool ready = atomic_load(&server->phase) == TKR_PHASE_READY;
     char state[64];
-    tkr_error error;
     (void)snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%.0f", tkr_now() * 1e6);
     if (ready) tkr_service_notify(state);
-    if (!tkr_server_reload(server, &error))
-        tkr_log_line(&server->log, TKR_LOG_ERROR, "the keys stay as they were: %s", error.message);
-    tkr_log_line(&server->log, TKR_LOG_INFO, "SIGHUP: certificates, keys and log file were read again");
+    (void)reload_files(server, NULL);
     if (ready) tkr_service_notify("READY=1");
 }
 
 /* The first time politely, the second time at once. */
 static void on_terminate(void *user) {
     tkr_server *server = user;
-    const bool again = atomic_exchange(&server->phase, TKR_PHASE_LEAVING) == TKR_PHASE_LEAVING;
+    const int before = atomic_exchange(&server->phase, TKR_PHASE_LEAVING);
+    const bool again = before == TKR_PHASE_LEAVING;
     const double grace = real(server, TKR_SET_DRAIN_GRACE);
     tkr_log_line(&server->log, TKR_LOG_INFO,
                  again ? "told again to end: cutting what is left" : "told to end: waiting for the answers under way");
     if (!again) tkr_service_notify("STOPPING=1");
+    if (before == TKR_PHASE_LOADING) tkr_models_leave(server->models); /* nobody waits for what it loads */
     if (again)
         leave(server, 0);
     else if (grace > 0)
@@ -110,8 +148,13 @@ static tkr_status check_names(const tkr_settings *settings, tkr_error *error) {
     tkr_status status = TKR_OK;
     for (size_t i = 0; i <= settings->n_models && status == TKR_OK; i++) {
         const tkr_model_entry *entry = i > 0 ? &settings->models[i - 1] : NULL;
-        const char *device = entry ? entry->device : tkr_setting_of(settings, TKR_SET_DEVICE)->text;
-        const char *pooling = entry ? entry->pooling : tkr_setting_of(settings, TKR_SET_POOLING)->text;
+        const char *device = tkr_setting_of(settings, TKR_SET_DEVICE)->text;
+        const char *pooling = tkr_setting_of(settings, TKR_SET_POOLING)->text;
+        if (entry) {
+            device = entry->device ? entry->device : tkr_setting_of_others(settings, TKR_SET_DEVICE)->text;
+            pooling = entry->pooling ? entry->pooling : tkr_setting_of_others(settings, TKR_SET_POOLING)->text;
+            if (pooling && *pooling == '\0') pooling = NULL;
+        }
         status = tkr_tools_check_names(device, pooling, cpu, error);
         if (status != TKR_OK && entry) status = tkr_error_prefix(error, status, "%s", entry->origin);
     }
@@ -211,6 +254,31 @@ static tkr_status open_transport(tkr_server *server, tkr_error *error) {
     return status;
 }
 
+/* Gives root up. Sockets go to the user, so that its group can connect; what it can't read is told now, not at the
+ * SIGHUP that fails for it. */
+static tkr_status become_user(tkr_server *server, tkr_error *error) {
+    static const tkr_setting_id sockets[] = {TKR_SET_SOCKET, TKR_SET_ADMIN_SOCKET};
+    static const tkr_setting_id files[] = {TKR_SET_KEYS_FILE, TKR_SET_TLS_CERT, TKR_SET_TLS_KEY};
+    const char *user = text(server, TKR_SET_USER);
+    tkr_error why;
+    if (!user) return TKR_OK;
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
+        const char *path = text(server, sockets[i]);
+        if (path && tkr_user_give(user, path, &why) != TKR_OK)
+            tkr_log_line(&server->log, TKR_LOG_WARNING, "%s", why.message);
+    }
+    const tkr_status status = tkr_user_become(user, error);
+    for (size_t i = 0; i < sizeof files / sizeof *files && status == TKR_OK; i++) {
+        const char *path = text(server, files[i]);
+        tkr_buf content = {0};
+        if (path && tkr_file_read(&content, path, MOST_FILE, &why) != TKR_OK)
+            tkr_log_line(&server->log, TKR_LOG_WARNING, "user %s can't read %s again at SIGHUP: %s", user,
+                         tkr_settings_table[files[i]].key, why.message);
+        tkr_buf_free(&content);
+    }
+    return status;
+}
+
 static tkr_status open_scheduler(tkr_server *server, tkr_error *error) {
     const tkr_scheduler_options options = {
         .max_queued_tokens = (size_t)number(server, TKR_SET_MAX_QUEUE),
@@ -245,7 +313,7 @@ tkr_status tkr_server_create(tkr_server **out, const tkr_settings *settings, tkr
         status = tkr_auth_create(&server->auth, settings, error);
     }
     if (status == TKR_OK) status = open_transport(server, error);
-    if (status == TKR_OK && text(server, TKR_SET_USER)) status = tkr_user_become(text(server, TKR_SET_USER), error);
+    if (status == TKR_OK) status = become_user(server, error);
     if (status == TKR_OK) status = tkr_metrics_create(&server->metrics, error);
     if (status == TKR_OK) status = tkr_cache_create(&server->cache, settings, &server->log, error);
     if (status == TKR_OK) status = tkr_trace_create(&server->trace, settings, &server->log, error);
@@ -306,11 +374,25 @@ static void load(void *arg) {
     tkr_server *server = arg;
     int loading = TKR_PHASE_LOADING;
     if (tkr_models_load_all(server->models, &server->load_error) != TKR_OK) {
-        atomic_store(&server->load_failed, true);
+        /* Told to end, it isn't loaded for that reason, or it doesn't matter any more. */
+        if (atomic_load(&server->phase) != TKR_PHASE_LEAVING) atomic_store(&server->load_failed, true);
         return;
     }
-    if (atomic_compare_exchange_strong(&server->phase, &loading, TKR_PHASE_READY)) tkr_service_notify("READY=1");
+    if (!atomic_compare_exchange_strong(&server->phase, &loading, TKR_PHASE_READY)) return;
+    tkr_service_notify("READY=1");
     if (server->started) server->started(server->started_user);
+}
+
+/* The loops have ended, and with them whoever takes signals: one that comes now waits, and is looked for here. */
+static void end_loads(tkr_server *server, bool failed) {
+    failed |= atomic_load(&server->load_failed);
+    if (!server->draining) server->end_at = tkr_now() + real(server, TKR_SET_DRAIN_TIMEOUT);
+    tkr_models_leave(server->models);
+    while (tkr_models_are_loading(server->models)) {
+        if (tkr_signals_are_waiting()) server->end_at = 0;
+        watch_loads(server, failed);
+        tkr_sleep(0.02);
+    }
 }
 
 tkr_status tkr_server_run(tkr_server *server, void (*started)(void *user), void *user, tkr_error *error) {
@@ -318,6 +400,7 @@ tkr_status tkr_server_run(tkr_server *server, void (*started)(void *user), void 
     server->started_user = user;
     tkr_status status = tkr_thread_start(&server->load_thread, "tkr-load", load, server, error);
     if (status == TKR_OK) status = tkr_transport_run(server->transport, error);
+    end_loads(server, status != TKR_OK);
     tkr_thread_join(&server->load_thread);
     if (status == TKR_OK && atomic_load(&server->load_failed)) {
         if (error) *error = server->load_error;

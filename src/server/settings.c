@@ -134,9 +134,24 @@ void tkr_settings_free(tkr_settings **settings) {
     *settings = NULL;
 }
 
-/* Where only the list names models, its first one is the default one: its fields become the settings'. */
-static tkr_status adopt_first_model(tkr_settings *settings, tkr_error *error) {
+/* Whether flags or environment set this. */
+static bool is_given(tkr_setting_id id, const tkr_setting_flag *flags, size_t n_flags) {
+    const char *name = tkr_settings_table[id].environment;
+    for (size_t i = 0; i < n_flags; i++)
+        if (flags[i].id == id) return true;
+    return name != NULL && tkr_env(name) != NULL;
+}
+
+/* Where only the list names models, its first one is the default one: its fields become the settings' but for what
+ * flags and environment say. The other models keep what was there before. */
+static tkr_status adopt_first_model(tkr_settings *settings, const tkr_setting_flag *flags, size_t n_flags,
+                                    tkr_error *error) {
     const tkr_model_entry model = settings->models[0];
+    const char *max_tokens = NULL;
+    if (model.max_tokens > 0) {
+        max_tokens = tkr_arena_printf(&settings->arena, "%llu", (unsigned long long)model.max_tokens);
+        if (max_tokens == NULL) return no_memory(error);
+    }
     const struct {
         tkr_setting_id id;
         const char *text;
@@ -145,7 +160,8 @@ static tkr_status adopt_first_model(tkr_settings *settings, tkr_error *error) {
                   {TKR_SET_QUANTIZATION, model.quantization},
                   {TKR_SET_PRECISION, model.precision},
                   {TKR_SET_DEVICE, model.device},
-                  {TKR_SET_POOLING, model.pooling}};
+                  {TKR_SET_POOLING, model.pooling},
+                  {TKR_SET_MAX_TEXT_LENGTH, max_tokens}};
     const tkr_setting_source from = {model.origin, model.origin};
     tkr_status status = TKR_OK;
     if (model.lazy) {
@@ -154,23 +170,14 @@ static tkr_status adopt_first_model(tkr_settings *settings, tkr_error *error) {
                         model.origin);
     }
     for (size_t i = 0; i < sizeof fields / sizeof *fields && status == TKR_OK; i++) {
-        if (fields[i].text != NULL) status = tkr_setting_set(settings, fields[i].id, fields[i].text, &from, error);
-    }
-    if (status == TKR_OK && model.max_tokens > 0) {
-        const char *text = tkr_arena_printf(&settings->arena, "%llu", (unsigned long long)model.max_tokens);
-        status =
-            text != NULL ? tkr_setting_set(settings, TKR_SET_MAX_TEXT_LENGTH, text, &from, error) : no_memory(error);
+        const tkr_setting_id id = fields[i].id;
+        if (fields[i].text == NULL || is_given(id, flags, n_flags)) continue;
+        settings->others[id] = settings->value[id];
+        status = tkr_setting_set(settings, id, fields[i].text, &from, error);
     }
     settings->models++;
     settings->n_models--;
     return status;
-}
-
-/* Whether flags or environment name a model. */
-static bool names_model(const tkr_setting_flag *flags, size_t n_flags) {
-    for (size_t i = 0; i < n_flags; i++)
-        if (flags[i].id == TKR_SET_MODEL) return true;
-    return tkr_env(tkr_settings_table[TKR_SET_MODEL].environment) != NULL;
 }
 
 static tkr_status read_environment(tkr_settings *settings, tkr_error *error) {
@@ -234,12 +241,12 @@ tkr_status tkr_settings_load(tkr_settings **settings, const char *file, const tk
         made->file = tkr_arena_strndup(&made->arena, path, strlen(path));
         status = made->file != NULL ? tkr_config_read(made, path, error) : no_memory(error);
     }
-    if (status == TKR_OK && made->n_models > 0 && !made->value[TKR_SET_MODEL].set && !names_model(flags, n_flags)) {
-        status = adopt_first_model(made, error);
-    }
     if (status == TKR_OK) status = read_environment(made, error);
     if (status == TKR_OK) status = read_flags(made, flags, n_flags, error);
     if (status == TKR_OK) status = apply_profile(made, error);
+    if (status == TKR_OK && made->n_models > 0 && !made->value[TKR_SET_MODEL].set) {
+        status = adopt_first_model(made, flags, n_flags, error);
+    }
     if (status == TKR_OK) status = tkr_settings_check(made, error);
     if (status != TKR_OK) tkr_settings_free(&made);
     *settings = made;

@@ -39,16 +39,19 @@ typedef struct tkr_setting_value {
 /* One of several models: of the `models:` list of the file. The first model is that of the settings above; where they
  * name none, the first of the list has become it. */
 typedef struct tkr_model_entry {
-    const char *name, *alias, *quantization, *precision, *device, *pooling; /* NULL: the setting's */
-    uint64_t max_tokens;                                                    /* 0: the setting's */
-    bool lazy;                                                              /* load with the first request */
-    const char *origin;                                                     /* "serve.yaml:12" */
+    const char *name, *alias, *quantization, *precision, *device; /* NULL: the setting's */
+    const char *pooling;                                          /* the same; "": the checkpoint's */
+    uint64_t max_tokens;                                          /* 0: the setting's */
+    bool lazy;                                                    /* load with the first request */
+    const char *origin;                                           /* "serve.yaml:12" */
 } tkr_model_entry;
 
 typedef struct tkr_settings {
     tkr_setting_value value[TKR_N_SETTINGS];
     tkr_model_entry *models; /* [n_models] beyond the first */
     size_t n_models;
+    /* Where the first of the list gave a setting its value: what the other models have. Without origin: the same. */
+    tkr_setting_value others[TKR_N_SETTINGS];
     const char *file; /* that was read, or NULL */
     tkr_arena arena;  /* all texts */
 } tkr_settings;
@@ -77,11 +80,17 @@ const char *tkr_settings_model_name(const tkr_settings *settings, size_t index);
 static inline const tkr_setting_value *tkr_setting_of(const tkr_settings *settings, tkr_setting_id id) {
     return &settings->value[id];
 }
+/* What models beyond the first have where their entry says nothing. */
+static inline const tkr_setting_value *tkr_setting_of_others(const tkr_settings *settings, tkr_setting_id id) {
+    return settings->others[id].origin != NULL ? &settings->others[id] : &settings->value[id];
+}
 /* The text of a CHOICE's value: "q8". */
 const char *tkr_setting_choice(const tkr_settings *settings, tkr_setting_id id);
 /* Of settings with choices "true|false", and of FLAGs. */
 bool tkr_setting_on(const tkr_settings *settings, tkr_setting_id id);
 
+/* Appends the address with "***" in place of a password or token, as config show does. */
+bool tkr_settings_show_url(tkr_buf *out, const char *url);
 /* Appends the effective configuration as YAML, each line with a comment that says where its value came from; secrets as
  * "***". false: no memory. */
 bool tkr_settings_show(tkr_buf *out, const tkr_settings *settings);

@@ -98,15 +98,21 @@ static tkr_status check_sockets(const tkr_settings *settings, tkr_error *error) 
     return TKR_OK;
 }
 
-/* Requests choose a model by its name, so that no two may share one. */
+/* Requests choose a model by its name, or by what it is loaded from: no later one may be called that (models.c). */
 static tkr_status check_models(const tkr_settings *settings, tkr_error *error) {
-    for (size_t i = 0; i <= settings->n_models; i++) {
-        const char *name = tkr_settings_model_name(settings, i);
+    for (size_t i = 1; i <= settings->n_models; i++) {
+        const char *name = tkr_settings_model_name(settings, i), *origin = settings->models[i - 1].origin;
         for (size_t j = 0; j < i; j++) {
+            const char *from = j > 0 ? settings->models[j - 1].name : settings->value[TKR_SET_MODEL].text;
             if (strcmp(name, tkr_settings_model_name(settings, j)) == 0) {
                 return TKR_FAIL(error, INVALID_ARGUMENT,
-                                "%s: two models are called \"%s\"; give one of them an alias of its own",
-                                settings->file != NULL ? settings->file : "models", name);
+                                "%s: two models are called \"%s\"; give one of them an alias of its own", origin, name);
+            }
+            if (strcmp(name, from) == 0) {
+                return TKR_FAIL(error, INVALID_ARGUMENT,
+                                "%s: a model is called \"%s\", which is what \"%s\" is loaded from; give it another "
+                                "alias",
+                                origin, name, tkr_settings_model_name(settings, j));
             }
         }
     }
@@ -209,8 +215,9 @@ void tkr_settings_each_warning(const tkr_settings *settings, void (*fn)(void *us
         tkr_fs_access(&access, settings->file, NULL) == TKR_OK && (access.mode & 044) != 0) {
         fn(user, "others can read the configuration file, and auth.api_key in it: chmod 600, or use a keys file");
     }
-    if (keys != NULL && tkr_fs_access(&access, keys, NULL) == TKR_OK && (access.mode & 044) != 0) {
-        fn(user, "others can read the keys file: it holds hashes only, but chmod 600 is better");
+    /* The group of a service may. */
+    if (keys != NULL && tkr_fs_access(&access, keys, NULL) == TKR_OK && (access.mode & 04) != 0) {
+        fn(user, "others can read the keys file: it holds hashes only, but chmod 640 is better");
     }
     if (tkr_setting_on(settings, TKR_SET_NO_AUTH)) {
         fn(user, "no authentication (insecure_no_auth): whoever reaches the server may use it");

@@ -7,18 +7,17 @@
 
 static void string(tkr_buf *out, const char *text) { tkr_json_write_string(out, text, strlen(text)); }
 
-/* "redis://user:secret@host" as "redis://user:***@host". */
+bool tkr_settings_show_url(tkr_buf *out, const char *url) {
+    const char *begin = strstr(url, "://"), *host = strrchr(url, '@');
+    if (begin == NULL || host == NULL || host < begin) return tkr_buf_append(out, url, strlen(url));
+    const char *colon = memchr(begin + 3, ':', (size_t)(host - begin) - 3);
+    tkr_buf_append(out, url, (size_t)((colon != NULL ? colon + 1 : begin + 3) - url)); /* without one it is a token */
+    return tkr_buf_printf(out, "***%s", host);
+}
+
 static void url_without_password(tkr_buf *out, const char *url) {
-    const char *host = strrchr(url, '@'), *begin = strstr(url, "://");
-    const char *colon = begin != NULL && host != NULL ? strchr(begin + 3, ':') : NULL;
     tkr_buf text = {0};
-    if (colon == NULL || colon > host) {
-        string(out, url);
-        return;
-    }
-    tkr_buf_append(&text, url, (size_t)(colon + 1 - url));
-    tkr_buf_printf(&text, "***%s", host);
-    string(out, text.failed ? "***" : text.data);
+    string(out, tkr_settings_show_url(&text, url) ? text.data : "***");
     tkr_buf_free(&text);
 }
 
@@ -60,6 +59,20 @@ static void field(tkr_buf *out, bool json, const char *name, const char *text) {
     if (!json) tkr_buf_putc(out, '\n');
 }
 
+/* What a model has by its entry, or because the first of the list gave the setting another value: where that is
+ * written, too, it holds for all models that say nothing. NULL: the setting's. */
+static const char *effective(const tkr_settings *settings, tkr_setting_id id, const char *own) {
+    const tkr_setting_value *others = &settings->others[id];
+    return own != NULL || others->origin == NULL ? own : others->text != NULL ? others->text : "";
+}
+
+static uint64_t effective_max_tokens(const tkr_settings *settings, uint64_t own) {
+    const tkr_setting_value *others = &settings->others[TKR_SET_MAX_TEXT_LENGTH];
+    if (own > 0 || others->origin == NULL) return own;
+    /* The model's own limit, which a higher one is lowered to. */
+    return others->number > 0 ? others->number : (uint64_t)tkr_settings_table[TKR_SET_MAX_TEXT_LENGTH].max;
+}
+
 static void write_models(tkr_buf *out, const tkr_settings *settings, bool json) {
     for (size_t i = 0; i < settings->n_models; i++) {
         const tkr_model_entry *model = &settings->models[i];
@@ -67,13 +80,14 @@ static void write_models(tkr_buf *out, const tkr_settings *settings, bool json) 
         string(out, model->name);
         if (!json) tkr_buf_putc(out, '\n');
         field(out, json, "alias", model->alias);
-        field(out, json, "quantization", model->quantization);
-        field(out, json, "precision", model->precision);
-        field(out, json, "device", model->device);
-        field(out, json, "pooling", model->pooling);
-        if (model->max_tokens > 0) {
+        field(out, json, "quantization", effective(settings, TKR_SET_QUANTIZATION, model->quantization));
+        field(out, json, "precision", effective(settings, TKR_SET_PRECISION, model->precision));
+        field(out, json, "device", effective(settings, TKR_SET_DEVICE, model->device));
+        field(out, json, "pooling", effective(settings, TKR_SET_POOLING, model->pooling));
+        const uint64_t max_tokens = effective_max_tokens(settings, model->max_tokens);
+        if (max_tokens > 0) {
             tkr_buf_printf(out, json ? ", \"max_text_length\": %llu" : "    max_text_length: %llu\n",
-                           (unsigned long long)model->max_tokens);
+                           (unsigned long long)max_tokens);
         }
         if (model->lazy) tkr_buf_printf(out, json ? ", \"lazy\": true" : "    lazy: true\n");
         if (json) tkr_buf_putc(out, '}');

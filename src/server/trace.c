@@ -182,9 +182,13 @@ static void send_spans(tkr_trace *trace, uint64_t n_lost) {
         if (done == CURLE_OK) curl_easy_getinfo(trace->curl, CURLINFO_RESPONSE_CODE, &code);
     }
     const bool fine = done == CURLE_OK && code >= 200 && code < 300;
-    if (!fine && !trace->failing)
-        tkr_log_line(&trace->log, TKR_LOG_WARNING, "traces can't be sent to %s (%s, status %ld)", trace->url,
-                     curl_easy_strerror(done), code);
+    if (!fine && !trace->failing) {
+        tkr_buf url = {0};
+        const bool shown = tkr_settings_show_url(&url, trace->url);
+        tkr_log_line(&trace->log, TKR_LOG_WARNING, "traces can't be sent to %s (%s, status %ld)",
+                     shown ? url.data : "the collector", curl_easy_strerror(done), code);
+        tkr_buf_free(&url);
+    }
     if (n_lost) tkr_log_line(&trace->log, TKR_LOG_WARNING, "%llu traces were lost", (unsigned long long)n_lost);
     trace->failing = !fine;
     curl_slist_free_all(fields);
@@ -216,8 +220,9 @@ tkr_status tkr_trace_create(tkr_trace **out, const tkr_settings *settings, const
     *out = NULL;
     if (!endpoint) return TKR_OK;
     if (strncmp(endpoint, "http://", 7) != 0 && strncmp(endpoint, "https://", 8) != 0)
-        return TKR_FAIL(error, INVALID_ARGUMENT,
-                        "monitoring.otlp_endpoint is \"%s\", expected a URL such as http://localhost:4318", endpoint);
+        return TKR_FAIL(
+            error, INVALID_ARGUMENT,
+            "monitoring.otlp_endpoint is no URL such as http://localhost:4318"); /* it may hold a password */
     tkr_trace *trace = tkr_calloc(1, sizeof *trace);
     if (!trace) return TKR_FAIL(error, NO_MEMORY, "no memory for traces");
     size_t n = strlen(endpoint);

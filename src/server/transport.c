@@ -4,17 +4,24 @@
 
 #include <string.h>
 
+tkr_status tkr_transport_reload(tkr_transport *t, tkr_error *error) {
+    tkr_error why = {.status = TKR_OK};
+    if (!t->tls) return TKR_OK;
+    if (tkr_tls_reload(t->tls, &why) == TKR_OK)
+        tkr_log_line(&t->options.log, TKR_LOG_INFO, "%s: read again", t->options.tls_certificate);
+    else
+        tkr_log_line(&t->options.log, TKR_LOG_ERROR, "the certificate in use is kept: %s", why.message);
+    if (why.status != TKR_OK && error) *error = why;
+    return why.status;
+}
+
 static void on_signal(uv_signal_t *handle, int number) {
     tkr_transport *t = handle->data;
     if (number != SIGHUP) {
         if (t->app.terminate) t->app.terminate(t->app.user);
         return;
     }
-    tkr_error error = {.status = TKR_OK};
-    if (t->tls && tkr_tls_reload(t->tls, &error) != TKR_OK)
-        tkr_log_line(&t->options.log, TKR_LOG_ERROR, "the certificate in use is kept: %s", error.message);
-    else if (t->tls)
-        tkr_log_line(&t->options.log, TKR_LOG_INFO, "%s: read again", t->options.tls_certificate);
+    (void)tkr_transport_reload(t, NULL);
     if (t->app.reload) t->app.reload(t->app.user);
 }
 

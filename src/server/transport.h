@@ -193,6 +193,9 @@ tkr_status tkr_transport_run(tkr_transport *transport, tkr_error *error);
 /* Loop 0's thread: stops listening, closes idle connections; waiting requests get their answers with
  * "Connection: close"; after `seconds` the rest is cut. Called again it can only bring that nearer. */
 void tkr_transport_drain(tkr_transport *transport, double seconds);
+/* Reads the certificate again, as SIGHUP does, and logs it; where it can't be used the old one stays. TKR_OK without
+ * TLS. From any thread. */
+tkr_status tkr_transport_reload(tkr_transport *transport, tkr_error *error);
 void tkr_transport_free(tkr_transport **transport);
 
 typedef struct tkr_transport_counts {

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -74,6 +75,9 @@ class Show(CliTest):
         path = self.path("serve.yaml", "auth: {api_key: hush-hush}\noptimization: {cache_url: 'redis://:hush@h:1/0'}\n")
         for args in ((), ("--json",)):
             self.assertNotIn(b"hush", self.ok("config", "show", "-c", path, *args))
+            shown = self.ok("config", "show", "--otlp-endpoint", "https://hush@h:4318/x", *args)
+            self.assertIn(b'"https://***@h:4318/x"', shown)
+            self.assertNotIn(b"hush", shown)
 
     def test_usage(self):
         self.fails(2, "config", says="Expected `config show`")
@@ -179,6 +183,32 @@ class Keys(CliTest):
         config = self.path("serve.yaml", f"auth: {{keys_file: {file}}}\n")
         left = json.loads(self.ok("key", "list", "--json", "-c", config))["keys"]
         self.assertEqual([key["name"] for key in left], ["ops"])
+
+    def test_owners(self):
+        """Root's file with the service's group, as scripts/install makes it; and a file of the user to become."""
+        file = self.path("keys")
+        self.ok("key", "new", "alice", "--keys-file", file)
+        os.chmod(file, 0o640)
+        self.assertNotIn(b"others can read", run("serve", "--check-config", "--keys-file", file).stderr)
+        os.chmod(file, 0o644)
+        self.assertIn(b"others can read the keys file", run("serve", "--check-config", "--keys-file", file).stderr)
+        if os.geteuid() != 0:
+            return
+        nobody = pwd.getpwnam("nobody")
+        os.chmod(file, 0o640)
+        os.chown(file, 0, nobody.pw_gid)
+        self.ok("key", "new", "bob", "--keys-file", file)
+        self.ok("key", "revoke", "alice", "--keys-file", file)
+        self.assertIn(b"bob", self.ok("key", "list", "--keys-file", file))
+        look = os.stat(file)
+        self.assertEqual((look.st_uid, look.st_gid, look.st_mode & 0o777), (0, nobody.pw_gid, 0o640))
+        os.chmod(file, 0o600)
+        os.chown(file, nobody.pw_uid, nobody.pw_gid)
+        self.ok("serve", "--check-config", "--keys-file", file, "--user", "nobody")
+        self.fails(2, "serve", "--check-config", "--keys-file", file,
+                   says="keys: this keys file belongs to another user; chown root makes it safe")
+        os.chmod(file, 0o620)
+        self.fails(2, "serve", "--check-config", "--keys-file", file, "--user", "nobody", says="others may write")
 
     def test_mistakes(self):
         file = self.path("keys")

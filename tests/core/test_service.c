@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -128,7 +129,37 @@ static void users(void **state) {
     }
 }
 
+/* A file that was just made goes to the user; a link, and a file that others may know by another name, don't. */
+static void given_files(void **state) {
+    char folder[] = "/tmp/tkr-service-XXXXXX", path[64], other[64];
+    tkr_error error = {0};
+    struct stat info;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/file", folder);
+    (void)snprintf(other, sizeof other, "%s/other", folder);
+    const int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0 && close(fd) == 0);
+    assert_int_equal(tkr_user_give("no-such-user", path, &error), TKR_NOT_FOUND);
+    if (tkr_user_is_root()) {
+        assert_int_equal(link(path, other), 0);
+        assert_int_equal(tkr_user_give("nobody", path, &error), TKR_DENIED);
+        assert_int_equal(unlink(other), 0);
+        assert_int_equal(symlink(path, other), 0);
+        assert_int_equal(tkr_user_give("nobody", other, &error), TKR_DENIED);
+        assert_int_equal(tkr_user_give("nobody", folder, &error), TKR_DENIED);
+        assert_true(stat(path, &info) == 0 && info.st_uid == 0 && !tkr_user_owns("nobody", path));
+        assert_int_equal(tkr_user_give("nobody", path, &error), TKR_OK);
+        assert_true(tkr_user_owns("nobody", path));
+        assert_true(stat(path, &info) == 0 && info.st_uid != 0 && (info.st_mode & 07777) == 0600);
+        assert_int_equal(unlink(other), 0);
+    }
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sockets), cmocka_unit_test(readiness), cmocka_unit_test(users)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sockets), cmocka_unit_test(readiness), cmocka_unit_test(users),
+                                       cmocka_unit_test(given_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,12 +2,13 @@
 /* A stand-in for libtkr-mlx.so: the CPU's operations behind the module's table. Words of the environment variable
  * TKR_FAKE_MLX, read at every call, make it old, broken, small or failing:
  *   abi=N  built=VERSION  gpus=N  memory=BYTES  nocreate  nopeak (no large matrices)  wrong (results)  fail=N (the N-th
- * read from the first on) */
+ * read from the first on)  hang=SECONDS (before it is made) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/cpu.h"
+#include "core/fsops.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/mlx/module.h"
 
@@ -51,6 +52,7 @@ static void backend_free(tkr_backend **backend) {
 static tkr_status backend_create(tkr_backend **out, const tkr_mlx_options *options, tkr_error *error) {
     tkr_cpu_flags flags = 0;
     if (setting("nocreate")) return TKR_FAIL(error, NO_MEMORY, "the fake GPU gives nothing");
+    tkr_sleep((double)number("hang=", 0));
     fake_backend *fake = tkr_calloc(1, sizeof *fake);
     if (!fake) return TKR_FAIL(error, NO_MEMORY, "no memory for the fake backend");
     tkr_backend *backend = &fake->cpu;

@@ -21,7 +21,7 @@ scripts/install --nonsense 2> /dev/null && fail "a wrong flag is accepted"
 
 # A whole build installs; where only some targets were built, the program can't be installed.
 [[ -f $TKR_BUILD_DIR/libtkr.so && -f $TKR_BUILD_DIR/share/tkr-embed.man ]] || fail "$TKR_BUILD_DIR isn't built"
-out=$(install --model demo) || fail "install fails: $out"
+out=$(umask 077 && install --model demo) || fail "install fails: $out"
 key=$(sed -n 's/^The first key, shown once: //p' <<< "$out")
 [[ $key =~ ^tkr_[A-Za-z0-9]{40}$ ]] || fail "no key is shown: $out"
 for file in usr/local/{bin/tkr-embed,libexec/tkr-embed/tkr-decode,share/tkr-embed/demo/config.json} \
@@ -30,6 +30,9 @@ for file in usr/local/{bin/tkr-embed,libexec/tkr-embed/tkr-decode,share/tkr-embe
     [[ -f $root/$file ]] || fail "$file is missing"
 done
 [[ $(stat -c %a "$root/etc/tkr-embed/keys") == 600 ]] || fail "others can read the keys"
+for file in etc/tkr-embed/serve.yaml etc/systemd/system/tkr-embed.service usr/local/share/tkr-embed/demo/config.json; do
+    [[ $(stat -c %a "$root/$file") == 644 ]] || fail "the service can't read $file"
+done
 grep -q '^ExecStart=/usr/local/bin/tkr-embed serve --config /etc/tkr-embed/serve.yaml$' \
     "$root/etc/systemd/system/tkr-embed.service" || fail "the unit starts something else"
 sed "s|/etc/tkr-embed/keys|$root/etc/tkr-embed/keys|" "$root/etc/tkr-embed/serve.yaml" > "$scratch/serve.yaml"
@@ -61,4 +64,13 @@ out=$(install --prefix /opt/tkr --model demo) || fail "--prefix fails: $out"
 grep -q '^ExecStart=/opt/tkr/bin/tkr-embed' "$root/etc/systemd/system/tkr-embed.service" ||
     fail "--prefix isn't in the unit"
 [[ -x $root/opt/tkr/bin/tkr-embed ]] || fail "--prefix is not where the program is"
+
+# What it would do where systemd runs and nothing is installed: the keys are root's, and an old server doesn't go on.
+sed -e "s|/run/systemd/system|$scratch|; s|^cd .*|cd '$TKR_SOURCE_DIR'|; s|^etc=[^ ]*|etc=$scratch/none|" \
+    scripts/install > "$scratch/install"
+out=$(bash "$scratch/install" --dry-run --build "$TKR_BUILD_DIR" 2>&1) || fail "--dry-run fails: $out"
+for line in "chown root:tkr-embed $scratch/none/keys" "chmod 640 $scratch/none/keys" \
+    "systemctl enable tkr-embed.service" "systemctl restart tkr-embed.service"; do
+    grep -q "^    $line\$" <<< "$out" || fail "--dry-run doesn't say \"$line\": $out"
+done
 echo ok

@@ -5,6 +5,7 @@ misbehaves keep anybody waiting."""
 import json
 import os
 import shutil
+import struct
 import tempfile
 import threading
 import time
@@ -118,6 +119,60 @@ class Keys(unittest.TestCase):
                 time.sleep(0.02)
             self.assertEqual(len(redis.store), 1)
             self.assertNotEqual(self.embed(two, "0/1")[0], full)
+        redis.stop()
+
+
+def forged(n_rows, dimensions, values, n_tokens=7):
+    """A value as cache_redis.c writes it, with the digest (core/digest.h) that makes it look whole."""
+    rows, mask = struct.pack(f"<{len(values)}f", *values), (1 << 64) - 1
+    words = [dimensions, n_rows, n_tokens, n_tokens, len(rows)]
+    words += [int.from_bytes(rows[i:i + 8], "little") for i in range(0, len(rows), 8)]
+    h = 0xcbf29ce484222325
+    for word in words:
+        h = (h ^ word) * 0x100000001b3 & mask
+        h ^= h >> 29
+    h = (h ^ (h >> 33)) * 0xff51afd7ed558ccd & mask
+    h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53 & mask
+    return struct.pack("<IIQQQQ", 0x31524b54, dimensions, n_rows, n_tokens, n_tokens, h ^ (h >> 33)) + rows
+
+
+class Forged(unittest.TestCase):
+    def test_values_of_another_shape_are_misses(self):
+        redis = FakeRedis()
+        body, short = {"texts": ["a text"]}, {"texts": ["a text"], "dimensions": 4}
+        with Server("--cache-url", f"redis://127.0.0.1:{redis.port}", "--cache-size", "1", model=MODEL) as server:
+            def ask(body, cached):
+                self.assertEqual(server.post("/embed/text", {"texts": ["takes the place in memory"]}).status, 200)
+                reply = server.post("/embed/text", body)
+                self.assertEqual((reply.status, reply.headers["x-tkr-cache"]), (200, cached), reply.body)
+                return reply.json()["embeddings"][0]
+
+            def stored(n):
+                until = time.monotonic() + PATIENCE
+                while len(redis.store) < n and time.monotonic() < until:
+                    time.sleep(0.02)
+                return list(redis.store)
+            vector = ask(body, "0/1")
+            key = stored(2)[1]
+            n = len(vector)
+            good = redis.store[key]
+            n_tokens = struct.unpack_from("<Q", good, 16)[0]
+            self.assertEqual(good, forged(1, n, struct.unpack(f"<{n}f", good[40:]), n_tokens))
+            redis.store[key] = forged(1, n, [0.5] * n)  # it fits
+            self.assertEqual(ask(body, "1/1"), [0.5] * n)
+            for value in (forged(1, 4, [0.5] * 4), forged(1, n + 4, [0.5] * (n + 4)), forged(2, n, [0.5] * 2 * n),
+                          forged(2, n // 2, [0.5] * n), forged(1, n, [0.5] * (n - 1) + [float("nan")]),
+                          forged(1, n, [float("inf")] + [0.5] * (n - 1))):
+                redis.store[key] = value
+                self.assertEqual(ask(body, "0/1"), vector)
+                until = time.monotonic() + PATIENCE
+                while redis.store[key] != good and time.monotonic() < until:
+                    time.sleep(0.02)
+            ask(short, "0/1")
+            key = stored(3)[2]
+            self.assertEqual(redis.store[key][40:], forged(1, 4, ask(short, "1/1"))[40:])
+            redis.store[key] = forged(1, n, [0.5] * n)
+            self.assertEqual(len(ask(short, "0/1")), 4)
         redis.stop()
 
 

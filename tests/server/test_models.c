@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models by name: holds, waking by several threads at once, unloading while held, one memory budget for all, failures.
  */
+#define _GNU_SOURCE /* mkstemp */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -347,6 +349,52 @@ static void models_share_one_budget(void **state) {
     house_close(&h);
 }
 
+/* ---- settings ---- */
+
+static void take_options(void *user, const tkr_served_model *m) {
+    tkr_buf *out = user;
+    const tkr_model_options *o = &m->options;
+    tkr_buf_printf(out, "%s:%s:%zu:%d:%d:%s ", m->name, o->pooling ? o->pooling : "-", o->max_tokens,
+                   (int)o->quantization, (int)o->precision, o->device);
+}
+
+static void expect_options(const char *yaml, const tkr_setting_flag *flags, size_t n_flags, const char *options) {
+    char path[] = "/tmp/tkr-models-XXXXXX";
+    tkr_error error = {TKR_OK, NULL, ""};
+    tkr_settings *settings = NULL;
+    tkr_models *models = NULL;
+    tkr_buf text = {0};
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0 && close(fd) == 0);
+    assert_int_equal(tkr_file_write_atomic(path, yaml, strlen(yaml), &error), TKR_OK);
+    if (tkr_settings_load(&settings, path, flags, n_flags, &error) != TKR_OK) fail_msg("%s", error.message);
+    if (tkr_models_create(&models, settings, NULL, &error) != TKR_OK) fail_msg("%s", error.message);
+    tkr_models_each(models, take_options, &text);
+    assert_string_equal(text.data, options);
+    tkr_buf_free(&text);
+    tkr_models_free(&models);
+    tkr_settings_free(&settings);
+    (void)remove(path);
+}
+
+/* What the first of the list says is its own; what the settings say holds for all that say nothing. */
+static void entries_have_their_own_options(void **state) {
+    (void)state;
+    static const char listed[] = "models:\n"
+                                 "  - {name: m, alias: a, pooling: cls, max_text_length: 8, quantization: q8,"
+                                 " precision: f32, device: cpu}\n"
+                                 "  - {name: m, alias: b}\n"
+                                 "  - {name: m, alias: c, pooling: max}\n";
+    static const char settled[] = "model: {name: m, alias: a, pooling: mean}\n"
+                                  "models: [{name: m, alias: b}, {name: m, alias: c, pooling: \"\"}]\n";
+    const tkr_setting_flag flags[] = {{TKR_SET_POOLING, "mean"}, {TKR_SET_QUANTIZATION, "q4"}};
+    expect_options(listed, NULL, 0, "a:cls:8:2:1:cpu b:-:0:0:0:auto c:max:0:0:0:auto ");
+    expect_options(listed, flags, 2, "a:mean:8:3:1:cpu b:mean:0:3:0:auto c:max:0:3:0:auto ");
+    static const char swapped[] = "models: [{name: m, alias: n}, {name: n, alias: m2}]\n"; /* n is the first one */
+    expect_options(swapped, NULL, 0, "n:-:0:0:0:auto m2:-:0:0:0:auto ");
+    expect_options(settled, NULL, 0, "a:mean:0:0:0:auto b:mean:0:0:0:auto c:-:0:0:0:auto ");
+}
+
 /* ---- without memory ---- */
 
 static tkr_status whole_life(tkr_error *error) {
@@ -395,6 +443,7 @@ int main(void) {
         cmocka_unit_test(added_models_come_and_go),
         cmocka_unit_test(idle_models_sleep),
         cmocka_unit_test(models_share_one_budget),
+        cmocka_unit_test(entries_have_their_own_options),
         cmocka_unit_test(failing_allocations_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

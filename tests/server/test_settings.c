@@ -245,6 +245,7 @@ static void test_first_model(void **state) {
                                "    max_text_length: 99\n"
                                "  - name: siglip\n";
     const tkr_setting_flag flag = {TKR_SET_MODEL, "bge-m3"};
+    const tkr_setting_flag both[] = {{TKR_SET_QUANTIZATION, "q4"}, {TKR_SET_PROFILE, "16gb"}};
     (void)state;
     tkr_settings *settings = load(yaml, NULL, 0);
     is(settings, TKR_SET_MODEL, "minilm", "serve.yaml:2");
@@ -253,6 +254,17 @@ static void test_first_model(void **state) {
     is(settings, TKR_SET_MAX_TEXT_LENGTH, "99", "serve.yaml:2");
     assert_int_equal(settings->n_models, 1);
     assert_string_equal(settings->models[0].name, "siglip");
+    /* Its fields are its own. */
+    assert_string_equal(tkr_setting_of_others(settings, TKR_SET_QUANTIZATION)->text, "auto");
+    assert_null(tkr_setting_of_others(settings, TKR_SET_MAX_TEXT_LENGTH)->text);
+    assert_string_equal(tkr_setting_of_others(settings, TKR_SET_DEVICE)->text, "auto");
+    tkr_settings_free(&settings);
+    settings = load(yaml, both, 2);
+    is(settings, TKR_SET_MODEL, "minilm", "serve.yaml:2");
+    is(settings, TKR_SET_QUANTIZATION, "q4", "--quantization");
+    assert_string_equal(tkr_setting_of_others(settings, TKR_SET_QUANTIZATION)->text, "q4");
+    is(settings, TKR_SET_MAX_TEXT_LENGTH, "99", "serve.yaml:2");
+    assert_int_equal(tkr_setting_of_others(settings, TKR_SET_MAX_TEXT_LENGTH)->number, 2048);
     tkr_settings_free(&settings);
     settings = load(yaml, &flag, 1);
     is(settings, TKR_SET_MODEL, "bge-m3", "--model");
@@ -336,7 +348,11 @@ static const struct {
      "serve.yaml:3: models: max_text_length is \"0\", expected a whole"},
     {"models:\n  - name: [a]\n", "serve.yaml:2: models: name is a list, expected a text"},
     {"models:\n  - name: a\n    lazy: true\n", "serve.yaml:2: the first model is the default one and can't be lazy"},
-    {"models:\n  - name: a\n  - name: b\n    alias: a\n", "serve.yaml: two models are called \"a\""},
+    {"models:\n  - name: a\n  - name: b\n    alias: a\n", "serve.yaml:3: two models are called \"a\""},
+    {"model: {name: demo, alias: main}\nmodels:\n  - {name: x, alias: demo}\n",
+     "serve.yaml:3: a model is called \"demo\", which is what \"main\" is loaded from; give it another alias"},
+    {"models:\n  - {name: m, alias: a}\n  - {name: n}\n  - {name: m}\n",
+     "serve.yaml:4: a model is called \"m\", which is what \"a\" is loaded from"},
     {"models:\nmodels:\n", "serve.yaml:2: section \"models\" was given in line 1 already"},
 };
 
@@ -425,6 +441,29 @@ static void test_show(void **state) {
     assert_int_equal(settings->n_models, 1);
     assert_string_equal(settings->models[0].name, "sig\"lip");
     assert_true(settings->models[0].lazy && settings->models[0].max_tokens == 64);
+    tkr_settings_free(&settings);
+    tkr_buf_free(&text);
+}
+
+/* What the first of the list has for itself isn't shown as the others'. */
+static void test_show_first_model(void **state) {
+    tkr_buf text = {0};
+    (void)state;
+    tkr_settings *settings = load("models:\n"
+                                  "  - {name: m, alias: a, pooling: cls, max_text_length: 8, quantization: q8}\n"
+                                  "  - {name: m, alias: b}\n",
+                                  NULL, 0);
+    assert_true(tkr_settings_show(&text, settings));
+    assert_non_null(strstr(text.data, "  pooling: \"cls\"  # serve.yaml:2\n"));
+    tkr_settings_free(&settings);
+    settings = load(text.data, NULL, 0);
+    assert_string_equal(tkr_setting_of(settings, TKR_SET_POOLING)->text, "cls");
+    assert_int_equal(settings->n_models, 1);
+    assert_string_equal(settings->models[0].alias, "b");
+    assert_string_equal(settings->models[0].pooling, "");
+    assert_string_equal(settings->models[0].quantization, "auto");
+    assert_int_equal(settings->models[0].max_tokens, 1048576); /* the model's own limit */
+    assert_null(settings->models[0].device);
     tkr_settings_free(&settings);
     tkr_buf_free(&text);
 }
@@ -529,6 +568,7 @@ int main(void) {
         cmocka_unit_test(test_big_files),
         cmocka_unit_test(test_environment_mistakes),
         cmocka_unit_test(test_show),
+        cmocka_unit_test(test_show_first_model),
         cmocka_unit_test(test_show_json),
         cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_damaged_files),

@@ -4,7 +4,6 @@ the routes, bit for bit."""
 import base64
 import json
 import os
-import re
 import signal
 import socket
 import struct

@@ -33,10 +33,8 @@
 
 enum { MAX_EVENTS = 256, IN_SIZE = 1 << 16, MAX_STATUS = 600, SILENT_TURNS = 50 };
 
-/* Up to so many requests a second, and connections, it waits awake for the last part of a gap: a late timer isn't the
- * server's. With more of them that would take CPU time that the server is measured by. */
-#define MOST_PUNCTUAL 300
-#define PUNCTUAL_CONNECTIONS 64
+/* With --pause it waits awake for the last part of a pause: a late timer isn't the server's. Elsewhere that would take
+ * CPU time that the server is measured by. */
 #define WAKE_SECONDS 0.0003
 
 typedef struct connection {
@@ -408,9 +406,7 @@ static void run(load *l) {
     for (double t = now(); t < l->end; t = now()) {
         struct timespec wait = {0, 20000000};
         if (is_paced(l)) {
-            const double gap = l->next_due - t;
-            const bool punctual = l->o.rate <= MOST_PUNCTUAL && l->o.connections <= PUNCTUAL_CONNECTIONS;
-            const double awake = punctual ? WAKE_SECONDS : 0;
+            const double gap = l->next_due - t, awake = l->o.pause > 0 ? WAKE_SECONDS : 0;
             wait.tv_nsec = gap <= awake ? 0 : gap - awake < 0.02 ? (long)((gap - awake) * 1e9) : 20000000;
         }
         const int n = epoll_pwait2(l->epoll, events, MAX_EVENTS, &wait, NULL);

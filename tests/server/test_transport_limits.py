@@ -9,6 +9,7 @@ import socket
 import tempfile
 import unittest
 
+from harness import SANITIZED
 from test_transport_life import CERTIFICATES, COUNTS, count, eventually, secure
 from wire import HELLO, POST, Client, Server
 
@@ -80,7 +81,8 @@ class Limits(unittest.TestCase):
                     silent.append(connect(4096).send(wanted(10000000)))
                     while len(slow.data) < 600000 * (i + 1):
                         self.assertTrue(slow.more(), "the one that reads is closed")
-                self.assertLess(server.memory() - before, 230)  # 320 MiB are asked for
+                if not SANITIZED:  # they keep what is freed
+                    self.assertLess(server.memory() - before, 230)  # 320 MiB are asked for
                 self.assertEqual(len(slow.answer().body), 20000000)
                 with connect(1000000) as quick:
                     self.assertEqual(quick.send(wanted(10000000)).answer().status, 200)

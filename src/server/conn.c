@@ -202,6 +202,16 @@ static size_t read_body(tkr_conn *conn, const char *bytes, size_t n) {
     return used;
 }
 
+/* Seconds that a body may still take: as slow as the minimum rate, and no longer than its answer would be waited for.
+ */
+static double body_seconds(const tkr_conn *conn) {
+    const tkr_http_exchange *x = conn->x;
+    const double elapsed = (double)(tkr_loop_now(conn->loop) - conn->state_at) * 1e-3;
+    const double slow = OPTIONS(conn)->read_timeout + (double)x->request.n_wire / TKR_MIN_RATE - elapsed;
+    const double late = x->deadline > 0 ? x->deadline - tkr_now() : slow;
+    return slow < late ? slow : late;
+}
+
 /* The head has been read, the application has seen it: goes on to the body. */
 static void begin_body(tkr_conn *conn, const tkr_http_head *head) {
     tkr_http_exchange *x = conn->x;
@@ -225,8 +235,8 @@ static void begin_body(tkr_conn *conn, const tkr_http_head *head) {
                 !tkr_buf_reserve(&x->received, conn->left < RESERVED_BODY ? (size_t)conn->left : RESERVED_BODY))) {
         refuse_body(conn, 500);
     } else {
-        const double wait = OPTIONS(conn)->read_timeout, late = x->deadline > 0 ? x->deadline - tkr_now() : wait;
-        tkr_conn_set(conn, TKR_CONN_BODY, late < wait ? late : wait);
+        conn->state_at = tkr_loop_now(conn->loop); /* body_seconds counts from here */
+        tkr_conn_set(conn, TKR_CONN_BODY, body_seconds(conn));
         if (head->expect && head->minor == 1) tkr_conn_send(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     }
 }
@@ -474,16 +484,6 @@ void tkr_conn_reset(tkr_conn *conn) {
 }
 
 /* ---- time ---- */
-
-/* Seconds that a body may still take: as slow as the minimum rate, and no longer than its answer would be waited for.
- */
-static double body_seconds(const tkr_conn *conn) {
-    const tkr_http_exchange *x = conn->x;
-    const double elapsed = (double)(tkr_loop_now(conn->loop) - conn->state_at) * 1e-3;
-    const double slow = OPTIONS(conn)->read_timeout + (double)x->request.n_wire / TKR_MIN_RATE - elapsed;
-    const double late = x->deadline > 0 ? x->deadline - tkr_now() : slow;
-    return slow < late ? slow : late;
-}
 
 static void body_timeout(tkr_conn *conn) {
     const double left = body_seconds(conn);

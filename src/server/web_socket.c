@@ -234,12 +234,13 @@ static bool hand_over(message *m) {
     return true;
 }
 
-/* Hands over, or lets it wait when there is no room yet. */
+/* Hands over; false: it waits for room, and another thread may free it. */
 static bool hand_over_or_wait(message *m) {
     client *c = m->client;
     tkr_mutex_lock(&c->mutex);
     const bool sent = c->waiting == NULL && hand_over(m);
     if (!sent) {
+        drop_data(m); /* the reply may wait for long */
         tkr_ws_defer(c->ws, m->reply.room);
         *c->last_waiting = m;
         c->last_waiting = &m->next_waiting;
@@ -272,14 +273,9 @@ static void finished(tkr_operation *op) {
     m->reply = *body;
     m->reply_is_binary = m->binary_reply && status == 200;
     *body = (tkr_buf){0};
-    bool sent = m->reply.failed || (c->waiting == NULL && hand_over(m));
     tkr_mutex_unlock(&c->mutex);
     tkr_operation_free(&op); /* the reply may wait for long, what it took to write it needn't */
-    if (!sent) {
-        drop_data(m);
-        sent = hand_over_or_wait(m);
-    }
-    if (sent) {
+    if (m->reply.failed || hand_over_or_wait(m)) {
         if (m->reply.failed) {
             tkr_ws_close(c->ws, 1011, "no memory for a reply");
         }

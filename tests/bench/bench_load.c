@@ -354,8 +354,8 @@ static void send_due(load *l) {
         } else {
             l->errors++;
         }
-        l->next_due =
-            l->o.pause > 0 ? l->end : l->next_due + 1 / l->o.rate; /* pause: rest() tells once it's answered */
+        /* After a pause's request rest() tells, once it is answered. */
+        l->next_due = l->o.pause > 0 ? l->end : l->next_due + 1 / l->o.rate;
     }
 }
 

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import random
-import re
 import socket
 import statistics
 import struct
@@ -205,11 +204,16 @@ def throughput(server, bodies, texts):
              times >= 3 if barred else None)
 
 
-def own_seconds(server):
-    """Sums and number of the times that the engine took for requests, as /metrics has them."""
+def counters(server, *names):
+    """These of /metrics."""
     found = dict(line.split() for line in server.get("/metrics").body.decode().splitlines() if line[0] != "#")
-    return [float(found[f"te_embed_{name}"]) for name in (
-        "tokenization_duration_sum", "inference_duration_sum", "duration_count")]
+    return [float(found[name]) for name in names]
+
+
+def own_seconds(server):
+    """Sums and number of the times that the engine took for requests."""
+    return counters(server, "te_embed_tokenization_duration_sum", "te_embed_inference_duration_sum",
+                    "te_embed_duration_count")
 
 
 def latency(server, bodies, texts):
@@ -315,8 +319,7 @@ def idle(server, bodies, texts):
 
 def computed(server):
     """Tokens that the server has computed so far, and when that was."""
-    found = re.search(r"(?m)^tkr_tokens_total (\S+)$", server.get("/metrics").body.decode())
-    return float(found.group(1)), time.monotonic()
+    return counters(server, "tkr_tokens_total")[0], time.monotonic()
 
 
 def lanes(server, bodies, texts):

@@ -43,10 +43,10 @@ static bool answer_models(tkr_operation *op) {
 
 /* A library's status about a model as a fault about the request. */
 static bool refuse_model(tkr_operation *op, tkr_status status, const tkr_error *error) {
-    const tkr_fault_kind kind = status == TKR_CANCELLED                             ? TKR_FAULT_UNAVAILABLE
-                                : status == TKR_NOT_FOUND                           ? TKR_FAULT_NO_MODEL
-                                : status == TKR_BUSY || status == TKR_LIMIT         ? TKR_FAULT_CONFLICT
-                                : status == TKR_NETWORK || status == TKR_DEADLINE   ? TKR_FAULT_UNAVAILABLE
+    const tkr_fault_kind kind = status == TKR_NOT_FOUND                     ? TKR_FAULT_NO_MODEL
+                                : status == TKR_BUSY || status == TKR_LIMIT ? TKR_FAULT_CONFLICT
+                                : status == TKR_NETWORK || status == TKR_DEADLINE || status == TKR_CANCELLED
+                                    ? TKR_FAULT_UNAVAILABLE
                                 : status == TKR_NO_MEMORY || status == TKR_INTERNAL ? TKR_FAULT_INTERNAL
                                                                                     : TKR_FAULT_VALUE;
     return tkr_refuse_with(op, kind, "model", "%s", error->message);

@@ -60,6 +60,8 @@ void tkr_lines_close(tkr_lines **lines);
 
 bool tkr_path_exists(const char *path);
 bool tkr_path_is_dir(const char *path);
+/* An error when this user may not look whether `path` is there; TKR_OK when it is there or is absent. */
+tkr_status tkr_path_check_access(const char *path, tkr_error *error);
 /* Returns a new string "a/b" (one slash between), NULL on failure; free with tkr_free. */
 char *tkr_path_join(const char *a, const char *b);
 /* Returns the text of a symbolic link (free with tkr_free); NULL when `path` is none. */

@@ -22,6 +22,14 @@ bool tkr_path_is_dir(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+tkr_status tkr_path_check_access(const char *path, tkr_error *error) {
+    struct stat info;
+    if (stat(path, &info) == 0 || errno != EACCES) {
+        return TKR_OK;
+    }
+    return TKR_SYS_FAIL(error, path, "cannot look for it", errno);
+}
+
 char *tkr_path_join(const char *a, const char *b) {
     size_t n = strlen(a);
     while (n > 1 && a[n - 1] == '/') {

@@ -58,9 +58,9 @@ static const char *const module_places[] = {
 };
 static const char *const data_places[] = {"share/tkr-embed", "../share/tkr-embed", "../../share/tkr-embed", NULL};
 
-/* NULL without an error: not there. */
-static tkr_status look_around(char **path, const char *folder, const char *const *places, const char *name,
-                              tkr_error *error) {
+/* NULL without an error: not there. *denied: what kept this user from looking in the first place that did, in *error. */
+static tkr_status look_around(char **path, tkr_status *denied, const char *folder, const char *const *places,
+                              const char *name, tkr_error *error) {
     for (size_t i = 0; places[i]; i++) {
         char *at = tkr_path_join(folder, places[i]), *file = at ? tkr_path_join(at, name) : NULL;
         tkr_free(at);
@@ -69,6 +69,7 @@ static tkr_status look_around(char **path, const char *folder, const char *const
             *path = file;
             return TKR_OK;
         }
+        if (*denied == TKR_OK) *denied = tkr_path_check_access(file, error);
         tkr_free(file);
     }
     return TKR_OK;
@@ -83,10 +84,11 @@ static tkr_status find(char **path, const char *name, const char *variable, cons
         *path = tkr_strdup(given);
         return *path ? TKR_OK : TKR_FAIL(error, NO_MEMORY, "no memory to look for %s", name);
     }
-    tkr_status status = TKR_OK;
-    if (library_folder(folder)) status = look_around(path, folder, places, name, error);
-    if (status == TKR_OK && !*path && program_folder(folder)) status = look_around(path, folder, places, name, error);
-    return status;
+    tkr_status status = TKR_OK, denied = TKR_OK;
+    if (library_folder(folder)) status = look_around(path, &denied, folder, places, name, error);
+    if (status == TKR_OK && !*path && program_folder(folder))
+        status = look_around(path, &denied, folder, places, name, error);
+    return status == TKR_OK && !*path ? denied : status;
 }
 
 tkr_status tkr_data_find(char **path, const char *name, const char *variable, tkr_error *error) {

@@ -23,7 +23,7 @@ static tkr_status read_ref(char commit[41], const char *path, tkr_error *error) 
     tkr_buf text = {0};
     commit[0] = '\0';
     if (!tkr_path_exists(path) || tkr_path_is_dir(path)) {
-        return TKR_OK;
+        return tkr_path_check_access(path, error);
     }
     tkr_status status = tkr_file_read(&text, path, 256, error);
     if (status == TKR_OK) {

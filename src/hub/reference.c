@@ -120,6 +120,10 @@ static tkr_status unknown(const char *reference, const char *name, tkr_error *er
     bool path = name[0] == '/' || name[0] == '.' || name[0] == '~';
     const char *slash = strchr(name, '/');
     if (path || (slash != NULL && (slash[1] == '\0' || strchr(slash + 1, '/') != NULL))) {
+        tkr_status status = tkr_path_check_access(reference, error);
+        if (status != TKR_OK) {
+            return status;
+        }
         return TKR_FAIL(
             error, NOT_FOUND,
             "%.160s: no such folder or file; give a model's folder, a GGUF file, an id such as %s, or an alias such "

@@ -78,10 +78,16 @@ class Server:
     def wait_ready(self):
         self.wait_address()
         until = time.monotonic() + PATIENCE
-        while self.get("/health/ready").status != 200:
+        while not self._ready():
             if time.monotonic() > until:
                 raise AssertionError(f"not ready in {PATIENCE} s:\n{self.text()}")
             time.sleep(0.02)
+
+    def _ready(self):
+        try:
+            return self.get("/health/ready").status == 200
+        except ConnectionError as error:  # it has ended, and said why
+            raise AssertionError(f"{error!r}:\n{self.text()}") from error
 
     # ---- requests ----
 

@@ -172,6 +172,8 @@ class Logs(unittest.TestCase):
 
 
 class User(unittest.TestCase):
+    MODEL = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "bert", "bert-mean", "model")
+
     def test_what_root_made_becomes_the_users(self):
         """Sockets and log belong to the user that root becomes; files that it can't read are told."""
         with tempfile.TemporaryDirectory() as folder:
@@ -182,8 +184,9 @@ class User(unittest.TestCase):
             if os.geteuid() == 0:
                 os.chmod(folder, 0o755)
                 os.chown(folder, user.pw_uid, user.pw_gid)
+            model = shutil.copytree(self.MODEL, os.path.join(folder, "model"))  # the source may be in a private folder
             with Server("--user", user.pw_name, "--socket", made[0], "--admin-socket", made[1], "--log-file", made[2],
-                        "--keys-file", keys) as server:
+                        "--keys-file", keys, model=model) as server:
                 for path, mode in zip(made[:2], (0o660, 0o600)):
                     look = os.stat(path)
                     self.assertEqual((look.st_uid, look.st_gid, look.st_mode & 0o777),
@@ -194,6 +197,22 @@ class User(unittest.TestCase):
                 self.assertEqual(told, os.geteuid() == 0)
                 self.assertEqual(server.stop(), 0)
             self.assertFalse(os.path.exists(made[0]) or os.path.exists(made[1]))
+
+    def test_a_model_in_a_folder_that_is_closed_to_the_user(self):
+        """It is there, but not for this user: the reason is told, not that there is no model."""
+        with tempfile.TemporaryDirectory() as folder:
+            closed = os.path.join(folder, "closed")
+            shutil.copytree(self.MODEL, os.path.join(closed, "model"))
+            os.chmod(folder, 0o755)
+            os.chmod(closed, 0o700 if os.geteuid() == 0 else 0)
+            user = "nobody" if os.geteuid() == 0 else getpass.getuser()
+            hub = os.path.join(closed, "hub", "models--sentence-transformers--all-MiniLM-L6-v2", "refs", "main")
+            for model, path in ((os.path.join(closed, "model"),) * 2, ("minilm", hub)):
+                with Server("--user", user, model=model, env=environment(HF_HOME=closed), wait=False) as server:
+                    server.wait_line(f"model {model}: {path}: cannot look for it: Permission denied")
+                    server.process.wait(PATIENCE)
+                    self.assertEqual(server.process.returncode, 1)
+            os.chmod(closed, 0o700)
 
 
 class Reload(unittest.TestCase):

@@ -58,7 +58,8 @@ static const char *const module_places[] = {
 };
 static const char *const data_places[] = {"share/tkr-embed", "../share/tkr-embed", "../../share/tkr-embed", NULL};
 
-/* NULL without an error: not there. *denied: what kept this user from looking in the first place that did, in *error. */
+/* NULL without an error: not there. *denied: what kept this user from looking in the first place that did; *error has
+ * it then. */
 static tkr_status look_around(char **path, tkr_status *denied, const char *folder, const char *const *places,
                               const char *name, tkr_error *error) {
     for (size_t i = 0; places[i]; i++) {

@@ -30,6 +30,18 @@ size_t tkr_conn_queued(const tkr_conn *conn) {
     return uv_stream_get_write_queue_size(&conn->uv.stream) + (conn->rest.size - conn->rest_at);
 }
 
+size_t tkr_conn_untaken(const tkr_conn *conn) {
+    uv_os_fd_t fd;
+    const size_t queued = tkr_conn_queued(conn);
+    return uv_fileno(&conn->uv.handle, &fd) == 0 ? queued + tkr_socket_unsent(fd) : queued;
+}
+
+bool tkr_conn_waits(tkr_conn *conn) {
+    const bool waits = conn->state == TKR_CONN_WRITE && tkr_conn_queued(conn) > 0;
+    conn->last_untaken = waits ? tkr_conn_untaken(conn) : 0;
+    return waits;
+}
+
 /* ---- memory of what peers don't take ---- */
 
 void tkr_conn_forget_unsent(tkr_conn *conn) {
@@ -48,9 +60,9 @@ static tkr_conn *slowest(tkr_loop *loop) {
     tkr_conn *found = NULL;
     for (tkr_conn *c = loop->conns; c; c = c->next) {
         if (c->unsent == 0) continue;
-        const size_t queued = uv_stream_get_write_queue_size(&c->uv.stream);
-        if (queued < c->unsent_queue) c->unsent_at = tkr_loop_now(loop);
-        c->unsent_queue = queued;
+        const size_t left = tkr_conn_untaken(c);
+        if (left < c->unsent_queue) c->unsent_at = tkr_loop_now(loop);
+        c->unsent_queue = left;
         if (!found || c->unsent_at < found->unsent_at) found = c;
     }
     return found;
@@ -64,7 +76,7 @@ static void must_wait(tkr_conn *conn, size_t n) {
     const size_t limit = t->options.max_bodies;
     if (conn->unsent == 0) conn->unsent_at = tkr_loop_now(loop);
     conn->unsent += n;
-    conn->unsent_queue = uv_stream_get_write_queue_size(&conn->uv.stream);
+    conn->unsent_queue = tkr_conn_untaken(conn);
     atomic_fetch_add(&t->reply_bytes, n);
     tkr_conn *c;
     while (limit > 0 && atomic_load(&t->reply_bytes) > limit && (c = slowest(loop))) {
@@ -330,10 +342,10 @@ void tkr_conn_answer_now(tkr_conn *conn, tkr_http_response *response) {
     } else {
         tkr_conn_close(conn);
     }
-    conn->last_queue = conn->state == TKR_CONN_CLOSED ? 0 : tkr_conn_queued(conn);
+    const bool waits = tkr_conn_waits(conn);
     loop->transport->app.sent(loop->transport->app.user, x, response, n_bytes);
     if (x->state == TKR_EXCHANGE_OWN) tkr_exchange_free(loop, x);
-    if (conn->state == TKR_CONN_WRITE && conn->last_queue == 0) tkr_conn_sent(conn);
+    if (conn->state == TKR_CONN_WRITE && !waits) tkr_conn_sent(conn);
 }
 
 /* A refusal costs next to nothing, but peers that ask again as soon as they are refused would take the processor from
@@ -396,7 +408,7 @@ void tkr_conn_refuse(tkr_conn *conn, unsigned status, const char *why, const cha
                            status, reason(status), tkr_loop_date(loop), strlen(why) + 1, field, why);
     tkr_conn_set(conn, TKR_CONN_WRITE, loop->transport->options.write_timeout);
     tkr_conn_send(conn, text, (size_t)n);
-    if (conn->state == TKR_CONN_WRITE && (conn->last_queue = tkr_conn_queued(conn)) == 0) tkr_conn_sent(conn);
+    if (conn->state == TKR_CONN_WRITE && !tkr_conn_waits(conn)) tkr_conn_sent(conn);
 }
 
 /* ---- after an answer ---- */

@@ -494,12 +494,11 @@ static void body_timeout(tkr_conn *conn) {
 }
 
 static void write_timeout(tkr_conn *conn) {
-    const size_t queued = tkr_conn_queued(conn);
-    if (conn->last_queue - queued < TKR_PROGRESS) {
+    const size_t before = conn->last_untaken;
+    if (!tkr_conn_waits(conn) || before < conn->last_untaken + TKR_PROGRESS) {
         tkr_conn_close(conn);
         return;
     }
-    conn->last_queue = queued;
     tkr_conn_set(conn, TKR_CONN_WRITE, OPTIONS(conn)->write_timeout);
 }
 

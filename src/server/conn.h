@@ -148,9 +148,9 @@ struct tkr_conn {
     size_t scanned;      /* of held */
     size_t dropped;
     tkr_buf rest; /* what TLS has to send yet */
-    size_t rest_at, last_queue;
+    size_t rest_at, last_untaken;
     size_t unsent;       /* memory that waits for the peer to take it, in reply_bytes */
-    size_t unsent_queue; /* bytes that the socket had yet to take when that was last looked at */
+    size_t unsent_queue; /* bytes that it had yet to take when that was last looked at */
     uint64_t unsent_at;  /* uv_now when it was last seen to take some */
     uv_shutdown_t shutdown;
     char peer[46];
@@ -245,6 +245,10 @@ void tkr_conn_send(tkr_conn *conn, const char *bytes, size_t n);
 void tkr_conn_send_raw(tkr_conn *conn, const char *bytes, size_t n);
 /* Bytes that wait for the peer. */
 size_t tkr_conn_queued(const tkr_conn *conn);
+/* The same and what the kernel has of them: it takes megabytes at once, so only this shows what a slow peer takes. */
+size_t tkr_conn_untaken(const tkr_conn *conn);
+/* Whether an answer waits for the peer; if so, write_timeout counts what is taken from now on. */
+bool tkr_conn_waits(tkr_conn *conn);
 /* It takes no part in reply_bytes any more: it closes. */
 void tkr_conn_forget_unsent(tkr_conn *conn);
 /* The answer is sent: goes on with the next request, or ends. */

@@ -207,11 +207,11 @@ static void finish(tkr_ws *ws, unsigned code, const char *reason) {
     conn->keep = false;
     tkr_buf_free(&conn->held);
     tkr_conn_set(conn, TKR_CONN_WRITE, conn->loop->transport->options.write_timeout);
-    conn->last_queue = tkr_conn_queued(conn);
+    const bool waits = tkr_conn_waits(conn);
     if (ws->stopped) tkr_conn_read(conn, true); /* to see the peer's end */
     leave(ws);
     tkr_exchange_free(conn->loop, x);
-    if (conn->state == TKR_CONN_WRITE && conn->last_queue == 0) tkr_conn_sent(conn);
+    if (conn->state == TKR_CONN_WRITE && !waits) tkr_conn_sent(conn);
 }
 
 /* ---- the loop's side ---- */
@@ -428,20 +428,13 @@ static uint64_t period_ms(const tkr_transport_options *options) {
     return tkr_milliseconds(ping > 0 && ping < write ? ping : write);
 }
 
-/* Bytes that the peer has not taken yet: ours, and those that the kernel has of them. */
-static size_t untaken(const tkr_conn *conn) {
-    uv_os_fd_t fd;
-    const size_t queued = tkr_conn_queued(conn);
-    return uv_fileno(&conn->uv.handle, &fd) == 0 ? queued + tkr_socket_unsent(fd) : queued;
-}
-
 /* Looks at what the peer has taken since the last look: how much is left says nothing where more is sent meanwhile.
  * true: it has taken nothing for too long. */
 static bool is_stuck(tkr_ws *ws, size_t left) {
     const uint64_t now = tkr_loop_now(ws->loop);
     const int64_t taken = ws->given - (int64_t)left;
-    if (left == 0 || ws->conn->last_queue == 0 || taken > ws->last_taken) ws->progress_at = now;
-    ws->conn->last_queue = left;
+    if (left == 0 || ws->conn->last_untaken == 0 || taken > ws->last_taken) ws->progress_at = now;
+    ws->conn->last_untaken = left;
     ws->last_taken = taken;
     return now - ws->progress_at >= tkr_milliseconds(ws->loop->transport->options.write_timeout);
 }
@@ -462,7 +455,7 @@ void tkr_ws_timeout(tkr_conn *conn) {
         set_timer(ws);
         return;
     }
-    const size_t left = untaken(conn);
+    const size_t left = tkr_conn_untaken(conn);
     const bool dead = ws->pinged_at > heard && !ws->stopped;
     if (is_stuck(ws, left) || dead) {
         tkr_conn_close(conn);

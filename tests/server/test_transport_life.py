@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The life of connections: slow peers, peers that leave, deadlines, listeners, certificates, the end."""
+import contextlib
 import os
 import re
 import shutil
@@ -111,6 +112,25 @@ class Slow(unittest.TestCase):
                 time.sleep(0.07)
             self.assertEqual(client.answer().status, 200)
             self.assertGreater(time.monotonic() - began, 1.5)
+
+    def test_an_answer_may_be_read_slowly(self):
+        """But not in no time: who takes nothing is cut."""
+        def connect():
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            sock.connect(self.server.address)
+            return Client(sock).send(b"GET /big?20000000 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        with connect() as steady, connect() as silent:
+            began = time.monotonic()
+            while time.monotonic() - began < 6:  # 200 kB a second: far longer for what the kernel takes at once
+                self.assertTrue(steady.more(10000), "closed by the server")
+                time.sleep(0.05)
+            self.assertEqual(len(steady.answer().body), 20000000)
+            with contextlib.suppress(ConnectionError):
+                while silent.more():
+                    pass
+            self.assertLess(len(silent.data), 20000000)
 
     def test_a_request_that_came_before_the_idle_timeout_is_answered(self):
         """The loop, busy then, reads it after the time is over."""

@@ -114,9 +114,9 @@ class Client:
         self.sock.sendall(data)
         return self
 
-    def more(self):
+    def more(self, most=1 << 16):
         """False at the end."""
-        piece = self.sock.recv(1 << 16)
+        piece = self.sock.recv(most)
         self.data += piece
         return bool(piece)
 

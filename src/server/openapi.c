@@ -257,7 +257,7 @@ static void put_request(tkr_buf *out, const tkr_handler *handler) {
 static void put_body(tkr_buf *out, const tkr_meaning *meanings, size_t n) {
     const tkr_handler *first = meanings[0].handler;
     size_t n_schemas = 0;
-    if (first->body == TKR_BODY_NONE) {
+    if (first->body == TKR_BODY_NONE || first->request_schema == NULL) {
         return;
     }
     put(out, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"anyOf\":[");
@@ -267,8 +267,7 @@ static void put_body(tkr_buf *out, const tkr_meaning *meanings, size_t n) {
             put_request(out, meanings[i].handler);
         }
     }
-    put(out, n_schemas > 0 ? "]}" : "{\"type\":\"object\"}]}");
-    put(out, ",\"examples\":{");
+    put(out, "]},\"examples\":{");
     n_schemas = 0;
     for (size_t i = 0; i < n; i++) {
         const char *example = tkr_handler_example(meanings[i].handler);
@@ -380,7 +379,7 @@ static void put_components(tkr_buf *out) {
         "\"RequestId\":{\"description\":\"The request's own, or one that was made.\",\"schema\":{\"type\":"
         "\"string\"}}},"
         "\"parameters\":{\"RequestId\":{\"name\":\"x-request-id\",\"in\":\"header\",\"description\":\"Comes back in "
-        "the reply and stands in the log.\",\"schema\":{\"type\":\"string\",\"maxLength\":63}}},"
+        "the reply and stands in the log; one of more than 63 bytes is replaced.\",\"schema\":{\"type\":\"string\"}}},"
         "\"schemas\":{");
     for (size_t i = 0; i < N_APIS; i++) {
         tkr_put_comma(out, i);

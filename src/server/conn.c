@@ -168,7 +168,10 @@ static unsigned take(tkr_conn *conn, const char *piece, size_t n) {
 }
 
 static void refuse_body(tkr_conn *conn, unsigned status) {
-    const char *why = status == 413   ? "the body is too large"
+    char large[80] = "this takes no body";
+    if (conn->x->max_body > 0)
+        (void)snprintf(large, sizeof large, "the body is too large: at most %zu bytes are taken", conn->x->max_body);
+    const char *why = status == 413   ? large
                       : status == 400 ? "the body is damaged"
                       : status == 500 ? "no memory for the body"
                       : status == 503 ? "too many large bodies at a time"
@@ -225,7 +228,7 @@ static void begin_body(tkr_conn *conn, const tkr_http_head *head) {
         conn->keep = false; /* reading it only to throw it away would cost more than a new connection */
         tkr_conn_answer(conn, &x->response);
     } else if (!conn->discard && conn->left > x->max_body) {
-        tkr_conn_fault(conn, 413, "the body is too large");
+        refuse_body(conn, 413);
     } else if (!conn->discard && coding == TKR_CODING_UNKNOWN) {
         tkr_conn_fault(conn, 415, "of content codings only " TKR_HTTP_CODINGS " are known here");
     } else if (!has_body) {

@@ -43,7 +43,7 @@ static void add_cors(tkr_operation *op) {
     tkr_http_add_field(op->response, "Access-Control-Allow-Origin", "%s", origin);
     tkr_http_add_field(op->response, "Vary", "Origin");
     tkr_http_add_field(op->response, "Access-Control-Expose-Headers",
-                       "x-request-id, x-model, x-shape, x-dtype, x-rows, x-truncated, x-truncated-inputs, "
+                       "x-request-id, x-model, x-shape, x-dtype, x-rows, x-truncated, x-frames, x-truncated-inputs, "
                        "x-tkr-fingerprint, x-tkr-cache, x-total-time, x-queue-time, x-inference-time, retry-after, "
                        "retry-after-ms, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
                        "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
@@ -108,11 +108,14 @@ static bool answer_preflight(tkr_operation *op) {
     return true;
 }
 
-/* The shape of errors on a path that has no route for this method, or none at all. */
+/* The shape of errors on a path that has no route for this method, or none at all: an API's rather than a page's. */
 static const tkr_handler *nearest_handler(const char *path) {
+    const tkr_handler *found = &tkr_handler_embed_text;
     for (size_t i = 0; i < tkr_n_routes; i++)
-        if (strcmp(tkr_routes[i].path, path) == 0) return tkr_routes[i].handler;
-    return &tkr_handler_embed_text;
+        if (strcmp(tkr_routes[i].path, path) == 0 &&
+            (found == &tkr_handler_embed_text || strcmp(tkr_routes[i].method, "POST") == 0))
+            found = tkr_routes[i].handler;
+    return found;
 }
 
 static bool find_route(tkr_operation *op) {
@@ -267,14 +270,25 @@ static void on_fault(void *user, tkr_http_exchange *x, unsigned status, const ch
     tkr_arena_free(&arena);
 }
 
+/* Of an operation that another thread may work on: what no longer changes. */
+static void copy_settled(tkr_operation *out, const tkr_operation *op, unsigned status) {
+    memcpy(out->request_id, op->request_id, sizeof out->request_id);
+    out->identity = op->identity;
+    out->handler = op->route ? op->route->handler : NULL;
+    out->fault.kind = kind_of_status(status);
+    (void)snprintf(out->fault.message, sizeof out->fault.message, "refused by the transport");
+}
+
 static void on_sent(void *user, tkr_http_exchange *x, const tkr_http_response *response, size_t n_bytes) {
     tkr_server *server = user;
     const tkr_operation *op = x->app;
+    tkr_operation settled = {0};
     const double total = tkr_now() - x->request.began;
     /* An answer of the transport's own leaves the operation to whoever works on it. */
     const tkr_operation *whole = response == &x->response ? op : NULL;
+    if (op && !whole) copy_settled(&settled, op, response->status);
     tkr_metrics_operation(server->metrics, whole, response->status, total);
-    tkr_logging_request(server->logging, whole, &x->request, response->status, n_bytes, total);
+    tkr_logging_request(server->logging, op && !whole ? &settled : op, &x->request, response->status, n_bytes, total);
     if (whole) tkr_trace_operation(server->trace, whole, response->status, total);
 }
 

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/base64.h"
 #include "core/near.h"
@@ -333,9 +334,10 @@ bool tkr_read_inputs(tkr_input **inputs, size_t *n, bool *single, tkr_operation 
 
 /* ---- pictures ---- */
 
+/* Schemes of URIs and names of their attributes may be written either way. */
 static bool begins(const char *text, size_t size, const char *with) {
     const size_t n = strlen(with);
-    return size >= n && memcmp(text, with, n) == 0;
+    return size >= n && strncasecmp(text, with, n) == 0;
 }
 
 /* What is decoded, for messages: "picture". */
@@ -365,7 +367,7 @@ static bool decode_data_uri(tkr_part *part, tkr_operation *op, const char *text,
     if (comma == NULL) {
         return tkr_refuse(op, MEDIA, param, "%s: a data URI without a comma; expected \"data:TYPE;base64,...\"", param);
     }
-    if (head < 7 || memcmp(comma - 7, ";base64", 7) != 0) {
+    if (head < 7 || !begins(comma - 7, 7, ";base64")) {
         return tkr_refuse(op, MEDIA, param, "%s: a data URI that isn't base64; expected \"data:TYPE;base64,...\"",
                           param);
     }

@@ -74,6 +74,50 @@ static void what_would_change_a_vector_is_refused(void **state) {
     PLAY(*state, cases, 1);
 }
 
+static void inputs_of_nothing(void **state) {
+    static const transcript cases[] = {
+        {"Voyage, pieces", "/v1/multimodalembeddings",
+         J({"inputs" : [ {"content" : [ {"type" : "text", "text" : ""} ]} ]}), 400,
+         J({"detail" : "inputs[0]: an empty text has no embedding"}), NULL},
+        {"llama-server, a list", "/embedding", J({"content" : []}), 400,
+         LLAMA_ERROR(400, "Input content cannot be empty", "invalid_request_error"), NULL},
+        {"no object", "/v1/embeddings", "[1]", 400, J({
+             "error" : {
+                 "message" : "the body: is an array, expected an object",
+                 "type" : "invalid_request_error",
+                 "param" : null,
+                 "code" : null
+             },
+             "detail" : "the body: is an array, expected an object"
+         }),
+         NULL},
+    };
+    PLAY(*state, cases, 1);
+}
+
+/* TEI tokenises no text of more than 250 characters a token of the model's limit, however it would be cut. */
+static void texts_of_absurd_length(void **state) {
+    static const char *const paths[] = {"/embed", "/embed_all", "/tokenize"};
+    for (size_t n = 4000; n <= 4001; n++) /* the model takes 16 tokens */
+        for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+            tkr_buf body = {0};
+            act a;
+            tkr_buf_printf(&body, "{\"inputs\":[\"a\",\"");
+            for (size_t k = 0; k < n; k++) tkr_buf_printf(&body, "\u00e9");
+            tkr_buf_printf(&body, "\"]}");
+            act_open(&a, *state, paths[i], body.data);
+            act_run(&a, 1, -1);
+            if (n == 4001)
+                act_expect(&a, paths[i], 422, J({
+                    "error" : "Input validation error: `inputs` must have less than 4000 characters. Given: 4001",
+                    "error_type" : "Validation"
+                }));
+            assert_int_equal(a.response.status, n == 4001 ? 422 : 200);
+            act_close(&a);
+            tkr_buf_free(&body);
+        }
+}
+
 static void ping_of_a_server_that_is_not_ready(void **state) {
     scene *s = *state;
     act a;
@@ -91,6 +135,8 @@ int main(void) {
         cmocka_unit_test(the_input_at_fault_is_named),
         cmocka_unit_test(pictures_for_a_model_of_texts),
         cmocka_unit_test(what_would_change_a_vector_is_refused),
+        cmocka_unit_test(inputs_of_nothing),
+        cmocka_unit_test(texts_of_absurd_length),
         cmocka_unit_test(ping_of_a_server_that_is_not_ready),
     };
     return cmocka_run_group_tests(tests, open_scene, close_scene);

@@ -267,8 +267,9 @@ class Pictures(NativeTest):
                        [{"url": data_uri(data)} for data in datas]):
             reply = self.ok("/embed/image", {"model": "siglip", "images": images})
             self.assertEqual(bits(reply["embeddings"]), wanted)
-        reply = self.ok("/embed/image", {"model": "siglip", "images": data_uri(datas[0])})
-        self.assertEqual(bits(reply["embeddings"]), wanted[:1])
+        for uri in (data_uri(datas[0]), "DATA:IMAGE/PNG;BASE64," + data_uri(datas[0]).split(",")[1]):
+            reply = self.ok("/embed/image", {"model": "siglip", "images": uri})
+            self.assertEqual(bits(reply["embeddings"]), wanted[:1])
 
     def test_items(self):
         text, data = cli.cases(SIGLIP)[0]["text"], picture("a.png")
@@ -427,6 +428,7 @@ class BadInput(NativeTest):
         self.refused({"texts": None}, 400, "wrong_type", "is missing", param="texts")
         self.refused({"texts": []}, 400, "empty", param="texts")
         self.refused({"ids": []}, 400, "empty", param="ids")
+        self.refused({"input_ids": [[3], []]}, 400, "empty", "input_ids[1]", param="input_ids")
         self.refused({}, 400, "wrong_type", param="images", path="/embed/image")
         self.refused({}, 400, "empty", "text, an image", param="text", path="/embed/multimodal")
         self.refused({"items": []}, 400, "empty", param="items", path="/embed/multimodal")
@@ -489,6 +491,7 @@ class BadInput(NativeTest):
             self.fails(reply, 405, "method_not_allowed", "POST", method)
             self.assertEqual(reply.headers["allow"], "POST")
         self.assertEqual(self.server.request("POST", "/openapi.json").headers["allow"], "GET, HEAD")
+        self.assertIn("error_type", self.server.request("PUT", "/").json())  # TEI's, beside the page
 
     def test_unknown_model(self):
         error = self.refused({"model": "other", "texts": "a"}, 404, "model_not_found", param="model")
@@ -497,7 +500,8 @@ class BadInput(NativeTest):
 
     def test_large_bodies(self):
         reply = self.server.post("/embed/text", b'{"texts":"' + b"a" * (3 << 20) + b'"}')
-        self.fails(reply, 413, "too_large")
+        self.fails(reply, 413, "too_large", "at most 2097152 bytes")
+        self.fails(self.server.request("GET", "/health", b"{}"), 413, "too_large", "takes no body")
         with self.server.socket() as wire:  # 1 GB is refused by its length, before it comes
             wire.sendall(b"POST /embed/text HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                          b"Content-Length: 1000000000\r\n\r\n")

@@ -256,6 +256,14 @@ class Logs(unittest.TestCase):
                              ("POST", "/embed/text", 200, 1))
             with open(path, encoding="utf-8") as file:
                 self.assertNotIn("a-secret-text", file.read())
+            for status, headers in ((415, {"Content-Encoding": "br"}), (400, {"Content-Encoding": "gzip"})):
+                name = f"refused-{status}"  # by the transport
+                reply = server.post("/embed/text", {"texts": "x"}, headers={"x-request-id": name, **headers})
+                self.assertEqual(reply.status, status)
+                until(lambda: any(line.get("request_id") == name for line in lines()), "the refusal is logged")
+                line = next(line for line in lines() if line.get("request_id") == name)
+                self.assertEqual((line["status"], line["api"], line["error"]),
+                                 (status, "native", reply.json()["error"]["code"]))
             os.rename(path, path + ".1")
             server.signal(signal.SIGHUP)
             until(lambda: os.path.exists(path), "the file is opened again")

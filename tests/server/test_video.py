@@ -68,6 +68,11 @@ class Videos(ServerTest):
             rows = [json.loads(line) for line in done.stdout.splitlines()]
             self.assertEqual([bits(row) for row in reply["embeddings"]], [bits(row["embedding"]) for row in rows])
             self.assertEqual(reply["frames"], [row["frames"] for row in rows])
+            fields = {"model": model, "pooling": pooling, "max_frames": 4, **more}
+            body, kind = multipart([*((name, str(value)) for name, value in fields.items()),
+                                    *(("file", (name, content(FILES, name), "video/mp4")) for name in names)])
+            raw = self.server.post("/embed/video?format=bytes", body, headers={"Content-Type": kind})
+            self.assertEqual(raw.headers["x-frames"], ",".join(str(n) for n in reply["frames"]))
 
     def test_a_damaged_frame_costs_itself(self):
         script = os.path.join(os.environ["TKR_SOURCE_DIR"], "scripts", "mixed-folder")

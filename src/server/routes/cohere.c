@@ -108,7 +108,7 @@ static bool read_options(tkr_embed_options *options, const tkr_fields *fields) {
     static const tkr_truncate truncate[] = {TKR_TRUNCATE_ERROR, TKR_TRUNCATE_LEFT, TKR_TRUNCATE_RIGHT};
     size_t way = SIZE_MAX;
     if (!tkr_fields_word(&way, fields, "truncate", ways) ||
-        !tkr_fields_count(&options->max_tokens, fields, "max_tokens", 1, SIZE_MAX / 2) ||
+        !tkr_fields_count(&options->max_tokens, fields, "max_tokens", 1, INT32_MAX) ||
         !tkr_shape_dimensions(options, fields, "output_dimension"))
         return false;
     if (way != SIZE_MAX) options->truncate = truncate[way];

@@ -40,7 +40,17 @@ static size_t put_truncated(tkr_buf *out, const tkr_operation *op) {
     return n;
 }
 
-/* Of requests with videos: frames of each input, 0 of others; and those that are damaged, where there are any. */
+/* Of requests with videos, as a field: frames of each input, 0 of others; else "". */
+static bool put_frames_field(tkr_buf *out, const tkr_operation *op) {
+    size_t n = 0;
+    for (size_t i = 0; i < op->job.n_items; i++) {
+        n += op->job.items[i].n_frames;
+        tkr_buf_printf(out, i > 0 ? ",%zu" : "%zu", op->job.items[i].n_frames);
+    }
+    return n > 0;
+}
+
+/* The same for JSON; and those that are damaged, where there are any. */
 static void put_frames(tkr_buf *out, const tkr_operation *op) {
     size_t n = 0, n_lost = 0;
     for (size_t i = 0; i < op->job.n_items; i++) {
@@ -120,6 +130,10 @@ static bool put_fields(tkr_operation *op) {
     }
     if (put_truncated(&text, op) > 0) {
         tkr_buf_printf(&response->fields, "x-truncated: %s\r\n", text.failed ? "" : text.data);
+    }
+    text.size = 0;
+    if (put_frames_field(&text, op)) {
+        tkr_buf_printf(&response->fields, "x-frames: %s\r\n", text.failed ? "" : text.data);
     }
     const bool good = !text.failed && !response->fields.failed;
     tkr_buf_free(&text);

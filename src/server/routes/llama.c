@@ -170,8 +170,7 @@ static bool take_prompts(tkr_operation *op, const json_t *value, const char *nam
     for (size_t i = 0; i < n; i++)
         if (inputs[i].n_text == 0 && inputs[i].n_ids == 0 && inputs[i].n_parts == 0)
             return tkr_refuse(op, EMPTY, name, "Input content cannot be empty");
-    return n > 0 ? tkr_shape_take(op, inputs, n, name)
-                 : tkr_refuse(op, EMPTY, name, "\"input\" or \"content\" must be provided");
+    return n > 0 ? tkr_shape_take(op, inputs, n, name) : tkr_refuse(op, EMPTY, name, "Input content cannot be empty");
 }
 
 /* ---- POST /embeddings, /embedding, and /v1/embeddings ---- */

@@ -50,8 +50,8 @@ static void error(tkr_operation *op) {
     tkr_buf_printf(out, ",\"code\":");
     tkr_put_text(out, kind.code);
     tkr_buf_putc(out, '}');
-    if (!op->body && op->handler->body ==
-                         TKR_BODY_JSON) { /* it may have come from a client of Jina or Voyage, which looks for this */
+    /* It may have come from a client of Jina or Voyage, which looks for this. */
+    if (!json_is_object(op->body) && op->handler->body == TKR_BODY_JSON) {
         tkr_buf_printf(out, ",\"detail\":");
         tkr_put_text(out, op->fault.message);
     }

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "core/utf8.h"
+
 /* ---- errors: {"error","error_type"} ---- */
 
 typedef struct tei_kind {
@@ -48,6 +50,22 @@ static void error(tkr_operation *op) {
     else
         tkr_put_text(out, op->fault.kind == TKR_FAULT_OVERLOADED ? "Model is overloaded" : op->fault.message);
     tkr_buf_printf(out, ",\"error_type\":\"%s\"}", kind.type);
+}
+
+/* Its limit to what is tokenised at all. */
+enum { CHARACTERS_A_TOKEN = 250 };
+
+bool tkr_tei_lengths(tkr_operation *op) {
+    const size_t limit = op->model->info->max_tokens * CHARACTERS_A_TOKEN;
+    for (size_t i = 0; limit > 0 && i < op->job.n_items; i++) {
+        const tkr_input *input = &op->job.items[i].input;
+        const size_t n = input->n_text > limit ? tkr_utf8_count(input->text, input->n_text) : 0;
+        if (n > limit)
+            return tkr_refuse(op, VALUE, "inputs",
+                              "Input validation error: `inputs` must have less than %zu characters. Given: %zu", limit,
+                              n);
+    }
+    return true;
 }
 
 const tkr_api tkr_api_tei = {.name = "tei", .error = error};
@@ -101,7 +119,7 @@ static bool embed_parse(tkr_operation *op) {
     const json_t *inputs;
     bool normalize = true;
     if (!tkr_tei_fields(&fields, op, op->body, "") || !tkr_fields_require(&inputs, &fields, "inputs") ||
-        !tkr_shape_inputs(op, inputs, "inputs", TKR_READ_TEXT | TKR_READ_IDS, &tkr_tei_empty))
+        !tkr_shape_inputs(op, inputs, "inputs", TKR_READ_TEXT | TKR_READ_IDS, &tkr_tei_empty) || !tkr_tei_lengths(op))
         return false;
     tkr_embed_options *options = tkr_shape_options(op);
     if (!read_common(options, &fields) || !tkr_fields_bool(&normalize, &fields, "normalize") ||
@@ -166,7 +184,7 @@ static bool embed_all_parse(tkr_operation *op) {
     tkr_fields fields;
     const json_t *inputs;
     if (!tkr_tei_fields(&fields, op, op->body, "") || !tkr_fields_require(&inputs, &fields, "inputs") ||
-        !tkr_shape_inputs(op, inputs, "inputs", TKR_READ_TEXT | TKR_READ_IDS, &tkr_tei_empty) ||
+        !tkr_shape_inputs(op, inputs, "inputs", TKR_READ_TEXT | TKR_READ_IDS, &tkr_tei_empty) || !tkr_tei_lengths(op) ||
         !read_common(tkr_shape_options(op), &fields))
         return false;
     tkr_shape_options(op)->normalize = TKR_NO;
@@ -209,7 +227,7 @@ static bool take_sentences(tkr_operation *op, const tkr_fields *inputs) {
     }
     for (size_t i = 0; i <= n; i++)
         if (all[i].n_text == 0) return tkr_refuse(op, EMPTY, "inputs", "%s", tkr_tei_empty.item);
-    return tkr_shape_take(op, all, n + 1, "inputs");
+    return tkr_shape_take(op, all, n + 1, "inputs") && tkr_tei_lengths(op);
 }
 
 static bool similarity_parse(tkr_operation *op) {

@@ -46,7 +46,7 @@ static bool tokenize_parse(tkr_operation *op) {
     const json_t *inputs;
     bool special = true;
     if (!tkr_tei_fields(&fields, op, op->body, "") || !tkr_fields_require(&inputs, &fields, "inputs") ||
-        !tkr_shape_inputs(op, inputs, "inputs", TKR_READ_TEXT, &empty) ||
+        !tkr_shape_inputs(op, inputs, "inputs", TKR_READ_TEXT, &empty) || !tkr_tei_lengths(op) ||
         !tkr_fields_bool(&special, &fields, "add_special_tokens"))
         return false;
     tkr_embed_options *options = tkr_shape_options(op);

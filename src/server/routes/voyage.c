@@ -121,12 +121,23 @@ const tkr_handler tkr_handler_voyage_embeddings = {
 
 /* ---- POST /v1/multimodalembeddings ---- */
 
+static bool has_content(tkr_operation *op) {
+    for (size_t i = 0; i < op->job.n_items; i++) {
+        const tkr_input *input = &op->job.items[i].input;
+        char param[64];
+        (void)snprintf(param, sizeof param, "inputs[%zu]", i);
+        if (input->n_parts == 0 && input->n_text == 0)
+            return tkr_refuse(op, EMPTY, param, "%s: an empty text has no embedding", param);
+    }
+    return true;
+}
+
 static bool multimodal_parse(tkr_operation *op) {
     tkr_fields fields;
     const json_t *inputs;
     size_t n_images = 0;
     return tkr_fields_of(&fields, op, op->body, "") && tkr_fields_require(&inputs, &fields, "inputs") &&
-           tkr_shape_contents(op, &n_images, inputs) && read_common(op, &fields, true);
+           tkr_shape_contents(op, &n_images, inputs) && has_content(op) && read_common(op, &fields, true);
 }
 
 /* Pictures are counted in pixels where this request decoded them; their tokens are in the total. */

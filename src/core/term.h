@@ -18,10 +18,12 @@ void tkr_signals_note(void);
 /* From now on this thread takes no SIGINT, SIGTERM and SIGHUP any more: for a program that is ending and whose other
  * threads take none anyway. */
 void tkr_signals_block(void);
-/* Whether a SIGINT or SIGTERM came since tkr_signals_block. */
-bool tkr_signals_are_waiting(void);
 /* The noted signal, 0 for none. */
 int tkr_signals_pending(void);
+
+/* From now on what is freed goes back to the system, but for small pieces: for a server, whose replies and bodies of
+ * megabytes would otherwise grow the heaps of all its threads, which keep them. */
+void tkr_program_return_memory(void);
 
 /* Ends the program at once, with nothing flushed or freed: for a server that is told to end while a thread of it is in
  * the middle of something that can't be stopped. */

@@ -36,58 +36,21 @@ size_t tkr_conn_untaken(const tkr_conn *conn) {
     return uv_fileno(&conn->uv.handle, &fd) == 0 ? queued + tkr_socket_unsent(fd) : queued;
 }
 
+int64_t tkr_conn_taken(const tkr_conn *conn) {
+    const size_t plain = conn->rest.size - conn->rest_at; /* not given yet */
+    return conn->n_given - (int64_t)(tkr_conn_untaken(conn) - plain);
+}
+
 bool tkr_conn_waits(tkr_conn *conn) {
     const bool waits = conn->state == TKR_CONN_WRITE && tkr_conn_queued(conn) > 0;
-    conn->last_untaken = waits ? tkr_conn_untaken(conn) : 0;
+    if (waits) conn->last_taken = tkr_conn_taken(conn);
     return waits;
-}
-
-/* ---- memory of what peers don't take ---- */
-
-void tkr_conn_forget_unsent(tkr_conn *conn) {
-    atomic_fetch_sub(&conn->loop->transport->reply_bytes, conn->unsent);
-    conn->unsent = 0;
-}
-
-static void sent_some(tkr_conn *conn, size_t n) {
-    if (n > conn->unsent) n = conn->unsent; /* it was forgotten */
-    atomic_fetch_sub(&conn->loop->transport->reply_bytes, n);
-    conn->unsent -= n;
-}
-
-/* The one of this loop whose peer has taken nothing for longest; NULL: none waits. */
-static tkr_conn *slowest(tkr_loop *loop) {
-    tkr_conn *found = NULL;
-    for (tkr_conn *c = loop->conns; c; c = c->next) {
-        if (c->unsent == 0) continue;
-        const size_t left = tkr_conn_untaken(c);
-        if (left < c->unsent_queue) c->unsent_at = tkr_loop_now(loop);
-        c->unsent_queue = left;
-        if (!found || c->unsent_at < found->unsent_at) found = c;
-    }
-    return found;
-}
-
-/* Beyond the limit those go that read least, whoever they are: memory must end somewhere, and who reads keeps it for
- * a short time only. */
-static void must_wait(tkr_conn *conn, size_t n) {
-    tkr_loop *loop = conn->loop;
-    tkr_transport *t = loop->transport;
-    const size_t limit = t->options.max_bodies;
-    if (conn->unsent == 0) conn->unsent_at = tkr_loop_now(loop);
-    conn->unsent += n;
-    conn->unsent_queue = tkr_conn_untaken(conn);
-    atomic_fetch_add(&t->reply_bytes, n);
-    tkr_conn *c;
-    while (limit > 0 && atomic_load(&t->reply_bytes) > limit && (c = slowest(loop))) {
-        tkr_count(&loop->counts.faults, 1);
-        tkr_conn_close(c);
-    }
 }
 
 /* Encrypts what waits, as far ahead of the peer as it should be. */
 static void pump(tkr_conn *conn) {
-    while (conn->rest_at < conn->rest.size && uv_stream_get_write_queue_size(&conn->uv.stream) < TLS_QUEUE) {
+    while (conn->state != TKR_CONN_CLOSED && conn->rest_at < conn->rest.size &&
+           uv_stream_get_write_queue_size(&conn->uv.stream) < TLS_QUEUE) {
         const size_t left = conn->rest.size - conn->rest_at, n = left < TKR_PLAIN_BYTES ? left : TKR_PLAIN_BYTES;
         if (!tkr_tls_write(conn, conn->rest.data + conn->rest_at, n)) {
             tkr_conn_close(conn);
@@ -95,8 +58,8 @@ static void pump(tkr_conn *conn) {
         }
         conn->rest_at += n;
     }
-    if (conn->rest_at == conn->rest.size) {
-        sent_some(conn, conn->rest.size);
+    if (conn->state != TKR_CONN_CLOSED && conn->rest_at == conn->rest.size) {
+        tkr_unread_taken(conn, conn->rest.size);
         tkr_buf_free(&conn->rest);
         conn->rest_at = 0;
     }
@@ -105,8 +68,8 @@ static void pump(tkr_conn *conn) {
 static void on_written(uv_write_t *request, int status) {
     pending *done = (pending *)(void *)request;
     tkr_conn *conn = done->conn;
-    sent_some(conn, done->size);
-    conn->unsent_at = tkr_loop_now(conn->loop);
+    tkr_unread_taken(conn, done->size);
+    conn->unread_at = tkr_loop_now(conn->loop);
     tkr_buf_free(&done->body);
     tkr_free(done);
     if (conn->state == TKR_CONN_CLOSED) return;
@@ -134,6 +97,7 @@ static void send_both(tkr_conn *conn, const char *bytes, size_t n, tkr_buf *body
         return;
     }
     tkr_count(&conn->loop->counts.bytes_out, n + n_body);
+    conn->n_given += (int64_t)(n + n_body);
     if ((size_t)sent == n + n_body) return;
     const size_t left = (size_t)sent < n ? n - (size_t)sent : 0, skip = (size_t)sent > n ? (size_t)sent - n : 0;
     pending *rest = tkr_calloc(1, sizeof *rest + left);
@@ -152,7 +116,7 @@ static void send_both(tkr_conn *conn, const char *bytes, size_t n, tkr_buf *body
     parts[1] = uv_buf_init(n_body > 0 ? rest->body.data + skip : NULL, (unsigned)(n_body - skip));
     const unsigned first = left > 0 ? 0 : 1, count = (left > 0 ? 1u : 0u) + (n_body > skip ? 1u : 0u);
     if (uv_write(&rest->request, &conn->uv.stream, parts + first, count, on_written) == 0) {
-        must_wait(conn, rest->size);
+        tkr_unread_add(conn, rest->size);
         return;
     }
     tkr_buf_free(&rest->body);
@@ -168,7 +132,7 @@ void tkr_conn_send(tkr_conn *conn, const char *bytes, size_t n) {
         send_both(conn, bytes, n, NULL);
     } else if (conn->rest.size > 0) { /* behind what isn't encrypted yet */
         if (tkr_buf_append(&conn->rest, bytes, n))
-            must_wait(conn, n);
+            tkr_unread_add(conn, n);
         else
             tkr_conn_close(conn);
     } else if (!tkr_tls_write(conn, bytes, n)) {
@@ -190,7 +154,7 @@ static void send_answer(tkr_conn *conn, const tkr_buf *head, tkr_buf *body) {
         if (conn->state != TKR_CONN_CLOSED && body->size > 0) {
             conn->rest = *body;
             *body = (tkr_buf){0};
-            must_wait(conn, conn->rest.size);
+            tkr_unread_add(conn, conn->rest.size);
             if (conn->state != TKR_CONN_CLOSED) pump(conn);
         }
     }

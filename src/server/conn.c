@@ -460,7 +460,7 @@ static bool leave(tkr_conn *conn) {
     if (state == TKR_CONN_CLOSED) return false;
     conn->state = TKR_CONN_CLOSED;
     tkr_wheel_clear(&conn->timer);
-    tkr_conn_forget_unsent(conn);
+    tkr_unread_forget(conn);
     if (state == TKR_CONN_WS) tkr_ws_end(conn);
     conn->x = NULL;
     if (x && x->state == TKR_EXCHANGE_WAITING) {
@@ -497,8 +497,8 @@ static void body_timeout(tkr_conn *conn) {
 }
 
 static void write_timeout(tkr_conn *conn) {
-    const size_t before = conn->last_untaken;
-    if (!tkr_conn_waits(conn) || before < conn->last_untaken + TKR_PROGRESS) {
+    const int64_t before = conn->last_taken;
+    if (!tkr_conn_waits(conn) || conn->last_taken - before < TKR_PROGRESS) {
         tkr_conn_close(conn);
         return;
     }

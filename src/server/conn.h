@@ -49,7 +49,7 @@ typedef struct tkr_tls tkr_tls;
 
 /* Written by one loop, read by anybody. */
 typedef struct tkr_loop_counts {
-    atomic_uint_fast64_t requests, faults, bytes_in, bytes_out;
+    atomic_uint_fast64_t requests, faults, unread, bytes_in, bytes_out;
 } tkr_loop_counts;
 
 struct tkr_loop {
@@ -66,6 +66,9 @@ struct tkr_loop {
     tkr_loop_task *local, **local_end;
     tkr_loop_task ended; /* for loop 0 */
     tkr_loop_task drain;
+    tkr_loop_task shed;
+    atomic_bool shedding;   /* that is posted */
+    uint64_t unread_logged; /* uv_now */
     tkr_wheel wheel;
     tkr_conn *conns;
     size_t n_conns;
@@ -148,10 +151,11 @@ struct tkr_conn {
     size_t scanned;      /* of held */
     size_t dropped;
     tkr_buf rest; /* what TLS has to send yet */
-    size_t rest_at, last_untaken;
-    size_t unsent;       /* memory that waits for the peer to take it, in reply_bytes */
-    size_t unsent_queue; /* bytes that it had yet to take when that was last looked at */
-    uint64_t unsent_at;  /* uv_now when it was last seen to take some */
+    size_t rest_at;
+    int64_t n_given, last_taken; /* bytes to the socket; of them taken when write_timeout last looked */
+    size_t unread;               /* memory that waits for the peer to take it, in reply_bytes */
+    int64_t unread_taken;        /* bytes taken when unread.c last looked */
+    uint64_t unread_at;          /* uv_now when it was last seen to take some */
     uv_shutdown_t shutdown;
     char peer[46];
     unsigned listener;
@@ -245,12 +249,22 @@ void tkr_conn_send(tkr_conn *conn, const char *bytes, size_t n);
 void tkr_conn_send_raw(tkr_conn *conn, const char *bytes, size_t n);
 /* Bytes that wait for the peer. */
 size_t tkr_conn_queued(const tkr_conn *conn);
-/* The same and what the kernel has of them: it takes megabytes at once, so only this shows what a slow peer takes. */
+/* The same and what the kernel has of them. */
 size_t tkr_conn_untaken(const tkr_conn *conn);
+/* Bytes that the peer has taken since the beginning: what it left to the kernel isn't, which takes megabytes at once.
+ */
+int64_t tkr_conn_taken(const tkr_conn *conn);
 /* Whether an answer waits for the peer; if so, write_timeout counts what is taken from now on. */
 bool tkr_conn_waits(tkr_conn *conn);
-/* It takes no part in reply_bytes any more: it closes. */
-void tkr_conn_forget_unsent(tkr_conn *conn);
+/* Answers that peers don't take (unread.c): n more bytes wait, which may close this connection or others of its loop; n
+ * don't any more; none do, for it closes. */
+void tkr_unread_add(tkr_conn *conn, size_t n);
+void tkr_unread_taken(tkr_conn *conn, size_t n);
+void tkr_unread_forget(tkr_conn *conn);
+/* Closes connections if too much waits, of other loops soon; the loop's look at it from time to time. */
+void tkr_unread_shed(tkr_loop *loop);
+void tkr_unread_tick(tkr_loop *loop);
+void tkr_unread_init(tkr_loop *loop);
 /* The answer is sent: goes on with the next request, or ends. */
 void tkr_conn_sent(tkr_conn *conn);
 

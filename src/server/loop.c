@@ -125,6 +125,7 @@ static void on_timer(uv_timer_t *timer) {
     tkr_loop *loop = timer->data;
     tkr_transport *t = loop->transport;
     tkr_wheel_advance(&loop->wheel, tkr_loop_now(loop), on_due, NULL);
+    tkr_unread_tick(loop);
     if (loop->index == 0) {
         tkr_listen_tick(t);
         if (t->app.tick) t->app.tick(t->app.user);
@@ -167,6 +168,7 @@ tkr_status tkr_loop_init(tkr_loop *loop, tkr_transport *transport, unsigned inde
     loop->local_end = &loop->local;
     loop->ended.run = on_ended;
     loop->drain.run = on_drain;
+    tkr_unread_init(loop);
     int code = uv_loop_init(&loop->uv);
     if (code != 0) return TKR_FAIL(error, NO_MEMORY, "an event loop could not be made: %s", uv_strerror(code));
     loop->made = true;

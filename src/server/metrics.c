@@ -307,6 +307,8 @@ static void put_transport(tkr_buf *out, const tkr_transport *transport) {
     put_number(out, "tkr_connections", "gauge", "Open connections", (double)c.connections);
     put_number(out, "tkr_connections_total", "counter", "Connections taken", (double)c.accepted);
     put_number(out, "tkr_connections_refused_total", "counter", "Connections over a limit", (double)c.refused);
+    put_number(out, "tkr_connections_unread_total", "counter", "Connections closed because unread replies fill memory",
+               (double)c.unread);
     put_number(out, "tkr_web_sockets", "gauge", "Open WebSockets", (double)c.web_sockets);
     put_number(out, "tkr_requests_waiting", "gauge", "Requests whose answer isn't ready", (double)c.waiting);
     put_number(out, "tkr_received_bytes_total", "counter", "Bytes received", (double)c.bytes_in);

@@ -28,6 +28,7 @@ struct tkr_server {
     tkr_crew *crew;   /* parsing and writing what is large, pictures */
     tkr_crew *loader; /* one thread: models that must be loaded first */
     tkr_transport *transport;
+    size_t max_reply;          /* bytes; as much as all that clients don't take, together */
     atomic_size_t pixel_bytes; /* of decoded pictures that wait for their turn or are computed */
     size_t max_pixel_bytes;
     size_t admin_listener; /* index of the admin socket; SIZE_MAX: none */

@@ -44,7 +44,17 @@ void tkr_operation_fail(tkr_operation *op) {
     }
 }
 
-static void finish(tkr_operation *op) { tkr_pipeline_run_of(op)->finished(op); }
+/* A reply stays in memory until its client has taken it: one of more than max_reply can't. */
+static void finish(tkr_operation *op) {
+    const size_t n = op->response->body.size, most = op->server->max_reply;
+    if (most > 0 && n > most) {
+        tkr_buf_free(&op->response->body);
+        tkr_refuse(op, TOO_LARGE, NULL,
+                   "the reply has %zu bytes, at most %zu may wait for a client: ask for less at a time", n, most);
+        tkr_operation_fail(op);
+    }
+    tkr_pipeline_run_of(op)->finished(op);
+}
 
 void tkr_pipeline_fail(tkr_operation *op) {
     tkr_operation_fail(op);

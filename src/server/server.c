@@ -14,6 +14,7 @@
 #include "server/web_socket.h"
 
 #define LEAST_PIXELS (512u << 20) /* bytes of decoded pictures at a time, else an eighth of memory */
+#define CUT_S 0.5                 /* after the deadline, that refusals of what is left need to go out */
 #define CANCEL_S 1.5              /* that a download may need to notice that it is to end */
 #define MOST_FILE (16u << 20)     /* bytes of keys or a certificate */
 #define FLUSH_S 1.0               /* for the last lines of the log */
@@ -80,11 +81,11 @@ static void leave(tkr_server *server, double seconds) {
 
 /* A download ends when it is told to; reading and packing weights can't be stopped, and may take minutes: then the
  * program ends in the middle of it, which leaves nothing on the disk that needs repair. */
-static void watch_loads(tkr_server *server, bool failed) {
+static void watch_loads(tkr_server *server, double end_at, bool failed) {
     const double now = tkr_now();
-    if (now < server->end_at - CANCEL_S || !tkr_models_are_loading(server->models)) return;
+    if (now < end_at - CANCEL_S || !tkr_models_are_loading(server->models)) return;
     tkr_models_leave(server->models);
-    if (now < server->end_at) return;
+    if (now < end_at) return;
     tkr_log_line(&server->log, TKR_LOG_INFO, "a model is still being loaded: ending without it");
     tkr_logging_flush(server->logging, FLUSH_S);
     tkr_program_end(failed);
@@ -95,7 +96,7 @@ static void on_tick(void *user) {
     const double now = tkr_now();
     tkr_error error;
     if (server->draining) {
-        watch_loads(server, atomic_load(&server->load_failed));
+        watch_loads(server, server->end_at + CUT_S, atomic_load(&server->load_failed));
     } else if (atomic_load(&server->load_failed)) {
         leave(server, 0);
     } else if (atomic_load(&server->phase) == TKR_PHASE_LEAVING && now >= server->leave_at) {
@@ -221,6 +222,7 @@ static tkr_status open_transport(tkr_server *server, tkr_error *error) {
     tkr_machine machine;
     tkr_machine_read(&machine);
     const uint64_t workers = number(server, TKR_SET_WORKERS);
+    server->max_reply = (size_t)(machine.memory / 8 > LEAST_BODIES ? machine.memory / 8 : LEAST_BODIES);
     const tkr_transport_options options = {
         .addresses = p->addresses,
         .n_addresses = p->n,
@@ -229,7 +231,7 @@ static tkr_status open_transport(tkr_server *server, tkr_error *error) {
         .tls_certificate = text(server, TKR_SET_TLS_CERT),
         .tls_key = text(server, TKR_SET_TLS_KEY),
         .max_head = (size_t)number(server, TKR_SET_MAX_HEADER),
-        .max_bodies = (size_t)(machine.memory / 8 > LEAST_BODIES ? machine.memory / 8 : LEAST_BODIES),
+        .max_bodies = server->max_reply,
         .max_connections = (size_t)number(server, TKR_SET_MAX_CONNECTIONS),
         .max_connections_per_peer = (size_t)number(server, TKR_SET_MAX_PER_ADDRESS),
         .read_timeout = real(server, TKR_SET_READ_TIMEOUT),
@@ -383,14 +385,12 @@ static void load(void *arg) {
     if (server->started) server->started(server->started_user);
 }
 
-/* The loops have ended, and with them whoever takes signals: one that comes now waits, and is looked for here. */
+/* The loops have ended: nobody waits for what is loaded. */
 static void end_loads(tkr_server *server, bool failed) {
+    const double end_at = tkr_now() + CANCEL_S;
     failed |= atomic_load(&server->load_failed);
-    if (!server->draining) server->end_at = tkr_now() + real(server, TKR_SET_DRAIN_TIMEOUT);
-    tkr_models_leave(server->models);
     while (tkr_models_are_loading(server->models)) {
-        if (tkr_signals_are_waiting()) server->end_at = 0;
-        watch_loads(server, failed);
+        watch_loads(server, end_at, failed);
         tkr_sleep(0.02);
     }
 }

@@ -147,6 +147,7 @@ void tkr_transport_get_counts(tkr_transport_counts *counts, const tkr_transport 
         const tkr_loop_counts *loop = &t->loops[i].counts;
         counts->requests += read_count(&loop->requests);
         counts->faults += read_count(&loop->faults);
+        counts->unread += read_count(&loop->unread);
         counts->bytes_in += read_count(&loop->bytes_in);
         counts->bytes_out += read_count(&loop->bytes_out);
     }

@@ -200,7 +200,8 @@ void tkr_transport_free(tkr_transport **transport);
 
 typedef struct tkr_transport_counts {
     uint64_t accepted, refused, requests, faults; /* since the start; faults: answers that the transport made itself */
-    size_t connections, waiting, web_sockets;     /* now */
+    uint64_t unread; /* connections that were closed because replies that nobody reads fill memory */
+    size_t connections, waiting, web_sockets; /* now */
     uint64_t bytes_in, bytes_out;
 } tkr_transport_counts;
 /* From any thread. */

@@ -49,7 +49,8 @@ struct tkr_ws {
     tkr_ws_reader *reader;
     uint64_t heard_at, pinged_at; /* uv_now */
     uint64_t progress_at;         /* when the peer was last seen to take something, or to have all */
-    int64_t given, last_taken;    /* bytes: to the connection; of them taken by the peer at the last look */
+    int64_t last_taken;           /* bytes that the peer had taken at the last look; and had yet to take */
+    size_t last_left;
     uint64_t controls_at;
     uint64_t look_at;    /* for silence and for replies that are not taken */
     uint64_t message_at; /* when the message began that is not whole; 0: none is */
@@ -126,15 +127,20 @@ bool tkr_ws_send_note(tkr_ws *ws, const void *data, size_t size) {
     return f && post(ws, f);
 }
 
-void tkr_ws_defer(tkr_ws *ws, size_t n_bytes) {
-    atomic_fetch_add(&ws->deferred, n_bytes);
-    (void)post(ws, NULL); /* the loop may have to stop reading */
+/* What a closed one had is given back already (leave). */
+static void count_deferred(tkr_ws *ws, size_t more, size_t less) {
+    tkr_mutex_lock(&ws->mutex);
+    if (!ws->closed) {
+        ws->deferred += more - less;
+        atomic_fetch_add(&ws->loop->transport->reply_bytes, more - less); /* modulo SIZE_MAX + 1 */
+    }
+    tkr_mutex_unlock(&ws->mutex);
+    (void)post(ws, NULL); /* the loop may have to stop reading, or go on */
 }
 
-void tkr_ws_undefer(tkr_ws *ws, size_t n_bytes) {
-    atomic_fetch_sub(&ws->deferred, n_bytes);
-    (void)post(ws, NULL);
-}
+void tkr_ws_defer(tkr_ws *ws, size_t n_bytes) { count_deferred(ws, n_bytes, 0); }
+
+void tkr_ws_undefer(tkr_ws *ws, size_t n_bytes) { count_deferred(ws, 0, n_bytes); }
 
 bool tkr_ws_keep(tkr_ws *ws, size_t n_bytes) {
     tkr_transport *t = ws->loop->transport;
@@ -175,6 +181,7 @@ static void leave(tkr_ws *ws) {
     conn->ws = NULL;
     atomic_fetch_sub(&t->n_ws, 1);
     tkr_peers_close_ws(&t->peers, conn->count);
+    atomic_fetch_sub(&t->reply_bytes, ws->deferred);
     if (ws->app) t->app.ws_close(t->app.user, ws, ws->app);
     tkr_ws_reader_free(&ws->reader); /* the application may hold ws for long */
     tkr_ws_release(ws);
@@ -185,7 +192,6 @@ void tkr_ws_end(tkr_conn *conn) { leave(conn->ws); }
 /* To the connection; the peer may take it later. */
 static void give(tkr_ws *ws, const char *bytes, size_t n) {
     if (!ws->conn) return;
-    ws->given += (int64_t)n;
     tkr_conn_send(ws->conn, bytes, n);
 }
 
@@ -326,7 +332,9 @@ static void flush(tkr_ws *ws) {
 
 static void on_task(tkr_loop_task *task) {
     tkr_ws *ws = (tkr_ws *)(void *)((char *)task - offsetof(tkr_ws, task));
+    tkr_loop *loop = ws->loop;
     flush(ws);
+    tkr_unread_shed(loop);
     steer(ws);
     tkr_ws_release(ws);
 }
@@ -432,9 +440,9 @@ static uint64_t period_ms(const tkr_transport_options *options) {
  * true: it has taken nothing for too long. */
 static bool is_stuck(tkr_ws *ws, size_t left) {
     const uint64_t now = tkr_loop_now(ws->loop);
-    const int64_t taken = ws->given - (int64_t)left;
-    if (left == 0 || ws->conn->last_untaken == 0 || taken > ws->last_taken) ws->progress_at = now;
-    ws->conn->last_untaken = left;
+    const int64_t taken = tkr_conn_taken(ws->conn);
+    if (left == 0 || ws->last_left == 0 || taken > ws->last_taken) ws->progress_at = now;
+    ws->last_left = left;
     ws->last_taken = taken;
     return now - ws->progress_at >= tkr_milliseconds(ws->loop->transport->options.write_timeout);
 }

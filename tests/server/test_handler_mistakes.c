@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The APIs of others, without sockets: which input a mistake is about, and statuses that their clients know. */
 #include "handling.h"
+#include "server/pipeline.h"
 
 /* The input at fault is named, as the API calls it, in its place; and what is no mistake of an input isn't. */
 static void the_input_at_fault_is_named(void **state) {
@@ -130,6 +131,26 @@ static void ping_of_a_server_that_is_not_ready(void **state) {
     act_close(&a);
 }
 
+static void nothing(tkr_operation *op) { (void)op; }
+
+/* A reply that could not be kept until its client has taken it: server->max_reply. */
+static void replies_of_too_many_bytes(void **state) {
+    scene *s = *state;
+    for (size_t most = 100; most <= 10 << 20; most *= 1 << 16) {
+        char allow[64];
+        act a;
+        act_open(&a, s, "/embed", "");
+        a.op.route = tkr_route_find("GET", "/openapi.json", allow);
+        a.op.handler = a.op.route->handler;
+        s->server.max_reply = most;
+        tkr_pipeline_start(&a.op, nothing);
+        assert_int_equal(a.response.status, most == 100 ? 413 : 200);
+        if (most == 100) assert_non_null(strstr(a.response.body.data, "bytes, at most 100 may wait for a client"));
+        act_close(&a);
+    }
+    s->server.max_reply = 0;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_input_at_fault_is_named),
@@ -137,6 +158,7 @@ int main(void) {
         cmocka_unit_test(what_would_change_a_vector_is_refused),
         cmocka_unit_test(inputs_of_nothing),
         cmocka_unit_test(texts_of_absurd_length),
+        cmocka_unit_test(replies_of_too_many_bytes),
         cmocka_unit_test(ping_of_a_server_that_is_not_ready),
     };
     return cmocka_run_group_tests(tests, open_scene, close_scene);

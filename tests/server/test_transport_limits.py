@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import tempfile
+import time
 import unittest
 
 from harness import SANITIZED
@@ -91,6 +92,34 @@ class Limits(unittest.TestCase):
                 for client in silent:
                     client.sock.close()
                 slow.sock.close()
+
+    def test_loops_share_the_memory_of_answers(self):
+        """Those of one loop that read nothing give way to those of another that do."""
+        wanted = b"GET /big?10000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        with running(Server("--max-bodies", 56 * MIB, "--loops", 2)) as server:
+            def connect(room):  # in turn of one loop and of the other
+                sock = socket.socket()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+                sock.connect(server.address)
+                client = Client(sock)
+                self.assertEqual(client.send(HELLO).answer().status, 200)
+                return client
+
+            pairs = [(connect(4096), connect(4096)) for _ in range(4)]
+            for silent, _ in pairs:
+                silent.send(wanted)
+            time.sleep(1.5)
+            pairs += [(connect(4096), connect(65536)) for _ in range(3)]
+            readers = [reader for _, reader in pairs[-3:]]
+            for reader in readers:
+                reader.send(wanted)
+            for reader in readers * 50:
+                self.assertTrue(reader.more(10000), "one that reads is closed")
+            for reader in readers:
+                self.assertEqual(len(reader.answer().body), 10000000)
+            for pair in pairs:
+                for client in pair:
+                    client.sock.close()
 
     @staticmethod
     def status(server):

@@ -373,6 +373,19 @@ class Memory(unittest.TestCase):
         self.assertEqual(ws.send(frame(TEXT, b"give 10000000")).frame(), (TEXT, b"given"))
         self.assertEqual(self.post(7 * MIB), 200)
 
+    def test_of_replies_that_nobody_reads(self):
+        """Also those that the application keeps until there is room: both sockets have more than there may be."""
+        clients = [self.connect() for _ in range(2)]
+        for ws in clients:
+            ws.send(frame(TEXT, b"big 5000000"))
+        clients[0].send(frame(TEXT, b"defer 16000000"))
+        self.server.wait_for("ws_close", 10)
+        wanted = b"GET /big?10000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        for _ in range(3):
+            with self.server.connect() as client:
+                self.assertEqual(len(client.send(wanted).answer().body), 10000000)
+            time.sleep(0.4)  # what closed sockets had kept is given back once
+
     def test_of_small_messages_is_always_there(self):
         ws = self.connect()
         self.assertEqual(ws.send(frame(TEXT, b"keep %d" % (16 * MIB))).frame(), (TEXT, b"kept"))

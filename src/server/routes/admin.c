@@ -149,7 +149,7 @@ static bool answer_clear(tkr_operation *op) {
 
 static bool answer_reload(tkr_operation *op) {
     tkr_error error;
-    if (!tkr_server_reload(op->server, &error)) return tkr_refuse(op, VALUE, NULL, "%s", error.message);
+    if (!tkr_server_reload(op->server, &error)) return tkr_refuse(op, INTERNAL, NULL, "%s", error.message);
     return answer_done(op);
 }
 

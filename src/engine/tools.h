@@ -31,6 +31,8 @@ const char *const *tkr_tools_architectures(void);
 /* Downloads; returns the folder (free with tkr_tools_free). */
 tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_options *options, tkr_error *error);
 void tkr_tools_free(char **text);
+/* Whether tkr_model_open would find the model, or know what to download, by the same errors; asks no network. */
+tkr_status tkr_tools_check_reference(const char *reference, const tkr_model_options *options, tkr_error *error);
 
 /* Whether these options name something: what tkr_model_open would refuse before it looks at a model. NULL: not given.
  */

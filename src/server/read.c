@@ -503,16 +503,39 @@ static bool percent_decode(char *out, size_t size, const char *text, size_t n) {
     return true;
 }
 
-bool tkr_read_query(char *out, size_t size, const char *query, const char *name) {
+/* What stands behind "name=" [*n], still encoded; NULL: nothing does. */
+static const char *find_query(size_t *n, const char *query, const char *name) {
     const size_t n_name = strlen(name);
     while (*query != '\0') {
-        const size_t n = strcspn(query, "&");
-        if (n > n_name && query[n_name] == '=' && memcmp(query, name, n_name) == 0) {
-            return percent_decode(out, size, query + n_name + 1, n - n_name - 1);
+        const size_t n_all = strcspn(query, "&");
+        if (n_all > n_name && query[n_name] == '=' && memcmp(query, name, n_name) == 0) {
+            *n = n_all - n_name - 1;
+            return query + n_name + 1;
         }
-        query += n + (query[n] == '&');
+        query += n_all + (query[n_all] == '&');
     }
-    return false;
+    return NULL;
+}
+
+bool tkr_read_query(char *out, size_t size, const char *query, const char *name) {
+    size_t n = 0;
+    const char *text = find_query(&n, query, name);
+    return text != NULL && percent_decode(out, size, text, n);
+}
+
+bool tkr_read_query_text(const char **out, tkr_operation *op, const char *name) {
+    size_t n = 0;
+    const char *text = find_query(&n, op->request->query, name);
+    char *decoded = text != NULL ? tkr_operation_alloc(op, n + 1) : NULL;
+    if (text == NULL || decoded == NULL) {
+        return text == NULL;
+    }
+    if (!percent_decode(decoded, n + 1, text, n) ||
+        tkr_utf8_valid_prefix(decoded, strlen(decoded)) != strlen(decoded)) {
+        return tkr_refuse(op, VALUE, name, "%s: isn't UTF-8, percent-encoded", name);
+    }
+    *out = decoded;
+    return true;
 }
 
 static bool same_word(const char *text, size_t n, const char *word) {

@@ -42,6 +42,11 @@ class Descriptions(test_native.NativeTest):
             self.assertEqual(set(form["properties"]), set(schema["properties"]) - set(schema["required"]) | {"file"})
             replies = document["paths"][path]["post"]["responses"]["200"]["content"]
             self.assertEqual(set(replies), {"application/json", "application/octet-stream", "application/x-npy"})
+        parameter = document["paths"]["/info"]["get"]["parameters"][-1]
+        self.assertEqual((parameter["name"], parameter["in"]), ("model", "query"))
+        self.assertNotIn("required", parameter)
+        self.assertEqual([at["name"] for path in document["paths"].values() for way in path.values()
+                          for at in way["parameters"] if at.get("in") == "query" and at["name"] != "format"], ["model"])
         for text in json.dumps(document).split('"$ref": "')[1:]:  # every reference leads somewhere
             at = document
             for key in text.split('"')[0].removeprefix("#/").split("/"):

@@ -291,6 +291,31 @@ static void query(void **state) {
     assert_false(tkr_read_query(out, sizeof out, "", "format"));
 }
 
+static void query_text(void **state) {
+    char query[600] = "format=npy&model=a%2Fb";
+    tkr_http_request request = {.query = query};
+    scene s;
+    const char *text = NULL;
+    (void)state;
+    open_scene(&s, "{}");
+    s.op.request = &request;
+    assert_true(tkr_read_query_text(&text, &s.op, "model"));
+    assert_string_equal(text, "a/b");
+    assert_true(tkr_read_query_text(&text, &s.op, "mode")); /* absent: as it was */
+    assert_string_equal(text, "a/b");
+    memset(query, 'x', sizeof query - 1);
+    memcpy(query, "model=", 6);
+    assert_true(tkr_read_query_text(&text, &s.op, "model"));
+    assert_int_equal(strlen(text), sizeof query - 1 - 6);
+    static const char *const bad[] = {"model=%6", "model=%00", "model=%zz", "model=%ff"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        request.query = bad[i];
+        assert_false(tkr_read_query_text(&text, &s.op, "model"));
+        check_fault(&s, TKR_FAULT_VALUE, "model", "model: isn't UTF-8, percent-encoded");
+    }
+    close_scene(&s);
+}
+
 static bool accepts(const char *value, const char *type) {
     const tkr_http_field field = {"accept", value};
     const tkr_http_request request = {.fields = &field, .n_fields = 1};
@@ -332,9 +357,10 @@ static int free_settings(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts),   cmocka_unit_test(words),  cmocka_unit_test(texts_of_forms),
-        cmocka_unit_test(known),    cmocka_unit_test(inputs), cmocka_unit_test(characters),
-        cmocka_unit_test(pictures), cmocka_unit_test(query),  cmocka_unit_test(accept)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(counts),         cmocka_unit_test(words),
+                                       cmocka_unit_test(texts_of_forms), cmocka_unit_test(known),
+                                       cmocka_unit_test(inputs),         cmocka_unit_test(characters),
+                                       cmocka_unit_test(pictures),       cmocka_unit_test(query),
+                                       cmocka_unit_test(query_text),     cmocka_unit_test(accept)};
     return cmocka_run_group_tests(tests, load_settings, free_settings);
 }

@@ -111,7 +111,7 @@ class Documents(NativeTest):
                 (("plain.txt",), {"mode": "page_image", "model": "siglip"}, 422, "unsupported", "only a PDF",
                  "file[0]"),
                 (("plain.txt",), {"mode": "pages"}, 400, "invalid_value", "page_image", "mode"),
-                (("plain.txt",), {"chunk_tokens": "3"}, 400, "invalid_value", "expected 8 to", "chunk_tokens"),
+                (("plain.txt",), {"chunk_tokens": "3"}, 400, "invalid_value", "expected 11 to", "chunk_tokens"),
                 (("plain.txt",), {"chunk_tokens": "many"}, 400, "wrong_type", "", "chunk_tokens"),
                 (("plain.txt",), {"chunk_overlap": "-1"}, 400, "invalid_value", "", "chunk_overlap"),
                 (("plain.txt",), {"chunk_token": "30"}, 400, "invalid_value", "chunk_tokens", "chunk_token"),

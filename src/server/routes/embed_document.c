@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* routes/embed_document: POST /embed/document: files, of a form or in JSON, become passages and pages, which become
  * vectors. Fetches nothing. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -234,13 +235,38 @@ static bool read_late(reader *r, const tkr_fields *fields) {
                              info->pooling, info->multi_vector ? ", one vector a token" : "");
 }
 
+/* Too few are told with what takes them. Where the least isn't known, or is beyond the model's limit, opening the
+ * document says more. */
+static bool read_chunk_tokens(reader *r, const tkr_fields *fields) {
+    static const char name[] = "chunk_tokens";
+    const tkr_served_model *model = fields->op->model;
+    const size_t most = model->info->max_tokens;
+    size_t least = 0, around = 0;
+    int64_t n = 0;
+    if (tkr_fields_get(fields, name) == NULL) {
+        return true;
+    }
+    if (tkr_tools_document_least_chunk(&least, &around, model->model, &r->embed, NULL) != TKR_OK || least > most) {
+        return tkr_fields_count(&r->options.chunk_tokens, fields, name, least - around, most);
+    }
+    if (!tkr_fields_integer(&n, fields, name, INT64_MIN, INT64_MAX)) {
+        return false;
+    }
+    if (n < (int64_t)least && around > 0) {
+        return tkr_fields_refuse(fields, TKR_FAULT_VALUE, name,
+                                 "is %" PRId64 ", expected %zu to %zu: %zu of them stand around the text, at least "
+                                 "%zu are for it",
+                                 n, least, most, around, least - around);
+    }
+    return tkr_fields_count(&r->options.chunk_tokens, fields, name, least, most);
+}
+
 static bool read_options(reader *r, const tkr_fields *fields) {
     static const char *const modes[] = {"text", "page_image", "both", NULL};
     const size_t most = fields->op->model->info->max_tokens;
     tkr_tools_document_options *options = &r->options;
     size_t mode = 0;
     if (!tkr_fields_word(&mode, fields, "mode", modes) || !tkr_fields_bool(&options->pictures, fields, "pictures") ||
-        !tkr_fields_count(&options->chunk_tokens, fields, "chunk_tokens", 8, most) ||
         !tkr_fields_count(&options->overlap, fields, "chunk_overlap", 0, most / 2)) {
         return false;
     }
@@ -250,7 +276,7 @@ static bool read_options(reader *r, const tkr_fields *fields) {
     options->room = ask_room;
     options->room_user = r;
     options->stop = &r->stop;
-    if (!read_late(r, fields)) {
+    if (!read_late(r, fields) || !read_chunk_tokens(r, fields)) {
         return false;
     }
     if (fields->op->model->info->max_images > 0) {

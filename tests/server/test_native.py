@@ -255,6 +255,11 @@ class Pictures(NativeTest):
         self.same(reply.json(), self.wanted())
         self.assertEqual(reply.json()["shape"][0], 3)
 
+    def test_a_size_needs_its_option(self):
+        self.fails(self.files("a.png", width="32", height="32"), 400, "invalid_value",
+                   "a size was given without interpolate_pos_encoding: siglip takes")
+        self.assertEqual(self.files("a.png", width="32", height="32", interpolate_pos_encoding="true").status, 200)
+
     def test_options_in_the_form(self):
         reply = self.files("a.png", dimensions="8", normalize="true", encoding_format="base64").json()
         self.assertEqual(reply["shape"], [1, 8])

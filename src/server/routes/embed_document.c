@@ -17,6 +17,7 @@ typedef struct reader {
     tkr_tools_document_options options;
     tkr_embed_options embed;
     tkr_stop stop;
+    bool single;                 /* one document in JSON, no list */
     bool no_room;                /* told, as the request's fault */
     tkr_buf inputs;              /* tkr_input */
     size_t n_rows;               /* that they give */
@@ -195,14 +196,23 @@ static bool refuse_file(const reader *r, tkr_status status, const char *param, c
                : tkr_refuse_with(op, kind, blamed != NULL ? "" : param, "%s", error->message);
 }
 
+/* "documents[1]"; NULL after tkr_refuse. */
+static const char *place(const reader *r, const char *name, size_t index) {
+    const char *out = tkr_arena_printf(r->op->arena, r->single ? "%.40s" : "%.40s[%zu]", name, index);
+    if (out == NULL) {
+        tkr_refuse(r->op, INTERNAL, NULL, "no memory for the documents");
+    }
+    return out;
+}
+
 static bool add_file(reader *r, const tkr_form_part *file, size_t index) {
     tkr_operation *op = r->op;
     tkr_tools_document *document = NULL;
     tkr_error error = {0};
-    const char *param = tkr_arena_printf(op->arena, "%.40s[%zu]", file->name, index);
+    const char *param = place(r, file->name, index);
     memset(r->n_failed, 0, sizeof r->n_failed);
     if (param == NULL) {
-        return tkr_refuse(op, INTERNAL, NULL, "no memory for the documents");
+        return false;
     }
     const tkr_status status =
         tkr_tools_document_open(&document, op->model->model, param, file->data, file->size, &r->options, &error);
@@ -302,6 +312,13 @@ static bool put_more(const reader *r) {
     return reply->more != NULL || tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
 }
 
+/* None of the files has a text: the first is told, by its place where they are a list. */
+static bool refuse_empty(const reader *r, const char *name, size_t n_files) {
+    const char *param = place(r, name, 0);
+    return param != NULL &&
+           tkr_refuse(r->op, EMPTY, param, "%s: has no text%s", param, n_files > 1 ? ", nor have the others" : "");
+}
+
 /* The files become inputs and the JSON about them. */
 static bool read_files(reader *r, const tkr_fields *fields, const tkr_form_part *files, size_t n_files) {
     tkr_operation *op = r->op;
@@ -312,7 +329,7 @@ static bool read_files(reader *r, const tkr_fields *fields, const tkr_form_part 
     }
     const size_t n = r->inputs.size / sizeof(tkr_input);
     if (n == 0) {
-        return tkr_refuse(op, EMPTY, files->name, "%s: has no text", files->name);
+        return refuse_empty(r, files->name, n_files);
     }
     op->n_documents = n_files;
     return tkr_embed_take(fields, (const tkr_input *)(const void *)r->inputs.data, n,
@@ -347,6 +364,7 @@ bool tkr_embed_parse_documents(tkr_operation *op) {
         return false;
     }
     const json_t *list = tkr_fields_get(&fields, "documents");
+    r.single = list != NULL && !json_is_array(list);
     if (!tkr_embed_count_files(&n, &fields, list, "documents", "data URIs") || !tkr_operation_fits(op, n)) {
         return false;
     }

@@ -78,7 +78,12 @@ bool tkr_fields_only(const tkr_fields *fields, const char *const *names) {
     return true;
 }
 
+/* That a form's value is a string says nothing: all of them are. */
 static bool wrong_type(const tkr_fields *fields, const char *name, const json_t *value, const char *expected) {
+    if (fields->from_text && json_is_string(value)) {
+        return tkr_fields_refuse(fields, TKR_FAULT_TYPE, name, "is \"%.*s\", expected %s", SHOWN,
+                                 json_string_value(value), expected);
+    }
     return tkr_fields_refuse(fields, TKR_FAULT_TYPE, name, "is %s, expected %s", tkr_json_type_name(value), expected);
 }
 
@@ -108,12 +113,18 @@ bool tkr_fields_choice(tkr_choice *out, const tkr_fields *fields, const char *na
     return true;
 }
 
-/* Digits of a form's field, with or without a sign. */
+/* A whole number in a form, with or without a sign. */
+static bool is_digits(const char *text) {
+    text += *text == '-';
+    return *text != '\0' && strspn(text, "0123456789") == strlen(text);
+}
+
+/* false: more digits than a number has. */
 static bool read_digits(int64_t *out, const char *text) {
     const bool negative = *text == '-';
     int64_t value = 0;
     text += negative;
-    if (*text == '\0' || strspn(text, "0123456789") != strlen(text) || strlen(text) > 18) {
+    if (strlen(text) > 18) {
         return false;
     }
     for (; *text != '\0'; text++) {
@@ -130,8 +141,13 @@ bool tkr_fields_integer(int64_t *out, const tkr_fields *fields, const char *name
     }
     const double real = json_number_value(value);
     if (fields->from_text && json_is_string(value)) {
-        if (!read_digits(out, json_string_value(value))) {
+        const char *text = json_string_value(value);
+        if (!is_digits(text)) {
             return wrong_type(fields, name, value, "a whole number");
+        }
+        if (!read_digits(out, text)) {
+            return tkr_fields_refuse(fields, TKR_FAULT_VALUE, name, "is %.*s, expected %" PRId64 " to %" PRId64, SHOWN,
+                                     text, min, max);
         }
     } else if (json_is_integer(value)) {
         *out = json_integer_value(value);

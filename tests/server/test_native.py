@@ -255,6 +255,18 @@ class Pictures(NativeTest):
         self.same(reply.json(), self.wanted())
         self.assertEqual(reply.json()["shape"][0], 3)
 
+    def test_wrong_values_in_the_form(self):
+        """All of a form is text: what it says is told, not that."""
+        for name, value, says in (("normalize", "False", 'normalize: is "False", expected true or false'),
+                                  ("dimensions", "two", 'dimensions: is "two", expected a whole number'),
+                                  ("dimensions", "", 'dimensions: is "", expected a whole number'),
+                                  ("truncate", "True", 'is "True"')):
+            with self.subTest(name=name, value=value):
+                reply = self.files("a.png", **{name: value})
+                self.assertEqual(reply.status, 400)
+                self.assertEqual(reply.json()["error"]["param"], name)
+                self.assertIn(says, reply.json()["error"]["message"])
+
     def test_a_size_needs_its_option(self):
         self.fails(self.files("a.png", width="32", height="32"), 400, "invalid_value",
                    "a size was given without interpolate_pos_encoding: siglip takes")

@@ -128,9 +128,13 @@ static void texts_of_forms(void **state) {
     assert_true(tkr_fields_bool(&flag, &s.fields, "a") && !flag);
     assert_true(tkr_fields_count(&n, &s.fields, "b", 1, 1000) && n == 128);
     assert_false(tkr_fields_count(&n, &s.fields, "c", 1, 1000));
+    check_fault(&s, TKR_FAULT_TYPE, "items[2].c", "items[2].c: is \"12x\", expected a whole number");
     assert_false(tkr_fields_count(&n, &s.fields, "e", 1, 1000));
+    check_fault(&s, TKR_FAULT_TYPE, "items[2].e", "items[2].e: is \"\", expected a whole number");
     assert_false(tkr_fields_count(&n, &s.fields, "f", 1, 1000));
+    check_fault(&s, TKR_FAULT_VALUE, "items[2].f", "items[2].f: is 99999999999999999999, expected 1 to 1000");
     assert_false(tkr_fields_bool(&flag, &s.fields, "d"));
+    check_fault(&s, TKR_FAULT_TYPE, "items[2].d", "items[2].d: is \"yes\", expected true or false");
     close_scene(&s);
 }
 

@@ -94,8 +94,13 @@ static bool logs_json(const tkr_settings *settings) {
     return strcmp(format, "json") == 0 || (strcmp(format, "auto") == 0 && !tkr_term_is(TKR_STREAM_ERR));
 }
 
-static int say_ok(serve_run *run) {
+static int check_only(serve_run *run) {
     tkr_buf text = {0};
+    tkr_error error = {0};
+    run->json = false;
+    if (tkr_server_check_models(run->settings, warn, run, &error) != TKR_OK) {
+        return tkr_cli_fail(TKR_EXIT_USAGE, "serve: %s", error.message);
+    }
     tkr_settings_each_warning(run->settings, warn, run);
     tkr_buf_printf(&text, "ok\n");
     return tkr_cli_print(&text);
@@ -132,8 +137,7 @@ int tkr_cmd_serve(const tkr_cli_args *args) {
     if (tkr_server_check(settings, &error) != TKR_OK) {
         code = tkr_cli_fail(TKR_EXIT_USAGE, "serve: %s", error.message);
     } else if (tkr_cli_on(args, TKR_OPT_CHECK_CONFIG)) {
-        run.json = false;
-        code = say_ok(&run);
+        code = check_only(&run);
     } else {
         code = serve(&run);
     }

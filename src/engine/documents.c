@@ -69,6 +69,14 @@ static tkr_status count_around(size_t *n, const tkr_tokenizer *tokenizer, const 
     return status;
 }
 
+tkr_status tkr_tools_document_least_chunk(size_t *least, size_t *around, const tkr_model *model,
+                                          const tkr_embed_options *embed, tkr_error *error) {
+    const tkr_status status = count_around(around, &model->tokenizer, embed, error);
+    if (status != TKR_OK) *around = 0;
+    *least = *around + TKR_LEAST_CHUNK;
+    return status;
+}
+
 /* What is embedded of each passage. */
 static tkr_status make_inputs(tkr_tools_document *d, tkr_error *error) {
     d->inputs = tkr_calloc(d->chunks.n, sizeof *d->inputs);

@@ -70,8 +70,9 @@ static tkr_status check_settings(const tkr_checkpoint *c, const tkr_input *input
                         "max_pixels bound it",
                         c->arch->name);
     if ((input->width || input->height) && !input->interpolate)
-        return TKR_FAIL(error, INVALID_ARGUMENT, "a size was given without interpolate: %s takes %zu x %zu pixels",
-                        c->arch->name, c->vision.image_size, c->vision.image_size);
+        return TKR_FAIL(error, INVALID_ARGUMENT,
+                        "a size was given without interpolate_pos_encoding: %s takes %zu x %zu pixels", c->arch->name,
+                        c->vision.image_size, c->vision.image_size);
     if (input->min_pixels && input->max_pixels && input->min_pixels > input->max_pixels)
         return TKR_FAIL(error, INVALID_ARGUMENT, "min_pixels %zu is more than max_pixels %zu", input->min_pixels,
                         input->max_pixels);

@@ -31,6 +31,8 @@ const char *const *tkr_tools_architectures(void);
 /* Downloads; returns the folder (free with tkr_tools_free). */
 tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_options *options, tkr_error *error);
 void tkr_tools_free(char **text);
+/* Whether tkr_model_open would find the model, or know what to download, by the same errors; asks no network. */
+tkr_status tkr_tools_check_reference(const char *reference, const tkr_model_options *options, tkr_error *error);
 
 /* Whether these options name something: what tkr_model_open would refuse before it looks at a model. NULL: not given.
  */
@@ -108,6 +110,9 @@ typedef struct tkr_tools_document_options {
     void *room_user;
     const tkr_stop *stop; /* or NULL; ends reading, cutting and drawing: must live as long as the document */
 } tkr_tools_document_options;
+/* The fewest chunk_tokens: *around are the model's and the prompt's, the others for the text. */
+tkr_status tkr_tools_document_least_chunk(size_t *least, size_t *around, const tkr_model *model,
+                                          const tkr_embed_options *embed, tkr_error *error);
 typedef enum tkr_passage_kind {
     TKR_PASSAGE_TEXT = 0,
     TKR_PASSAGE_PAGE,   /* a page as a picture: no text */

@@ -101,6 +101,11 @@ tkr_status tkr_tools_pull(char **folder, const char *reference, const tkr_model_
     return tkr_hub_pull(folder, reference, &hub, error);
 }
 
+tkr_status tkr_tools_check_reference(const char *reference, const tkr_model_options *options, tkr_error *error) {
+    const tkr_hub_options hub = tkr_engine_hub_options(options);
+    return tkr_hub_check(reference, &hub, error);
+}
+
 void tkr_tools_free(char **text) {
     if (!text) return;
     tkr_free(*text);

@@ -35,6 +35,8 @@ typedef struct tkr_hub_options {
  * cache (refs/<revision> -> snapshots/<commit>, complete as far as files are needed); else, unless offline, pulled.
  * Returns a new path (tkr_free). Errors say what was looked for, where, and what to do. */
 tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error);
+/* The error that it would have without asking the network; what it would download is fine. */
+tkr_status tkr_hub_check(const char *reference, const tkr_hub_options *options, tkr_error *error);
 
 /* Downloads a model's files into the cache (configuration, tokenizer, modules, *.safetensors, in a folder without them
  * pytorch_model*.bin; no code): blobs/<etag>, snapshots/<commit>/<path> symlinks, refs/<revision> last. A repository

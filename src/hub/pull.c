@@ -205,7 +205,7 @@ static tkr_status offline_fail(const tkr_hub_settings *settings, const tkr_hub_r
     bool plain = strcmp(ref->revision, "main") == 0;
     return TKR_FAIL(error, NOT_FOUND,
                     "%s@%s: %s%.100s not in the cache %.120s, and %s; go online and run `tkr-embed pull %s%s%s`",
-                    ref->repository, ref->revision, missing, missing[0] != '\0' ? " is" : "", settings->cache_dir,
+                    ref->repository, ref->revision, missing, missing[0] != '\0' ? " is" : "is", settings->cache_dir,
                     settings->offline_by, ref->repository, plain ? "" : "@", plain ? "" : ref->revision);
 }
 
@@ -221,7 +221,9 @@ static tkr_status check_file(const char *path, tkr_error *error) {
     return status;
 }
 
-tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error) {
+/* Without `pulls` a model that would be downloaded is fine, and *folder NULL. */
+static tkr_status find(char **folder, const char *reference, const tkr_hub_options *options, bool pulls,
+                       tkr_error *error) {
     tkr_hub_ref ref;
     tkr_hub_settings settings;
     char *found = NULL, missing[256] = "";
@@ -256,12 +258,23 @@ tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_o
         found = NULL;
     } else if (status == TKR_OK && settings.offline_by != NULL) {
         status = offline_fail(&settings, &ref, missing, error);
-    } else if (status == TKR_OK) {
+    } else if (status == TKR_OK && pulls) {
         tkr_log_line(&options->log, TKR_LOG_INFO, "%s: %s%s not in the cache; downloading", ref.repository, missing,
                      missing[0] != '\0' ? " is" : "");
         status = pull(folder, &ref, &settings, options, &tkr_hub_default_tuning, error);
     }
     tkr_free(found);
     tkr_hub_settings_close(&settings);
+    return status;
+}
+
+tkr_status tkr_hub_resolve(char **folder, const char *reference, const tkr_hub_options *options, tkr_error *error) {
+    return find(folder, reference, options, true, error);
+}
+
+tkr_status tkr_hub_check(const char *reference, const tkr_hub_options *options, tkr_error *error) {
+    char *folder = NULL;
+    const tkr_status status = find(&folder, reference, options, false, error);
+    tkr_free(folder);
     return status;
 }

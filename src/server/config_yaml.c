@@ -146,17 +146,16 @@ typedef struct model_field {
     tkr_setting_id like; /* the setting that has the same rule */
     size_t offset;       /* of the text in tkr_model_entry; SIZE_MAX: a field of its own */
 } model_field;
-static const model_field model_fields[] = {
-    {"name", TKR_SET_MODEL, offsetof(tkr_model_entry, name)},
-    {"alias", TKR_SET_MODEL_ALIAS, offsetof(tkr_model_entry, alias)},
-    {"quantization", TKR_SET_QUANTIZATION, offsetof(tkr_model_entry, quantization)},
-    {"precision", TKR_SET_PRECISION, offsetof(tkr_model_entry, precision)},
-    {"device", TKR_SET_DEVICE, offsetof(tkr_model_entry, device)},
-    {"pooling", TKR_SET_POOLING, offsetof(tkr_model_entry, pooling)},
-    {"max_text_length", TKR_SET_MAX_TEXT_LENGTH, SIZE_MAX},
-    {"lazy", TKR_SET_OFFLINE, SIZE_MAX}, /* any FLAG */
+static const model_field model_fields[TKR_N_MODEL_KEYS] = {
+    [TKR_KEY_NAME] = {"name", TKR_SET_MODEL, offsetof(tkr_model_entry, name)},
+    [TKR_KEY_ALIAS] = {"alias", TKR_SET_MODEL_ALIAS, offsetof(tkr_model_entry, alias)},
+    [TKR_KEY_QUANTIZATION] = {"quantization", TKR_SET_QUANTIZATION, offsetof(tkr_model_entry, quantization)},
+    [TKR_KEY_PRECISION] = {"precision", TKR_SET_PRECISION, offsetof(tkr_model_entry, precision)},
+    [TKR_KEY_DEVICE] = {"device", TKR_SET_DEVICE, offsetof(tkr_model_entry, device)},
+    [TKR_KEY_POOLING] = {"pooling", TKR_SET_POOLING, offsetof(tkr_model_entry, pooling)},
+    [TKR_KEY_MAX_TEXT_LENGTH] = {"max_text_length", TKR_SET_MAX_TEXT_LENGTH, SIZE_MAX},
+    [TKR_KEY_LAZY] = {"lazy", TKR_SET_OFFLINE, SIZE_MAX}, /* any FLAG */
 };
-enum { N_MODEL_FIELDS = sizeof model_fields / sizeof *model_fields };
 
 static tkr_status read_model_field(reader *r, tkr_model_entry *model, size_t field) {
     const tkr_value_rule rule = tkr_setting_rule(model_fields[field].like);
@@ -180,15 +179,18 @@ static tkr_status read_model_field(reader *r, tkr_model_entry *model, size_t fie
         model->max_tokens = number;
     } else if (rule.type == TKR_VALUE_FLAG) {
         model->lazy = number != 0;
-    } else if (text[0] != '\0' || model_fields[field].like == TKR_SET_POOLING) {
+    } else if (text[0] != '\0' || field == TKR_KEY_POOLING) {
         memcpy((char *)model + model_fields[field].offset, &text, sizeof text);
+    } else {
+        return TKR_OK; /* says nothing */
     }
-    return TKR_OK;
+    model->origins[field] = tkr_arena_printf(&r->settings->arena, "%s:%zu", r->name, r->line);
+    return model->origins[field] != NULL ? TKR_OK : no_memory(r);
 }
 
 static tkr_status unknown_model_field(reader *r, const char *key) {
-    const char *words[N_MODEL_FIELDS + 1] = {NULL};
-    for (size_t i = 0; i < N_MODEL_FIELDS; i++) words[i] = model_fields[i].name;
+    const char *words[TKR_N_MODEL_KEYS + 1] = {NULL};
+    for (size_t i = 0; i < TKR_N_MODEL_KEYS; i++) words[i] = model_fields[i].name;
     const char *near = tkr_nearest(key, words);
     if (near != NULL) {
         return FAIL_AT(r, r->line, "unknown key \"%s\" of a model in \"models\", did you mean \"%s\"?", key, near);
@@ -204,7 +206,7 @@ static tkr_status unknown_model_field(reader *r, const char *key) {
 static tkr_status read_model(reader *r) {
     if (r->n_models == MAX_MODELS) return FAIL_AT(r, r->line, "more than %d models", MAX_MODELS);
     tkr_model_entry *model = &r->models[r->n_models];
-    size_t seen[N_MODEL_FIELDS] = {0};
+    size_t seen[TKR_N_MODEL_KEYS] = {0};
     const size_t line = r->line;
     model->origin = tkr_arena_printf(&r->settings->arena, "%s:%zu", r->name, line);
     tkr_status status = model->origin != NULL ? next(r) : no_memory(r);
@@ -213,8 +215,8 @@ static tkr_status read_model(reader *r) {
         const char *key = scalar_text(r);
         size_t field = 0;
         if (key == NULL) return r->error->status;
-        while (field < N_MODEL_FIELDS && strcmp(key, model_fields[field].name) != 0) field++;
-        if (field == N_MODEL_FIELDS) return unknown_model_field(r, key);
+        while (field < TKR_N_MODEL_KEYS && strcmp(key, model_fields[field].name) != 0) field++;
+        if (field == TKR_N_MODEL_KEYS) return unknown_model_field(r, key);
         if (seen[field] > 0) return FAIL_AT(r, r->line, "key \"%s\" was given in line %zu already", key, seen[field]);
         seen[field] = r->line;
         status = next(r);

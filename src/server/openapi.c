@@ -154,6 +154,10 @@ static void put_parameters(tkr_buf *out, const tkr_route *route) {
     if (strstr(route->path, "{name}") != NULL) {
         put(out, ",{\"name\":\"name\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}");
     }
+    if (route->handler->wants_model && route->handler->body == TKR_BODY_NONE) {
+        put(out, ",{\"name\":\"model\",\"in\":\"query\",\"description\":\"Name or alias; without it the first "
+                 "model.\",\"schema\":{\"type\":\"string\"}}");
+    }
     if (gives_vectors(route->handler)) {
         put(out, ",{\"name\":\"format\",\"in\":\"query\",\"description\":\"The reply's form; without it by the field "
                  "Accept.\",\"schema\":{\"type\":\"string\",\"enum\":[\"json\",\"bytes\",\"npy\"]}}");

@@ -97,8 +97,8 @@ typedef struct tkr_handler {
     bool (*render)(tkr_operation *op);
     /* With `blocks`: parse may block (loading a model) and runs on the crew. */
     bool blocks;
-    /* Needs op->model held before parse (prompts, limits, tokenizer); the name is read from the body's field "model".
-     */
+    /* Needs op->model held before parse (prompts, limits, tokenizer); the name is read from the body's field "model",
+     * without a body from the query's. */
     bool wants_model;
     const char *request_schema, *response_schema; /* JSON Schema objects for /openapi.json, or NULL */
     const char *content_type;                     /* of what `parse` answers; NULL: application/json */

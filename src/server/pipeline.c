@@ -11,6 +11,7 @@
 #include "server/multipart.h"
 #include "server/parts.h"
 #include "server/pipeline_internal.h"
+#include "server/read.h"
 
 #define INLINE_BYTES 65536u  /* of a body: parsing more takes the crew's time, not the loop's */
 #define INLINE_VALUES 16384u /* of vectors: writing more */
@@ -294,6 +295,10 @@ static void step_model(tkr_operation *op) {
     tkr_server *server = op->server;
     tkr_error error;
     const json_t *name = json_object_get(op->body, "model");
+    if (op->handler->body == TKR_BODY_NONE && !tkr_read_query_text(&op->model_name, op, "model")) {
+        tkr_pipeline_fail(op);
+        return;
+    }
     if (name && json_is_string(name))
         op->model_name = json_string_value(name);
     else if (name && !json_is_null(name)) {

@@ -79,7 +79,12 @@ bool tkr_fields_only(const tkr_fields *fields, const char *const *names) {
     return true;
 }
 
+/* That a form's value is a string says nothing: all of them are. */
 static bool wrong_type(const tkr_fields *fields, const char *name, const json_t *value, const char *expected) {
+    if (fields->from_text && json_is_string(value)) {
+        return tkr_fields_refuse(fields, TKR_FAULT_TYPE, name, "is \"%.*s\", expected %s", SHOWN,
+                                 json_string_value(value), expected);
+    }
     return tkr_fields_refuse(fields, TKR_FAULT_TYPE, name, "is %s, expected %s", tkr_json_type_name(value), expected);
 }
 
@@ -109,12 +114,18 @@ bool tkr_fields_choice(tkr_choice *out, const tkr_fields *fields, const char *na
     return true;
 }
 
-/* Digits of a form's field, with or without a sign. */
+/* A whole number in a form, with or without a sign. */
+static bool is_digits(const char *text) {
+    text += *text == '-';
+    return *text != '\0' && strspn(text, "0123456789") == strlen(text);
+}
+
+/* false: more digits than a number has. */
 static bool read_digits(int64_t *out, const char *text) {
     const bool negative = *text == '-';
     int64_t value = 0;
     text += negative;
-    if (*text == '\0' || strspn(text, "0123456789") != strlen(text) || strlen(text) > 18) {
+    if (strlen(text) > 18) {
         return false;
     }
     for (; *text != '\0'; text++) {
@@ -131,8 +142,13 @@ bool tkr_fields_integer(int64_t *out, const tkr_fields *fields, const char *name
     }
     const double real = json_number_value(value);
     if (fields->from_text && json_is_string(value)) {
-        if (!read_digits(out, json_string_value(value))) {
+        const char *text = json_string_value(value);
+        if (!is_digits(text)) {
             return wrong_type(fields, name, value, "a whole number");
+        }
+        if (!read_digits(out, text)) {
+            return tkr_fields_refuse(fields, TKR_FAULT_VALUE, name, "is %.*s, expected %" PRId64 " to %" PRId64, SHOWN,
+                                     text, min, max);
         }
     } else if (json_is_integer(value)) {
         *out = json_integer_value(value);
@@ -481,41 +497,7 @@ bool tkr_read_fits(tkr_operation *op, const tkr_input *input, const char *param)
     return true;
 }
 
-/* ---- the rest of a request ---- */
-
-static bool percent_decode(char *out, size_t size, const char *text, size_t n) {
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++) {
-        char c = text[i] == '+' ? ' ' : text[i];
-        if (text[i] == '%') {
-            const int high = i + 2 < n ? tkr_hex_digit(text[i + 1]) : -1;
-            const int low = i + 2 < n ? tkr_hex_digit(text[i + 2]) : -1;
-            if (high < 0 || low < 0) {
-                return false;
-            }
-            c = (char)(high << 4 | low);
-            i += 2;
-        }
-        if (c == '\0' || used + 1 >= size) {
-            return false;
-        }
-        out[used++] = c;
-    }
-    out[used] = '\0';
-    return true;
-}
-
-bool tkr_read_query(char *out, size_t size, const char *query, const char *name) {
-    const size_t n_name = strlen(name);
-    while (*query != '\0') {
-        const size_t n = strcspn(query, "&");
-        if (n > n_name && query[n_name] == '=' && memcmp(query, name, n_name) == 0) {
-            return percent_decode(out, size, query + n_name + 1, n - n_name - 1);
-        }
-        query += n + (query[n] == '&');
-    }
-    return false;
-}
+/* ---- what a reply may be ---- */
 
 static bool same_word(const char *text, size_t n, const char *word) {
     size_t i = 0;

@@ -81,6 +81,8 @@ bool tkr_read_fits(tkr_operation *op, const tkr_input *input, const char *param)
 
 /* The value of a query parameter, percent-decoded, into out[size]; false: absent, too long, or not decodable. */
 bool tkr_read_query(char *out, size_t size, const char *query, const char *name);
+/* The same of any length, in the arena; *out stays where it is absent. VALUE where it can't be decoded. */
+bool tkr_read_query_text(const char **out, tkr_operation *op, const char *name);
 /* The field "Accept" lists this type by name (not by a wildcard), with a weight above 0 and no less than that of
  * another of the types that replies may have: JSON, application/octet-stream, application/x-npy. */
 bool tkr_accepts(const tkr_http_request *request, const char *type);

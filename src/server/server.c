@@ -178,6 +178,30 @@ tkr_status tkr_server_check(const tkr_settings *settings, tkr_error *error) {
     return status;
 }
 
+tkr_status tkr_server_check_models(const tkr_settings *settings, void (*warn)(void *user, const char *line), void *user,
+                                   tkr_error *error) {
+    tkr_model_options options;
+    tkr_model_options_init(&options);
+    options.cache_dir = tkr_setting_of(settings, TKR_SET_CACHE_DIR)->text;
+    options.offline = tkr_setting_on(settings, TKR_SET_OFFLINE);
+    tkr_status status = TKR_OK;
+    for (size_t i = 0; i <= settings->n_models && status == TKR_OK; i++) {
+        const tkr_model_entry *entry = i > 0 ? &settings->models[i - 1] : NULL;
+        tkr_error why = {.status = TKR_OK};
+        status = tkr_tools_check_reference(entry ? entry->name : tkr_setting_of(settings, TKR_SET_MODEL)->text,
+                                           &options, &why);
+        if (status == TKR_OK) continue;
+        if (entry) tkr_error_prefix(&why, status, "%s", entry->origin);
+        if (entry && entry->lazy) {
+            warn(user, why.message);
+            status = TKR_OK;
+        } else if (error) {
+            *error = why;
+        }
+    }
+    return status;
+}
+
 /* ---- creation ---- */
 
 /* Where it listens: descriptors from the service manager in place of host and port. */

@@ -10,6 +10,10 @@ typedef struct tkr_server tkr_server;
 
 /* Whether a server with these settings could start, as far as that is known without listening or loading a model. */
 tkr_status tkr_server_check(const tkr_settings *settings, tkr_error *error);
+/* Whether its models are there, or could be downloaded; asks no network. For who doesn't start it: loading says the
+ * same. `warn` is told of models that are loaded with their first request, as what they lack may come until then. */
+tkr_status tkr_server_check_models(const tkr_settings *settings, void (*warn)(void *user, const char *line), void *user,
+                                   tkr_error *error);
 /* Opens log and sockets, drops privileges, starts threads; models load in tkr_server_run. Returns a server. */
 tkr_status tkr_server_create(tkr_server **server, const tkr_settings *settings, tkr_error *error);
 /* The addresses it listens on, as URLs; NULL beyond the last. */

@@ -154,15 +154,15 @@ static tkr_status adopt_first_model(tkr_settings *settings, const tkr_setting_fl
     }
     const struct {
         tkr_setting_id id;
+        tkr_model_key key;
         const char *text;
-    } fields[] = {{TKR_SET_MODEL, model.name},
-                  {TKR_SET_MODEL_ALIAS, model.alias},
-                  {TKR_SET_QUANTIZATION, model.quantization},
-                  {TKR_SET_PRECISION, model.precision},
-                  {TKR_SET_DEVICE, model.device},
-                  {TKR_SET_POOLING, model.pooling},
-                  {TKR_SET_MAX_TEXT_LENGTH, max_tokens}};
-    const tkr_setting_source from = {model.origin, model.origin};
+    } fields[] = {{TKR_SET_MODEL, TKR_KEY_NAME, model.name},
+                  {TKR_SET_MODEL_ALIAS, TKR_KEY_ALIAS, model.alias},
+                  {TKR_SET_QUANTIZATION, TKR_KEY_QUANTIZATION, model.quantization},
+                  {TKR_SET_PRECISION, TKR_KEY_PRECISION, model.precision},
+                  {TKR_SET_DEVICE, TKR_KEY_DEVICE, model.device},
+                  {TKR_SET_POOLING, TKR_KEY_POOLING, model.pooling},
+                  {TKR_SET_MAX_TEXT_LENGTH, TKR_KEY_MAX_TEXT_LENGTH, max_tokens}};
     tkr_status status = TKR_OK;
     if (model.lazy) {
         return TKR_FAIL(error, INVALID_ARGUMENT,
@@ -172,6 +172,7 @@ static tkr_status adopt_first_model(tkr_settings *settings, const tkr_setting_fl
     for (size_t i = 0; i < sizeof fields / sizeof *fields && status == TKR_OK; i++) {
         const tkr_setting_id id = fields[i].id;
         if (fields[i].text == NULL || is_given(id, flags, n_flags)) continue;
+        const tkr_setting_source from = {model.origin, model.origins[fields[i].key]};
         settings->others[id] = settings->value[id];
         status = tkr_setting_set(settings, id, fields[i].text, &from, error);
     }

@@ -36,6 +36,19 @@ typedef struct tkr_setting_value {
     const char *origin; /* "default", "profile 16gb", "serve.yaml:12", "TKR_PORT", "--port" */
 } tkr_setting_value;
 
+/* The keys of a model in the `models:` list of the file, as they are shown. */
+typedef enum tkr_model_key {
+    TKR_KEY_NAME,
+    TKR_KEY_ALIAS,
+    TKR_KEY_QUANTIZATION,
+    TKR_KEY_PRECISION,
+    TKR_KEY_DEVICE,
+    TKR_KEY_POOLING,
+    TKR_KEY_MAX_TEXT_LENGTH,
+    TKR_KEY_LAZY,
+    TKR_N_MODEL_KEYS
+} tkr_model_key;
+
 /* One of several models: of the `models:` list of the file. The first model is that of the settings above; where they
  * name none, the first of the list has become it. */
 typedef struct tkr_model_entry {
@@ -44,6 +57,7 @@ typedef struct tkr_model_entry {
     uint64_t max_tokens;                                          /* 0: the setting's */
     bool lazy;                                                    /* load with the first request */
     const char *origin;                                           /* "serve.yaml:12" */
+    const char *origins[TKR_N_MODEL_KEYS];                        /* of what it says itself */
 } tkr_model_entry;
 
 typedef struct tkr_settings {
@@ -94,7 +108,8 @@ bool tkr_settings_show_url(tkr_buf *out, const char *url);
 /* Appends the effective configuration as YAML, each line with a comment that says where its value came from; secrets as
  * "***". false: no memory. */
 bool tkr_settings_show(tkr_buf *out, const tkr_settings *settings);
-/* The same as JSON: {"server.port": {"value": 8000, "origin": "default"}, ...}. */
+/* The same as JSON: {"server.port": {"value": 8000, "origin": "default"}, ...,
+ * "models": [{"name": "minilm", "origin": {"name": "serve.yaml:4"}}]}. */
 bool tkr_settings_show_json(tkr_buf *out, const tkr_settings *settings);
 
 #endif

@@ -52,44 +52,74 @@ static void write_value(tkr_buf *out, const tkr_settings *settings, size_t id, b
     }
 }
 
-static void field(tkr_buf *out, bool json, const char *name, const char *text) {
-    if (text == NULL) return;
-    tkr_buf_printf(out, json ? ", \"%s\": " : "    %s: ", name);
-    string(out, text);
-    if (!json) tkr_buf_putc(out, '\n');
-}
+/* A key of a model. */
+typedef struct row {
+    const char *key, *text, *origin; /* without an origin nothing is shown */
+    uint64_t number;                 /* where text is NULL */
+} row;
 
 /* What a model has by its entry, or because the first of the list gave the setting another value: where that is
- * written, too, it holds for all models that say nothing. NULL: the setting's. */
-static const char *effective(const tkr_settings *settings, tkr_setting_id id, const char *own) {
+ * written, too, it holds for all models that say nothing. */
+static row text_row(const tkr_settings *settings, const tkr_model_entry *model, tkr_model_key key, tkr_setting_id id,
+                    const char *own) {
+    const char *name = strchr(tkr_settings_table[id].key, '.') + 1;
     const tkr_setting_value *others = &settings->others[id];
-    return own != NULL || others->origin == NULL ? own : others->text != NULL ? others->text : "";
+    if (own != NULL) return (row){.key = name, .text = own, .origin = model->origins[key]};
+    return (row){.key = name, .text = others->text != NULL ? others->text : "", .origin = others->origin};
 }
 
-static uint64_t effective_max_tokens(const tkr_settings *settings, uint64_t own) {
+static row max_tokens_row(const tkr_settings *settings, const tkr_model_entry *model) {
     const tkr_setting_value *others = &settings->others[TKR_SET_MAX_TEXT_LENGTH];
-    if (own > 0 || others->origin == NULL) return own;
-    /* The model's own limit, which a higher one is lowered to. */
-    return others->number > 0 ? others->number : (uint64_t)tkr_settings_table[TKR_SET_MAX_TEXT_LENGTH].max;
+    row out = {.key = "max_text_length", .origin = others->origin, .number = others->number};
+    if (model->max_tokens > 0) {
+        out.origin = model->origins[TKR_KEY_MAX_TEXT_LENGTH];
+        out.number = model->max_tokens;
+    } else if (out.number == 0) {
+        /* The model's own limit, which a higher one is lowered to. */
+        out.number = (uint64_t)tkr_settings_table[TKR_SET_MAX_TEXT_LENGTH].max;
+    }
+    return out;
+}
+
+static void write_row(tkr_buf *out, bool json, const row *of, bool first) {
+    const char *before = json ? first ? "" : ", " : first ? "  - " : "    ";
+    tkr_buf_printf(out, json ? "%s\"%s\": " : "%s%s: ", before, of->key);
+    if (of->text != NULL)
+        string(out, of->text);
+    else if (strcmp(of->key, "lazy") == 0)
+        tkr_buf_printf(out, "true");
+    else
+        tkr_buf_printf(out, "%llu", (unsigned long long)of->number);
+    if (!json) tkr_buf_printf(out, "  # %s\n", of->origin);
+}
+
+static void write_model(tkr_buf *out, const tkr_settings *settings, const tkr_model_entry *model, bool json) {
+    const row rows[TKR_N_MODEL_KEYS] = {
+        {.key = "name", .text = model->name, .origin = model->origins[TKR_KEY_NAME]},
+        {.key = "alias", .text = model->alias, .origin = model->origins[TKR_KEY_ALIAS]},
+        text_row(settings, model, TKR_KEY_QUANTIZATION, TKR_SET_QUANTIZATION, model->quantization),
+        text_row(settings, model, TKR_KEY_PRECISION, TKR_SET_PRECISION, model->precision),
+        text_row(settings, model, TKR_KEY_DEVICE, TKR_SET_DEVICE, model->device),
+        text_row(settings, model, TKR_KEY_POOLING, TKR_SET_POOLING, model->pooling),
+        max_tokens_row(settings, model),
+        {.key = "lazy", .origin = model->lazy ? model->origins[TKR_KEY_LAZY] : NULL},
+    };
+    for (size_t i = 0; i < TKR_N_MODEL_KEYS; i++)
+        if (rows[i].origin != NULL) write_row(out, json, &rows[i], i == 0);
+    if (!json) return;
+    tkr_buf_printf(out, ", \"origin\": {");
+    for (size_t i = 0; i < TKR_N_MODEL_KEYS; i++) {
+        if (rows[i].origin == NULL) continue;
+        tkr_buf_printf(out, "%s\"%s\": ", i > 0 ? ", " : "", rows[i].key);
+        string(out, rows[i].origin);
+    }
+    tkr_buf_putc(out, '}');
 }
 
 static void write_models(tkr_buf *out, const tkr_settings *settings, bool json) {
     for (size_t i = 0; i < settings->n_models; i++) {
-        const tkr_model_entry *model = &settings->models[i];
-        tkr_buf_printf(out, !json ? "  - name: " : i > 0 ? ",\n    {\"name\": " : "\n    {\"name\": ");
-        string(out, model->name);
-        if (!json) tkr_buf_putc(out, '\n');
-        field(out, json, "alias", model->alias);
-        field(out, json, "quantization", effective(settings, TKR_SET_QUANTIZATION, model->quantization));
-        field(out, json, "precision", effective(settings, TKR_SET_PRECISION, model->precision));
-        field(out, json, "device", effective(settings, TKR_SET_DEVICE, model->device));
-        field(out, json, "pooling", effective(settings, TKR_SET_POOLING, model->pooling));
-        const uint64_t max_tokens = effective_max_tokens(settings, model->max_tokens);
-        if (max_tokens > 0) {
-            tkr_buf_printf(out, json ? ", \"max_text_length\": %llu" : "    max_text_length: %llu\n",
-                           (unsigned long long)max_tokens);
-        }
-        if (model->lazy) tkr_buf_printf(out, json ? ", \"lazy\": true" : "    lazy: true\n");
+        if (json) tkr_buf_printf(out, i > 0 ? ",\n    {" : "\n    {");
+        write_model(out, settings, &settings->models[i], json);
         if (json) tkr_buf_putc(out, '}');
     }
 }

@@ -171,6 +171,7 @@ class ImageTest(CliTest):
                  ({"image": {"file": a}}, "path, url or base64"), ({"image": {}}, "needs one of"),
                  ({"image": {"base64": "!"}}, "base64"), ({"image": a, "min_pixels": 0}, "whole number"),
                  ({"image": a, "interpolate_pos_encoding": 1}, "true or false"),
+                 ({"image": a, "width": 32}, "a size was given without interpolate_pos_encoding: siglip takes"),
                  ({"text": "x", "instruct": "a", "instruction": "b"}, "mean the same"),
                  ({"text": "x", "image": a}, "not for both together"), ({"images": [a, a]}, "takes 1 of an input"),
                  ({"image": a, "text": None}, "must be a string")]

@@ -154,6 +154,34 @@ class Check(CliTest):
         self.assertIn(b"TKR_API_KEY has nothing before or behind a comma", done.stderr)
         self.assertNotIn(b"secret1", done.stderr)
 
+    def test_models(self):
+        """What the start would say of a model that isn't there; no network is asked."""
+        nowhere, file = self.path("no-such-model"), self.path("model.gguf", "no such thing\n")
+        folder = os.path.dirname(file)
+        hub = {**environment(HF_HUB_CACHE=os.path.join(folder, "hub")), "HF_HUB_OFFLINE": "0",
+               "HF_ENDPOINT": "http://127.0.0.1:9"}
+        wrong = ((nowhere, f"{nowhere}: no such folder or file; give a model's folder, a GGUF file, an id"),
+                 ("./nowhere", "./nowhere: no such folder or file"), (file, f"{file}: is a file, but no GGUF file"),
+                 ("nosuchmodel", '"nosuchmodel" is neither a folder, an alias nor an id org/name'),
+                 ("minlm", '"minlm" is neither a folder, an alias nor an id org/name; did you mean "minilm"'))
+        for name, says in wrong:
+            with self.subTest(name=name):
+                self.assertEqual(self.fails(2, "serve", "--check-config", "-m", name, env=hub, says=says).stdout, b"")
+                done = run("serve", "-q", "-p", "0", "-m", name, env=hub)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(f"tkr-embed: serve: {says}".encode(), done.stderr)
+                path = self.path("serve.yaml", f"model: {{name: {name}}}\n")
+                self.fails(2, "serve", "--check-config", "-c", path, env=hub, says=says)
+                path = self.path("serve.yaml", f"models:\n  - name: demo\n  - {{name: {name}, alias: b}}\n")
+                self.fails(2, "serve", "--check-config", "-c", path, env=hub, says=f"{path}:3: {says}")
+                path = self.path("serve.yaml", f"models:\n  - name: demo\n  - {{name: {name}, lazy: true}}\n")
+                done = run("serve", "--check-config", "-c", path, env=hub)
+                self.assertEqual((done.returncode, done.stdout), (0, b"ok\n"))
+                self.assertIn(f"warning: {path}:3: {says}".encode(), done.stderr)
+        for name in ("minilm", "Some-Org/some.model", "Some-Org/some.model@v1", folder):
+            self.assertEqual(self.check("-m", name, env=hub), b"ok\n")
+        self.fails(2, "serve", "--check-config", "-m", "minilm", "--offline", env=hub, says="go online and run")
+
     def test_readable_secrets(self):
         path = self.path("serve.yaml", "auth: {api_key: a-key-that-is-long-enough}\n")
         os.chmod(path, 0o644)

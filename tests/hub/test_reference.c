@@ -183,7 +183,28 @@ static void suggestions(void **state) {
         assert_int_equal(tkr_hub_resolve(&folder, cases[i][0], &options, &error), TKR_NOT_FOUND);
         assert_null(folder);
         expect_message(&error, cases[i][1]);
+        options.offline = false;
+        assert_int_equal(tkr_hub_check(cases[i][0], &options, &error), TKR_NOT_FOUND);
+        expect_message(&error, cases[i][1]);
     }
+}
+
+/* What would be downloaded is fine, and no byte of it comes. */
+static void checked(void **state) {
+    (void)state;
+    static const char *const fine[] = {"minilm", "a/b", "a/b@v1", "demo"};
+    tkr_hub_options options = {.cache_dir = root};
+    tkr_error error = {0};
+    setenv("HF_ENDPOINT", "http://127.0.0.1:1", 1);
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
+        assert_int_equal(tkr_hub_check(fine[i], &options, &error), TKR_OK);
+    options.offline = true;
+    assert_int_equal(tkr_hub_check("a/b", &options, &error), TKR_NOT_FOUND);
+    expect_message(&error, "a/b@main: is not in the cache");
+    put("note.txt", "no model");
+    assert_int_equal(tkr_hub_check(at("note.txt"), &options, &error), TKR_INVALID_ARGUMENT);
+    expect_message(&error, "no GGUF file");
+    assert_int_equal(tkr_hub_check(root, &options, &error), TKR_OK);
 }
 
 /* ---- environment ---- */
@@ -451,6 +472,7 @@ int main(void) {
                                        cmocka_unit_test(good_references),
                                        cmocka_unit_test(bad_references),
                                        cmocka_unit_test_setup_teardown(suggestions, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(checked, setup, teardown),
                                        cmocka_unit_test_setup_teardown(cache_folder, setup, teardown),
                                        cmocka_unit_test_setup_teardown(endpoint_and_token, setup, teardown),
                                        cmocka_unit_test_setup_teardown(bad_environment, setup, teardown),

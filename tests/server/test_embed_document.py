@@ -111,7 +111,7 @@ class Documents(NativeTest):
                 (("plain.txt",), {"mode": "page_image", "model": "siglip"}, 422, "unsupported", "only a PDF",
                  "file[0]"),
                 (("plain.txt",), {"mode": "pages"}, 400, "invalid_value", "page_image", "mode"),
-                (("plain.txt",), {"chunk_tokens": "3"}, 400, "invalid_value", "expected 8 to", "chunk_tokens"),
+                (("plain.txt",), {"chunk_tokens": "3"}, 400, "invalid_value", "expected 11 to", "chunk_tokens"),
                 (("plain.txt",), {"chunk_tokens": "many"}, 400, "wrong_type", "", "chunk_tokens"),
                 (("plain.txt",), {"chunk_overlap": "-1"}, 400, "invalid_value", "", "chunk_overlap"),
                 (("plain.txt",), {"chunk_token": "30"}, 400, "invalid_value", "chunk_tokens", "chunk_token"),
@@ -131,6 +131,24 @@ class Documents(NativeTest):
                                    (["https://example.org/a.pdf"], "invalid_value", "documents[0]")):
             with self.subTest(wrong=wrong):
                 self.fails(self.server.post("/embed/document", {"documents": wrong}), 400, code, param=param)
+
+    def test_which_document(self):
+        """A list, and a form, name the file's place, one document alone its field."""
+        blank, text, broken = (base64.b64encode(data).decode() for data in (b"   ", b"a dog", b"%PDF-1.4 cut"))
+        for documents, status, code, param, says in (
+                (blank, 400, "empty", "documents", "documents: has no text"),
+                ([blank], 400, "empty", "documents[0]", "documents[0]: has no text"),
+                ([blank, blank], 400, "empty", "documents[0]", "documents[0]: has no text, nor have the others"),
+                (broken, 422, "bad_media", "documents", "documents: "),
+                ([text, broken], 422, "bad_media", "documents[1]", "documents[1]: ")):
+            with self.subTest(documents=documents):
+                reply = self.server.post("/embed/document", {"documents": documents})
+                self.fails(reply, status, code, param=param)
+                self.assertTrue(reply.json()["error"]["message"].startswith(says), reply.body)
+        self.assertEqual(self.server.post("/embed/document", {"documents": [blank, text]}).json()["shape"][0], 1)
+        body, kind = multipart([("file", ("a.txt", b"  ", "text/plain"))])
+        self.fails(self.server.post("/embed/document", body, headers={"Content-Type": kind}), 400, "empty",
+                   "file[0]: has no text", param="file[0]")
 
 
 if __name__ == "__main__":

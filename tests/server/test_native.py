@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import unittest
+import urllib.parse
 
 from harness import BINARY, Server, ServerTest, cli, multipart
 
@@ -254,6 +255,23 @@ class Pictures(NativeTest):
         self.same(reply.json(), self.wanted())
         self.assertEqual(reply.json()["shape"][0], 3)
 
+    def test_wrong_values_in_the_form(self):
+        """All of a form is text: what it says is told, not that."""
+        for name, value, says in (("normalize", "False", 'normalize: is "False", expected true or false'),
+                                  ("dimensions", "two", 'dimensions: is "two", expected a whole number'),
+                                  ("dimensions", "", 'dimensions: is "", expected a whole number'),
+                                  ("truncate", "True", 'is "True"')):
+            with self.subTest(name=name, value=value):
+                reply = self.files("a.png", **{name: value})
+                self.assertEqual(reply.status, 400)
+                self.assertEqual(reply.json()["error"]["param"], name)
+                self.assertIn(says, reply.json()["error"]["message"])
+
+    def test_a_size_needs_its_option(self):
+        self.fails(self.files("a.png", width="32", height="32"), 400, "invalid_value",
+                   "a size was given without interpolate_pos_encoding: siglip takes")
+        self.assertEqual(self.files("a.png", width="32", height="32", interpolate_pos_encoding="true").status, 200)
+
     def test_options_in_the_form(self):
         reply = self.files("a.png", dimensions="8", normalize="true", encoding_format="base64").json()
         self.assertEqual(reply["shape"], [1, 8])
@@ -497,6 +515,29 @@ class BadInput(NativeTest):
         error = self.refused({"model": "other", "texts": "a"}, 404, "model_not_found", param="model")
         for name in FOLDERS:
             self.assertIn(name, error["message"])
+        reply = self.server.get("/info?model=other")
+        self.fails(reply, 404, "model_not_found", param="model")
+        self.assertEqual(reply.json()["error"]["message"], error["message"])
+        self.fails(self.server.get("/info?model=%ff"), 400, "invalid_value", "percent-encoded", param="model")
+
+    def test_info_of_each_model(self):
+        first = self.server.get("/info").json()
+        self.assertEqual(first["model"], "bert")
+        for query in ("model=", "model=bert", "other=1&model=bert", "mode=siglip",
+                      "model=" + urllib.parse.quote(BERT + "/model", safe="")):
+            self.assertEqual(self.server.get("/info?" + query).json(), first, query)
+        infos = {name: self.server.get("/info?model=" + name).json() for name in FOLDERS}
+        for name, info in infos.items():
+            self.assertEqual((info["model"], info["served_model_name"]), (name, name))
+            self.assertEqual(info["model_id"], FOLDERS[name] + "/model")
+            self.assertEqual(set(info), set(first))
+            inputs = {"items": [{"image": data_uri(picture("a.png"))}]} if name == "colqwen" else {"items": ["a"]}
+            reply = self.ok("/embed/multimodal", {"model": name, **inputs})
+            self.assertEqual((reply["shape"][-1], reply["fingerprint"]), (info["embedding_dim"], info["fingerprint"]))
+        self.assertEqual(set(infos["bert"]["prompts"]), {"query"})
+        self.assertIn("image", infos["siglip"]["supported_modalities"])
+        self.assertEqual(infos["plain"]["supported_modalities"], ["text"])
+        self.assertTrue(infos["colqwen"]["multi_vector"])
 
     def test_large_bodies(self):
         reply = self.server.post("/embed/text", b'{"texts":"' + b"a" * (3 << 20) + b'"}')
@@ -518,6 +559,22 @@ class BadInput(NativeTest):
     def test_control_characters_of_a_request_stay_out_of_messages(self):
         error = self.refused({"texts": "a", "no\nsuch\u001b[31m": 1}, 400, "invalid_value")
         self.assertNotIn("\x1b", error["message"])
+
+
+class InfoOfOthers(ServerTest):
+    @classmethod
+    def setUpClass(cls):
+        config = os.path.join(os.environ["TKR_BUILD_DIR"], "test_native_lazy.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f"model: {{name: demo}}\nmodels:\n  - {{name: {BERT}/model, alias: late, lazy: true}}\n"
+                       f"  - {{name: {BERT}/nowhere, alias: never, lazy: true}}\n")
+        cls.server = Server("--config", config, model=None)
+
+    def test_as_a_request_for_vectors(self):
+        """A model that isn't loaded is; one that can't be says why."""
+        self.assertEqual(self.server.get("/info?model=late").json()["prompts"].keys(), {"query"})
+        self.fails(self.server.get("/info?model=never"), 503, "unavailable", "no such folder", param="model")
+        self.assertEqual(self.server.get("/info").json()["model"], "demo")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,11 @@ class Descriptions(test_native.NativeTest):
             self.assertEqual(set(form["properties"]), set(schema["properties"]) - set(schema["required"]) | {"file"})
             replies = document["paths"][path]["post"]["responses"]["200"]["content"]
             self.assertEqual(set(replies), {"application/json", "application/octet-stream", "application/x-npy"})
+        parameter = document["paths"]["/info"]["get"]["parameters"][-1]
+        self.assertEqual((parameter["name"], parameter["in"]), ("model", "query"))
+        self.assertNotIn("required", parameter)
+        self.assertEqual([at["name"] for path in document["paths"].values() for way in path.values()
+                          for at in way["parameters"] if at.get("in") == "query" and at["name"] != "format"], ["model"])
         for text in json.dumps(document).split('"$ref": "')[1:]:  # every reference leads somewhere
             at = document
             for key in text.split('"')[0].removeprefix("#/").split("/"):
@@ -95,12 +100,18 @@ class Descriptions(test_native.NativeTest):
 
     def test_chunk_tokens_that_are_too_few(self):
         documents = ["data:text/plain;base64," + base64.b64encode(b"Some words of a text.").decode()]
-        for tokens in (8, 10):  # [CLS], [SEP] and one more stand around: 8 are left from 11 on
-            self.refused({"documents": documents, "chunk_tokens": tokens}, 400, "invalid_value", "chunk_tokens: ",
+        for tokens in (-1, 0, 7, 8, 10):  # [CLS], [SEP] and one more stand around: 8 are left from 11 on
+            self.refused({"documents": documents, "chunk_tokens": tokens}, 400, "invalid_value",
+                         f"chunk_tokens: is {tokens}, expected 11 to 64: ",
                          "3 of them", "at least 8", param="chunk_tokens", path="/embed/document")
         self.ok("/embed/document", {"documents": documents, "chunk_tokens": 11})
-        self.refused({"documents": documents, "chunk_tokens": 7}, 400, "invalid_value", "7", param="chunk_tokens",
-                     path="/embed/document")
+        self.refused({"documents": documents, "chunk_tokens": 65}, 400, "invalid_value", "is 65, expected 11 to 64",
+                     param="chunk_tokens", path="/embed/document")
+        self.refused({"documents": documents, "chunk_tokens": 12, "prompt_name": "query"}, 400, "invalid_value",
+                     "is 12, expected 38 to 64: 30 of them", param="chunk_tokens", path="/embed/document")
+        self.ok("/embed/document", {"documents": documents, "chunk_tokens": 38, "prompt_name": "query"})
+        self.refused({"documents": documents, "chunk_tokens": 64, "prompt": "word " * 70}, 400, "invalid_value",
+                     "passages of 64 tokens: 213 of them", param="chunk_tokens", path="/embed/document")
         self.refused({"documents": documents, "max_tokens": 5}, 400, "invalid_value", "5", param="max_tokens",
                      path="/embed/document")
 

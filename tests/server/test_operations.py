@@ -339,6 +339,12 @@ class Sockets(unittest.TestCase):
             golden = os.path.join(os.environ["TKR_TEST_DIR"], "golden", "bert", "bert-mean", "model")
             added = over_unix(admin, "POST", "/admin/models/load", {"model": golden, "name": "second"})
             self.assertEqual(added.status, 200, added.body)
+            for body, param in (({"model": golden, "name": "second"}, "name"),
+                                ({"model": "demo", "name": "demo"}, "name"), ({"model": "demo"}, "model")):
+                taken = over_unix(admin, "POST", "/admin/models/load", body)
+                self.assertEqual(taken.status, 409)
+                self.assertEqual(taken.json()["error"]["param"], param, body)
+                self.assertIn("is there already", taken.json()["error"]["message"])
             both = server.get("/v1/models").json()["data"]
             self.assertEqual({model["id"] for model in both}, {"demo", "second"})
             reply = server.post("/embed/text", {"texts": "hello", "model": "second"})

@@ -128,9 +128,13 @@ static void texts_of_forms(void **state) {
     assert_true(tkr_fields_bool(&flag, &s.fields, "a") && !flag);
     assert_true(tkr_fields_count(&n, &s.fields, "b", 1, 1000) && n == 128);
     assert_false(tkr_fields_count(&n, &s.fields, "c", 1, 1000));
+    check_fault(&s, TKR_FAULT_TYPE, "items[2].c", "items[2].c: is \"12x\", expected a whole number");
     assert_false(tkr_fields_count(&n, &s.fields, "e", 1, 1000));
+    check_fault(&s, TKR_FAULT_TYPE, "items[2].e", "items[2].e: is \"\", expected a whole number");
     assert_false(tkr_fields_count(&n, &s.fields, "f", 1, 1000));
+    check_fault(&s, TKR_FAULT_VALUE, "items[2].f", "items[2].f: is 99999999999999999999, expected 1 to 1000");
     assert_false(tkr_fields_bool(&flag, &s.fields, "d"));
+    check_fault(&s, TKR_FAULT_TYPE, "items[2].d", "items[2].d: is \"yes\", expected true or false");
     close_scene(&s);
 }
 
@@ -291,6 +295,31 @@ static void query(void **state) {
     assert_false(tkr_read_query(out, sizeof out, "", "format"));
 }
 
+static void query_text(void **state) {
+    char query[600] = "format=npy&model=a%2Fb";
+    tkr_http_request request = {.query = query};
+    scene s;
+    const char *text = NULL;
+    (void)state;
+    open_scene(&s, "{}");
+    s.op.request = &request;
+    assert_true(tkr_read_query_text(&text, &s.op, "model"));
+    assert_string_equal(text, "a/b");
+    assert_true(tkr_read_query_text(&text, &s.op, "mode")); /* absent: as it was */
+    assert_string_equal(text, "a/b");
+    memset(query, 'x', sizeof query - 1);
+    memcpy(query, "model=", 6);
+    assert_true(tkr_read_query_text(&text, &s.op, "model"));
+    assert_int_equal(strlen(text), sizeof query - 1 - 6);
+    static const char *const bad[] = {"model=%6", "model=%00", "model=%zz", "model=%ff"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        request.query = bad[i];
+        assert_false(tkr_read_query_text(&text, &s.op, "model"));
+        check_fault(&s, TKR_FAULT_VALUE, "model", "model: isn't UTF-8, percent-encoded");
+    }
+    close_scene(&s);
+}
+
 static bool accepts(const char *value, const char *type) {
     const tkr_http_field field = {"accept", value};
     const tkr_http_request request = {.fields = &field, .n_fields = 1};
@@ -332,9 +361,10 @@ static int free_settings(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts),   cmocka_unit_test(words),  cmocka_unit_test(texts_of_forms),
-        cmocka_unit_test(known),    cmocka_unit_test(inputs), cmocka_unit_test(characters),
-        cmocka_unit_test(pictures), cmocka_unit_test(query),  cmocka_unit_test(accept)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(counts),         cmocka_unit_test(words),
+                                       cmocka_unit_test(texts_of_forms), cmocka_unit_test(known),
+                                       cmocka_unit_test(inputs),         cmocka_unit_test(characters),
+                                       cmocka_unit_test(pictures),       cmocka_unit_test(query),
+                                       cmocka_unit_test(query_text),     cmocka_unit_test(accept)};
     return cmocka_run_group_tests(tests, load_settings, free_settings);
 }

@@ -249,9 +249,9 @@ static void test_first_model(void **state) {
     (void)state;
     tkr_settings *settings = load(yaml, NULL, 0);
     is(settings, TKR_SET_MODEL, "minilm", "serve.yaml:2");
-    is(settings, TKR_SET_MODEL_ALIAS, "small", "serve.yaml:2");
-    is(settings, TKR_SET_QUANTIZATION, "q8", "serve.yaml:2");
-    is(settings, TKR_SET_MAX_TEXT_LENGTH, "99", "serve.yaml:2");
+    is(settings, TKR_SET_MODEL_ALIAS, "small", "serve.yaml:3");
+    is(settings, TKR_SET_QUANTIZATION, "q8", "serve.yaml:4");
+    is(settings, TKR_SET_MAX_TEXT_LENGTH, "99", "serve.yaml:5");
     assert_int_equal(settings->n_models, 1);
     assert_string_equal(settings->models[0].name, "siglip");
     /* Its fields are its own. */
@@ -263,7 +263,7 @@ static void test_first_model(void **state) {
     is(settings, TKR_SET_MODEL, "minilm", "serve.yaml:2");
     is(settings, TKR_SET_QUANTIZATION, "q4", "--quantization");
     assert_string_equal(tkr_setting_of_others(settings, TKR_SET_QUANTIZATION)->text, "q4");
-    is(settings, TKR_SET_MAX_TEXT_LENGTH, "99", "serve.yaml:2");
+    is(settings, TKR_SET_MAX_TEXT_LENGTH, "99", "serve.yaml:5");
     assert_int_equal(tkr_setting_of_others(settings, TKR_SET_MAX_TEXT_LENGTH)->number, 2048);
     tkr_settings_free(&settings);
     settings = load(yaml, &flag, 1);
@@ -433,6 +433,10 @@ static void test_show(void **state) {
     assert_non_null(strstr(text.data, "  api_key: \"***\"  # serve.yaml:14\n"));
     assert_non_null(strstr(text.data, "  cache_url: \"redis://user:***@host:1/0\"  # serve.yaml:12\n"));
     assert_non_null(strstr(text.data, "server:\n  host: \"127.0.0.1\"  # default\n"));
+    assert_non_null(strstr(text.data, "models:\n"
+                                      "  - name: \"sig\\\"lip\"  # serve.yaml:4\n"
+                                      "    max_text_length: 64  # serve.yaml:6\n"
+                                      "    lazy: true  # serve.yaml:5\n"));
     tkr_settings_free(&settings);
     settings = load(text.data, NULL, 0);
     is(settings, TKR_SET_MAX_BODY, "3M", tkr_setting_of(settings, TKR_SET_MAX_BODY)->origin);
@@ -455,6 +459,12 @@ static void test_show_first_model(void **state) {
                                   NULL, 0);
     assert_true(tkr_settings_show(&text, settings));
     assert_non_null(strstr(text.data, "  pooling: \"cls\"  # serve.yaml:2\n"));
+    assert_non_null(strstr(text.data, "models:\n"
+                                      "  - name: \"m\"  # serve.yaml:3\n"
+                                      "    alias: \"b\"  # serve.yaml:3\n"
+                                      "    quantization: \"auto\"  # default\n"
+                                      "    pooling: \"\"  # default\n"
+                                      "    max_text_length: 1048576  # default\n"));
     tkr_settings_free(&settings);
     settings = load(text.data, NULL, 0);
     assert_string_equal(tkr_setting_of(settings, TKR_SET_POOLING)->text, "cls");
@@ -484,7 +494,13 @@ static void test_show_json(void **state) {
     assert_true(json_is_true(json_object_get(json_object_get(root, "optimization.use_cache"), "value")));
     assert_string_equal(json_string_value(json_object_get(json_object_get(root, "model.quantization"), "value")),
                         "auto");
-    assert_int_equal(json_array_size(json_object_get(root, "models")), 1);
+    const json_t *models = json_object_get(root, "models"),
+                 *origin = json_object_get(json_array_get(models, 0), "origin");
+    assert_int_equal(json_array_size(models), 1);
+    assert_int_equal(json_object_size(origin), 3);
+    assert_string_equal(json_string_value(json_object_get(origin, "name")), "serve.yaml:4");
+    assert_string_equal(json_string_value(json_object_get(origin, "lazy")), "serve.yaml:5");
+    assert_string_equal(json_string_value(json_object_get(origin, "max_text_length")), "serve.yaml:6");
     json_decref(root);
     tkr_settings_free(&settings);
     tkr_buf_free(&text);

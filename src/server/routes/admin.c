@@ -42,14 +42,14 @@ static bool answer_models(tkr_operation *op) {
 }
 
 /* A library's status about a model as a fault about the request. */
-static bool refuse_model(tkr_operation *op, tkr_status status, const tkr_error *error) {
+static bool refuse_model(tkr_operation *op, tkr_status status, const char *param, const tkr_error *error) {
     const tkr_fault_kind kind = status == TKR_NOT_FOUND                     ? TKR_FAULT_NO_MODEL
                                 : status == TKR_BUSY || status == TKR_LIMIT ? TKR_FAULT_CONFLICT
                                 : status == TKR_NETWORK || status == TKR_DEADLINE || status == TKR_CANCELLED
                                     ? TKR_FAULT_UNAVAILABLE
                                 : status == TKR_NO_MEMORY || status == TKR_INTERNAL ? TKR_FAULT_INTERNAL
                                                                                     : TKR_FAULT_VALUE;
-    return tkr_refuse_with(op, kind, "model", "%s", error->message);
+    return tkr_refuse_with(op, kind, param, "%s", error->message);
 }
 
 static bool read_fields(tkr_operation *op, const char **model, const char **name, const char **quantization) {
@@ -84,8 +84,8 @@ static bool check_quantization(tkr_operation *op, const char *word) {
            tkr_refuse(op, VALUE, "quantization", "%s", error.message);
 }
 
-static bool say_models(tkr_operation *op, tkr_status status, const tkr_error *error) {
-    return status == TKR_OK ? answer_models(op) : refuse_model(op, status, error);
+static bool say_models(tkr_operation *op, tkr_status status, const char *param, const tkr_error *error) {
+    return status == TKR_OK ? answer_models(op) : refuse_model(op, status, param, error);
 }
 
 static bool answer_load(tkr_operation *op) {
@@ -94,15 +94,16 @@ static bool answer_load(tkr_operation *op) {
     if (!read_fields(op, &model, &name, &quantization) || !check_name(op, name, model) ||
         (quantization && !check_quantization(op, quantization)))
         return false;
-    return say_models(
-        op, tkr_models_add(tkr_server_models(op->server), name ? name : model, model, quantization, &error), &error);
+    const tkr_status status =
+        tkr_models_add(tkr_server_models(op->server), name ? name : model, model, quantization, &error);
+    return say_models(op, status, status == TKR_BUSY && name ? "name" : "model", &error); /* busy: taken */
 }
 
 static bool answer_unload(tkr_operation *op) {
     const char *model = NULL;
     tkr_error error;
     if (!read_fields(op, &model, NULL, NULL)) return false;
-    return say_models(op, tkr_models_unload(tkr_server_models(op->server), model, &error), &error);
+    return say_models(op, tkr_models_unload(tkr_server_models(op->server), model, &error), "model", &error);
 }
 
 #define MODELS_SCHEMA \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* routes/embed_document: POST /embed/document: files, of a form or in JSON, become passages and pages, which become
  * vectors. Fetches nothing. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ typedef struct reader {
     tkr_tools_document_options options;
     tkr_embed_options embed;
     tkr_stop stop;
+    bool single;                 /* one document in JSON, no list */
     bool no_room;                /* told, as the request's fault */
     tkr_buf inputs;              /* tkr_input */
     size_t n_rows;               /* that they give */
@@ -194,14 +196,23 @@ static bool refuse_file(const reader *r, tkr_status status, const char *param, c
                : tkr_refuse_with(op, kind, blamed != NULL ? "" : param, "%s", error->message);
 }
 
+/* "documents[1]"; NULL after tkr_refuse. */
+static const char *place(const reader *r, const char *name, size_t index) {
+    const char *out = tkr_arena_printf(r->op->arena, r->single ? "%.40s" : "%.40s[%zu]", name, index);
+    if (out == NULL) {
+        tkr_refuse(r->op, INTERNAL, NULL, "no memory for the documents");
+    }
+    return out;
+}
+
 static bool add_file(reader *r, const tkr_form_part *file, size_t index) {
     tkr_operation *op = r->op;
     tkr_tools_document *document = NULL;
     tkr_error error = {0};
-    const char *param = tkr_arena_printf(op->arena, "%.40s[%zu]", file->name, index);
+    const char *param = place(r, file->name, index);
     memset(r->n_failed, 0, sizeof r->n_failed);
     if (param == NULL) {
-        return tkr_refuse(op, INTERNAL, NULL, "no memory for the documents");
+        return false;
     }
     const tkr_status status =
         tkr_tools_document_open(&document, op->model->model, param, file->data, file->size, &r->options, &error);
@@ -234,13 +245,38 @@ static bool read_late(reader *r, const tkr_fields *fields) {
                              info->pooling, info->multi_vector ? ", one vector a token" : "");
 }
 
+/* Too few are told with what takes them. Where the least isn't known, or is beyond the model's limit, opening the
+ * document says more. */
+static bool read_chunk_tokens(reader *r, const tkr_fields *fields) {
+    static const char name[] = "chunk_tokens";
+    const tkr_served_model *model = fields->op->model;
+    const size_t most = model->info->max_tokens;
+    size_t least = 0, around = 0;
+    int64_t n = 0;
+    if (tkr_fields_get(fields, name) == NULL) {
+        return true;
+    }
+    if (tkr_tools_document_least_chunk(&least, &around, model->model, &r->embed, NULL) != TKR_OK || least > most) {
+        return tkr_fields_count(&r->options.chunk_tokens, fields, name, least - around, most);
+    }
+    if (!tkr_fields_integer(&n, fields, name, INT64_MIN, INT64_MAX)) {
+        return false;
+    }
+    if (n < (int64_t)least && around > 0) {
+        return tkr_fields_refuse(fields, TKR_FAULT_VALUE, name,
+                                 "is %" PRId64 ", expected %zu to %zu: %zu of them stand around the text, at least "
+                                 "%zu are for it",
+                                 n, least, most, around, least - around);
+    }
+    return tkr_fields_count(&r->options.chunk_tokens, fields, name, least, most);
+}
+
 static bool read_options(reader *r, const tkr_fields *fields) {
     static const char *const modes[] = {"text", "page_image", "both", NULL};
     const size_t most = fields->op->model->info->max_tokens;
     tkr_tools_document_options *options = &r->options;
     size_t mode = 0;
     if (!tkr_fields_word(&mode, fields, "mode", modes) || !tkr_fields_bool(&options->pictures, fields, "pictures") ||
-        !tkr_fields_count(&options->chunk_tokens, fields, "chunk_tokens", 8, most) ||
         !tkr_fields_count(&options->overlap, fields, "chunk_overlap", 0, most / 2)) {
         return false;
     }
@@ -250,7 +286,7 @@ static bool read_options(reader *r, const tkr_fields *fields) {
     options->room = ask_room;
     options->room_user = r;
     options->stop = &r->stop;
-    if (!read_late(r, fields)) {
+    if (!read_late(r, fields) || !read_chunk_tokens(r, fields)) {
         return false;
     }
     if (fields->op->model->info->max_images > 0) {
@@ -276,6 +312,13 @@ static bool put_more(const reader *r) {
     return reply->more != NULL || tkr_refuse(op, INTERNAL, NULL, "no memory for the reply");
 }
 
+/* None of the files has a text: the first is told, by its place where they are a list. */
+static bool refuse_empty(const reader *r, const char *name, size_t n_files) {
+    const char *param = place(r, name, 0);
+    return param != NULL &&
+           tkr_refuse(r->op, EMPTY, param, "%s: has no text%s", param, n_files > 1 ? ", nor have the others" : "");
+}
+
 /* The files become inputs and the JSON about them. */
 static bool read_files(reader *r, const tkr_fields *fields, const tkr_form_part *files, size_t n_files) {
     tkr_operation *op = r->op;
@@ -286,7 +329,7 @@ static bool read_files(reader *r, const tkr_fields *fields, const tkr_form_part 
     }
     const size_t n = r->inputs.size / sizeof(tkr_input);
     if (n == 0) {
-        return tkr_refuse(op, EMPTY, files->name, "%s: has no text", files->name);
+        return refuse_empty(r, files->name, n_files);
     }
     op->n_documents = n_files;
     return tkr_embed_take(fields, (const tkr_input *)(const void *)r->inputs.data, n,
@@ -321,6 +364,7 @@ bool tkr_embed_parse_documents(tkr_operation *op) {
         return false;
     }
     const json_t *list = tkr_fields_get(&fields, "documents");
+    r.single = list != NULL && !json_is_array(list);
     if (!tkr_embed_count_files(&n, &fields, list, "documents", "data URIs") || !tkr_operation_fits(op, n)) {
         return false;
     }

@@ -27,6 +27,9 @@ set(TKR_ISA_arm_dotprod -march=armv8.2-a+dotprod)
 set(TKR_ISA_arm_i8mm -march=armv8.6-a+i8mm)
 set(TKR_ISA_arm_bf16 -march=armv8.6-a+bf16)
 set(TKR_KERNEL_OPTIONS -O3 -fno-math-errno)
+if(TKR_SANITIZE) # half of that build's time would go into kernels
+    set(TKR_KERNEL_OPTIONS -O1 -fno-math-errno)
+endif()
 
 # Sets `variable` to the compile options of a kernel file.
 function(tkr_kernel_options variable file)
@@ -70,9 +73,6 @@ foreach(room IN LISTS TKR_ROOMS)
     tkr_add_room(${room})
     list(APPEND TKR_OBJECTS $<TARGET_OBJECTS:tkr_room_${room}>)
 endforeach()
-if(TKR_SANITIZE) # half of that build's time would go into kernels
-    target_compile_options(tkr_room_kernels PRIVATE -O1)
-endif()
 
 # Named TKR_*: the installed package finds them under the same names.
 set(TKR_SYSTEM_LIBRARIES

@@ -41,10 +41,13 @@ static tkr_status embed_videos(void) {
     return status;
 }
 
-/* A failure may cost the decoder's process; the next call, which nothing hits, has one again. */
+static size_t n_run;
+
+/* A failure may cost the decoder's process; the next call, which nothing hits, has one again. Under the sanitizers,
+ * which take four times as long, each model looks at a third of the places, which are the same but for a few. */
 static tkr_status embed_and_recover(void) {
     const tkr_status status = embed_videos();
-    if (status != TKR_OK) assert_int_equal(embed_videos(), TKR_OK);
+    if (status != TKR_OK && (COUNTS_BLOCKS || n_run++ % 3 == 0)) assert_int_equal(embed_videos(), TKR_OK);
     return status;
 }
 
@@ -63,6 +66,7 @@ static void sweep(char kind, size_t least) {
         tkr_error error = {TKR_OK, NULL, ""};
         snprintf(path, sizeof path, "%s/golden/%s/model", TKR_TEST_DIR, cases[i].folder);
         pooling = cases[i].pooling;
+        n_run = i;
         if (tkr_model_load(&e.model, path, &options, &error) != TKR_OK) fail_msg("%s: %s", path, error.message);
         const size_t runs = fault_sweep(&(fault_case){embed_and_recover, last_message}, kind);
         print_message("%s: %zu operations of kind '%c' failed in turn\n", cases[i].folder, runs, kind);

@@ -109,7 +109,6 @@ static int check_only(serve_run *run) {
 static int serve(serve_run *run) {
     tkr_error error = {0};
     const char *lacking = NULL;
-    tkr_program_return_memory();
     if (tkr_server_create(&run->server, run->settings, &error) != TKR_OK) {
         return tkr_cli_fail(TKR_EXIT_RUNTIME, "serve: %s", error.message);
     }

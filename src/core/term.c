@@ -3,9 +3,6 @@
 #define _GNU_SOURCE
 #include "core/term.h"
 
-#if defined(__linux__)
-#include <malloc.h>
-#endif
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -41,13 +38,6 @@ void tkr_signals_note(void) {
 }
 
 int tkr_signals_pending(void) { return pending_signal; }
-
-void tkr_program_return_memory(void) {
-#if defined(__GLIBC__)
-    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10); /* set, it no longer grows with the largest that was freed */
-    (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
-#endif
-}
 
 void tkr_program_end(int status) { _exit(status); }
 

@@ -21,10 +21,6 @@ void tkr_signals_block(void);
 /* The noted signal, 0 for none. */
 int tkr_signals_pending(void);
 
-/* From now on what is freed goes back to the system, but for small pieces: for a server, whose replies and bodies of
- * megabytes would otherwise grow the heaps of all its threads, which keep them. */
-void tkr_program_return_memory(void);
-
 /* Ends the program at once, with nothing flushed or freed: for a server that is told to end while a thread of it is in
  * the middle of something that can't be stopped. */
 void tkr_program_end(int status);

@@ -6,7 +6,7 @@ if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
 endif()
 target_compile_options(tkr_flags INTERFACE -fsanitize=fuzzer-no-link)
 # No file reaches the kernels before it has been checked, and instrumented they take as long to compile as all the rest.
-target_compile_options(tkr_room_kernels PRIVATE -O1 -fno-sanitize=all)
+target_compile_options(tkr_room_kernels PRIVATE -fno-sanitize=all)
 add_custom_target(fuzz_targets)
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
 # libFuzzer has no header that would declare its entry points.

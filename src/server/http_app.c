@@ -110,12 +110,11 @@ static bool answer_preflight(tkr_operation *op) {
 
 /* The shape of errors on a path that has no route for this method, or none at all: an API's rather than a page's. */
 static const tkr_handler *nearest_handler(const char *path) {
-    const tkr_handler *found = &tkr_handler_embed_text;
+    const tkr_handler *found = NULL;
     for (size_t i = 0; i < tkr_n_routes; i++)
-        if (strcmp(tkr_routes[i].path, path) == 0 &&
-            (found == &tkr_handler_embed_text || strcmp(tkr_routes[i].method, "POST") == 0))
+        if (strcmp(tkr_routes[i].path, path) == 0 && (!found || strcmp(tkr_routes[i].method, "POST") == 0))
             found = tkr_routes[i].handler;
-    return found;
+    return found ? found : &tkr_handler_embed_text;
 }
 
 static bool find_route(tkr_operation *op) {
@@ -252,31 +251,23 @@ static tkr_fault_kind kind_of_status(unsigned status) {
     return status < 500 ? TKR_FAULT_MALFORMED : TKR_FAULT_INTERNAL;
 }
 
-/* The handler and the arena may be in another thread's hands: a copy of the operation writes the answer. */
+/* Of an operation that may be in another thread's hands: what no longer changes. */
+static void copy_settled(tkr_operation *out, const tkr_operation *op) {
+    memcpy(out->request_id, op->request_id, sizeof out->request_id);
+    out->route = op->route;
+    out->handler = op->route ? op->route->handler : NULL;
+}
+
+/* A copy of the operation writes the answer, in an arena of its own. */
 static void on_fault(void *user, tkr_http_exchange *x, unsigned status, const char *why, tkr_http_response *out) {
     const tkr_operation *from = x->app;
     tkr_arena arena = {0};
     if (!from || !from->route) return;
-    tkr_operation op = {.server = user,
-                        .exchange = x,
-                        .request = from->request,
-                        .response = out,
-                        .arena = &arena,
-                        .route = from->route,
-                        .handler = from->route->handler};
-    memcpy(op.request_id, from->request_id, sizeof op.request_id);
+    tkr_operation op = {.server = user, .exchange = x, .request = from->request, .response = out, .arena = &arena};
+    copy_settled(&op, from);
     tkr_refuse_with(&op, kind_of_status(status), NULL, "%s", why);
     refuse_head(&op);
     tkr_arena_free(&arena);
-}
-
-/* Of an operation that another thread may work on: what no longer changes. */
-static void copy_settled(tkr_operation *out, const tkr_operation *op, unsigned status) {
-    memcpy(out->request_id, op->request_id, sizeof out->request_id);
-    out->identity = op->identity;
-    out->handler = op->route ? op->route->handler : NULL;
-    out->fault.kind = kind_of_status(status);
-    (void)snprintf(out->fault.message, sizeof out->fault.message, "refused by the transport");
 }
 
 static void on_sent(void *user, tkr_http_exchange *x, const tkr_http_response *response, size_t n_bytes) {
@@ -286,7 +277,11 @@ static void on_sent(void *user, tkr_http_exchange *x, const tkr_http_response *r
     const double total = tkr_now() - x->request.began;
     /* An answer of the transport's own leaves the operation to whoever works on it. */
     const tkr_operation *whole = response == &x->response ? op : NULL;
-    if (op && !whole) copy_settled(&settled, op, response->status);
+    if (op && !whole) {
+        copy_settled(&settled, op);
+        settled.identity = op->identity;
+        tkr_refuse_with(&settled, kind_of_status(response->status), NULL, "refused by the transport");
+    }
     tkr_metrics_operation(server->metrics, whole, response->status, total);
     tkr_logging_request(server->logging, op && !whole ? &settled : op, &x->request, response->status, n_bytes, total);
     if (whole) tkr_trace_operation(server->trace, whole, response->status, total);

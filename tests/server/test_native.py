@@ -446,7 +446,7 @@ class BadInput(NativeTest):
         self.refused({"texts": None}, 400, "wrong_type", "is missing", param="texts")
         self.refused({"texts": []}, 400, "empty", param="texts")
         self.refused({"ids": []}, 400, "empty", param="ids")
-        self.refused({"input_ids": [[3], []]}, 400, "empty", "input_ids[1]", param="input_ids")
+        self.refused({"input_ids": [[3], []]}, 400, "empty", "input_ids[1]", param="input_ids[1]")
         self.refused({}, 400, "wrong_type", param="images", path="/embed/image")
         self.refused({}, 400, "empty", "text, an image", param="text", path="/embed/multimodal")
         self.refused({"items": []}, 400, "empty", param="items", path="/embed/multimodal")

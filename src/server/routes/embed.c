@@ -133,16 +133,6 @@ bool tkr_embed_take(const tkr_fields *fields, const tkr_input *inputs, size_t n,
     return true;
 }
 
-/* An empty text has the model's special tokens; an empty list of ids has nothing. */
-static bool have_ids(tkr_operation *op, const tkr_input *inputs, size_t n, const char *name) {
-    for (size_t i = 0; i < n; i++) {
-        if (inputs[i].kind == TKR_INPUT_TOKENS && inputs[i].n_ids == 0) {
-            return tkr_refuse(op, EMPTY, name, "%s[%zu]: is an empty list", name, i);
-        }
-    }
-    return true;
-}
-
 bool tkr_embed_parse_texts(tkr_operation *op) {
     static const char *const names[] = {"texts", "ids", "input_ids", NULL};
     tkr_fields fields;
@@ -162,9 +152,10 @@ bool tkr_embed_parse_texts(tkr_operation *op) {
     if (given > 1) {
         return tkr_refuse(op, VALUE, name, "%s: give one of texts, ids and input_ids", name);
     }
-    const unsigned allow = strcmp(name, "texts") == 0 ? TKR_READ_TEXT : TKR_READ_IDS;
+    /* An empty text has the model's special tokens; an empty list of ids has nothing. */
+    const unsigned allow = strcmp(name, "texts") == 0 ? TKR_READ_TEXT : TKR_READ_IDS | TKR_READ_NOT_EMPTY;
     return tkr_read_inputs(&inputs, &n, &single, op, tkr_fields_get(&fields, name), name, allow) &&
-           have_ids(op, inputs, n, name) && tkr_embed_take(&fields, inputs, n, name, !single);
+           tkr_embed_take(&fields, inputs, n, name, !single);
 }
 
 static bool read_images(tkr_operation *op, const json_t *list, tkr_input *inputs, size_t n) {

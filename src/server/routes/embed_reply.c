@@ -40,32 +40,36 @@ static size_t put_truncated(tkr_buf *out, const tkr_operation *op) {
     return n;
 }
 
-/* Of requests with videos, as a field: frames of each input, 0 of others; else "". */
-static bool put_frames_field(tkr_buf *out, const tkr_operation *op) {
+/* Frames of each input, 0 of those without videos. */
+static void put_frames_of_each(tkr_buf *out, const tkr_operation *op) {
+    for (size_t i = 0; i < op->job.n_items; i++) {
+        tkr_buf_printf(out, i > 0 ? ",%zu" : "%zu", op->job.items[i].n_frames);
+    }
+}
+
+static size_t count_frames(const tkr_operation *op) {
     size_t n = 0;
     for (size_t i = 0; i < op->job.n_items; i++) {
         n += op->job.items[i].n_frames;
-        tkr_buf_printf(out, i > 0 ? ",%zu" : "%zu", op->job.items[i].n_frames);
     }
-    return n > 0;
+    return n;
 }
 
-/* The same for JSON; and those that are damaged, where there are any. */
+/* Of requests with videos: frames, and those that are damaged, where there are any. */
 static void put_frames(tkr_buf *out, const tkr_operation *op) {
-    size_t n = 0, n_lost = 0;
-    for (size_t i = 0; i < op->job.n_items; i++) {
-        n += op->job.items[i].n_frames;
-        n_lost += op->job.items[i].n_lost_frames;
+    size_t n_lost = 0;
+    if (count_frames(op) == 0) {
+        return;
     }
-    for (size_t i = 0; n > 0 && i < op->job.n_items; i++) {
-        tkr_buf_printf(out, i > 0 ? ",%zu" : ",\"frames\":[%zu", op->job.items[i].n_frames);
+    tkr_buf_printf(out, ",\"frames\":[");
+    put_frames_of_each(out, op);
+    for (size_t i = 0; i < op->job.n_items; i++) {
+        n_lost += op->job.items[i].n_lost_frames;
     }
     for (size_t i = 0; n_lost > 0 && i < op->job.n_items; i++) {
         tkr_buf_printf(out, i > 0 ? ",%zu" : "],\"lost_frames\":[%zu", op->job.items[i].n_lost_frames);
     }
-    if (n > 0) {
-        tkr_buf_putc(out, ']');
-    }
+    tkr_buf_putc(out, ']');
 }
 
 bool tkr_embed_put_facts(tkr_buf *out, const tkr_operation *op) {
@@ -132,7 +136,8 @@ static bool put_fields(tkr_operation *op) {
         tkr_buf_printf(&response->fields, "x-truncated: %s\r\n", text.failed ? "" : text.data);
     }
     text.size = 0;
-    if (put_frames_field(&text, op)) {
+    if (count_frames(op) > 0) {
+        put_frames_of_each(&text, op);
         tkr_buf_printf(&response->fields, "x-frames: %s\r\n", text.failed ? "" : text.data);
     }
     const bool good = !text.failed && !response->fields.failed;

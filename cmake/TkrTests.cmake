@@ -97,6 +97,16 @@ endif()
 # The server's transport alone, driven by tests/server/test_transport.py.
 tkr_test_helper(echo_app server/echo_app.c tkr_room_server)
 
+# What a stranger sends the server, with some damage: the fuzz targets without libFuzzer, each on its seeds.
+foreach(name IN ITEMS http_head http_chunk http_body http_handlers multipart settings_yaml ws)
+    set(source ${TKR_TEST_DIR}/fuzz/fuzz_${name}.c)
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Wno-missing-prototypes)
+    add_executable(test_fuzz_${name} ${source} ${TKR_TEST_DIR}/fuzz/replay.c)
+    target_link_libraries(test_fuzz_${name} PRIVATE tkr_room_server)
+    tkr_test_program(test_fuzz_${name})
+    tkr_register(test_fuzz_${name} "unit;fuzz" test_fuzz_${name} ${TKR_TEST_DIR}/fuzz/corpus/${name})
+endforeach()
+
 # What stands in for libtkr-mlx.so where its errors are tested.
 add_library(fake_mlx_module MODULE ${TKR_TEST_DIR}/engine/fake_mlx_module.c)
 target_link_libraries(fake_mlx_module PRIVATE tkr_flags tkr_room_ops)
